@@ -1,0 +1,12 @@
+# A worker, or Flower, with the top level's celeryconfig.py.
+FROM python:3.12-slim
+
+RUN useradd --system --uid 10001 --create-home segment
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY src ./src
+RUN pip install --no-cache-dir '.[flower]'
+COPY celeryconfig.py ./
+
+USER segment
+CMD ["celery", "worker", "--loglevel", "INFO", "--events"]

@@ -1,0 +1,49 @@
+"""Segment analytics delivered by Celery: durable, batched, and cheap to call."""
+
+from __future__ import annotations
+
+from celery import _state
+
+import celery_segment.tasks  # noqa: F401 - registers the workers' two tasks
+from celery_segment.calls import alias, group, identify, page, screen, track
+from celery_segment.client import Analytics
+from celery_segment.errors import (
+    BufferFull,
+    BufferUnavailable,
+    ConfigurationError,
+    MessageTooLarge,
+    SegmentBufferError,
+    SegmentError,
+    ValidationError,
+)
+from celery_segment.version import __version__
+
+__all__ = [
+    "Analytics",
+    "BufferFull",
+    "BufferUnavailable",
+    "ConfigurationError",
+    "MessageTooLarge",
+    "SegmentBufferError",
+    "SegmentError",
+    "ValidationError",
+    "__version__",
+    "alias",
+    "group",
+    "identify",
+    "page",
+    "screen",
+    "track",
+]
+
+
+def _install(app: object) -> None:
+    # By name: a web process never imports the worker's part.
+    app.steps["worker"].add("celery_segment.worker:Check")  # type: ignore[attr-defined]
+    app.steps["consumer"].add("celery_segment.worker:Tick")  # type: ignore[attr-defined]
+
+
+_state.connect_on_app_finalize(_install)
+for _app in _state._get_active_apps():  # noqa: SLF001 - as celery.shared_task itself does
+    if _app.finalized:
+        _install(_app)

@@ -1,0 +1,359 @@
+"""One method per transition of a source's buffer: the only Redis commands there are.
+
+What each does to which keys stands on top of its Lua file; ``keys`` says what
+the keys hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from celery_segment.buffer.keys import batch_key, prefix
+from celery_segment.buffer.link import Link
+from celery_segment.buffer.scripts import pack, script
+from celery_segment.config import Source
+
+__all__ = [
+    "ENVELOPE",
+    "Batch",
+    "Buffer",
+    "Closed",
+    "DeadLetter",
+    "Gone",
+    "Held",
+    "HeldByAnother",
+    "Snapshot",
+    "Stale",
+]
+
+#: What stands around the messages in a request body; the time is filled in at each attempt.
+ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
+#: A stored batch ends with a comma, which the request leaves out.
+_ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
+
+#: Bounds of the work that one script call does.
+APPEND_MESSAGES = 500
+REAP_BATCHES = 100
+LOOK_AT_BATCHES = 1_000
+
+
+class Batch(NamedTuple):
+    """A claimed batch, by reference: what a delivery's task message carries."""
+
+    id: str
+    messages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A batch that this process holds for one attempt.
+
+    ``attempts`` are the counted failures and ``requests`` all requests before
+    this one; ``age`` is seconds since the first.
+    """
+
+    id: str
+    token: str
+    body: bytes
+    messages: int
+    bytes: int
+    attempts: int
+    requests: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """No batch of that id is in flight: it is settled, or waits among the ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldByAnother:
+    """Another holds the batch, and its lease lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The source is closed for so many seconds (None: until resumed); the batch was put back."""
+
+    seconds: float | None
+
+
+class Stale(Exception):  # noqa: N818 - a refusal, not a fault
+    """This process no longer holds the batch: another took it over. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A batch that was given up. ``buried`` is seconds since the epoch, by Redis' clock."""
+
+    id: str
+    messages: int
+    bytes: int
+    buried: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A source's figures at one moment; messages, unless the name says batches or bytes.
+
+    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always.
+    ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
+    "open", "paused", "probing" while one batch asks whether a failing endpoint
+    is back, or why the source is closed; ``closed`` for how many seconds (None
+    while paused, 0 when open).
+    """
+
+    accepted: int
+    buffered: int
+    ready: int
+    inflight: int
+    delivered: int
+    dead: int
+    purged: int
+    buffered_bytes: int
+    ready_bytes: int
+    inflight_bytes: int
+    delivered_bytes: int
+    dead_bytes: int
+    ready_batches: int
+    inflight_batches: int
+    delivered_batches: int
+    dead_batches: int
+    retries: int
+    splits: int
+    takeovers: int
+    oldest: float
+    gate: str
+    closed: float | None
+
+
+class Buffer:
+    """The buffer of one source.
+
+    Its methods raise ``BufferUnavailable``, ``BufferFull`` or ``SegmentBufferError``
+    as ``Link`` does, and ``Stale`` where a holder's token is refused.
+    """
+
+    def __init__(self, link: Link, source: Source) -> None:
+        self.source = source
+        self._link = link
+        self._key = key = prefix(source.name)
+        self._append = script("append")
+        self._limits = (
+            source.max_batch_bytes - _ROOM,
+            source.max_batch_messages,
+            source.flush_at,
+            _ms(source.flush_interval),
+        )
+        one = self._append.call(key, *self._limits, b"")
+        # All of an append but its message is the same each time: packed once.
+        self._append_one = one[: -len(b"$0\r\n\r\n")]
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.source.name!r}, {self._link!r})"
+
+    # ------------------------------------------------------------ calls
+
+    def append(self, message: bytes) -> bool:
+        """Store one message; return whether to wake a worker."""
+        packed = b"%b$%d\r\n%b,\r\n" % (self._append_one, len(message) + 1, message)
+        return bool(self._link.send(self._append, packed)[0])
+
+    def append_many(self, messages: Sequence[bytes]) -> bool:
+        """Store messages in their order, many to a round trip; return whether to wake a worker."""
+        wake = 0
+        for start in range(0, len(messages), APPEND_MESSAGES):
+            part = [message + b"," for message in messages[start : start + APPEND_MESSAGES]]
+            wake |= self._link.run(self._append, self._key, *self._limits, *part)
+        return bool(wake)
+
+    # ------------------------------------------------------------ draining
+
+    def claim(self, limit: int, *, whatever_waits: bool) -> list[Batch]:
+        """Take up to ``limit`` batches into flight, within ``max_inflight``.
+
+        The open batch is taken when it is due, or whatever it holds.
+        """
+        s = self.source
+        due = (1, 0) if whatever_waits else (s.flush_at, _ms(s.flush_interval))
+        reply = self._link.run(
+            script("claim"), self._key, s.max_inflight, limit, _ms(s.lease), *due
+        )
+        return _batches(reply)
+
+    def reap(self) -> list[Batch]:
+        """Take batches over whose lease has expired."""
+        lease = _ms(self.source.lease)
+        return _batches(self._link.run(script("reap"), self._key, lease, REAP_BATCHES))
+
+    def due(self, period: float) -> bool:
+        """Return whether there is something to drain: True to one caller until it has begun.
+
+        ``period`` is the seconds between a caller's questions.
+        """
+        s = self.source
+        interval = _ms(s.flush_interval)
+        arguments = (_ms(period), s.max_inflight, s.flush_at, interval)
+        return bool(self._link.run(script("due"), self._key, *arguments))
+
+    # ------------------------------------------------------------ delivering
+
+    def begin(self, batch_id: str, token: str) -> Held | Gone | HeldByAnother | Closed:
+        """Become the holder of a claimed batch for one attempt, and read its messages."""
+        begin = script("begin")
+        packed = begin.call(self._key, batch_id, token, _ms(self.source.lease))
+        body = pack("GET", batch_key(self.source.name, batch_id))
+        (verdict, *rest), content = self._link.send(begin, packed, body)
+        if verdict == 1:
+            messages, size, attempts, requests, age = rest
+            return Held(batch_id, token, content, messages, size, attempts, requests, age / 1000)
+        if verdict == -2:  # noqa: PLR2004 - as begin.lua says
+            return Closed(None if rest[0] < 0 else rest[0] / 1000)
+        return HeldByAnother() if verdict == -1 else Gone()
+
+    def ack(self, held: Held) -> None:
+        """Settle a delivered batch."""
+        _unless_stale(self._link.run(script("ack"), self._key, held.id, held.token))
+
+    def retry(
+        self, held: Held, what: str, wait: float, cause: str, *, breaker: tuple[int, float, float]
+    ) -> tuple[float, int]:
+        """Leave a batch in flight until its next attempt.
+
+        Args:
+            held: The batch.
+            what: "failure", "asked" or "refused", as retry.lua says.
+            wait: Seconds until the next attempt, at the least.
+            cause: The cause, for people.
+            breaker: Failures in a row that trip the breaker; first and longest pause.
+
+        Returns:
+            Seconds until the next attempt; how often in a row the breaker tripped, when
+            this failure tripped it, else 0.
+        """
+        trip, first, longest = breaker
+        lease = _ms(self.source.lease)
+        limits = (lease, trip, _ms(first), _ms(longest))
+        reply = self._link.run(
+            script("retry"), self._key, held.id, held.token, what, _ms(wait), *limits, cause
+        )
+        _unless_stale(reply[0])
+        return reply[0] / 1000, reply[1]
+
+    def split(self, held: Held) -> None:
+        """Put a batch's two halves back in its place."""
+        parts = list(messages_of(held.body))
+        first = parts[: len(parts) // 2]
+        cut = sum(len(part) + 1 for part in first)
+        reply = self._link.run(script("split"), self._key, held.id, held.token, cut, len(first))
+        _unless_stale(reply)
+
+    def bury(self, held: Held, reason: str, *, answered: bool) -> None:
+        """Give a batch up: it becomes a dead letter."""
+        arguments = (held.id, held.token, reason, int(answered))
+        _unless_stale(self._link.run(script("bury"), self._key, *arguments))
+
+    # ------------------------------------------------------------ operating
+
+    def mark(self) -> int:
+        """Seal the open batch and return a mark above all that is stored now."""
+        return int(self._link.run(script("mark"), self._key))
+
+    def remaining(self, mark: int) -> int:
+        """Return the number of messages up to a mark that are not settled yet.
+
+        While more than a thousand batches wait, later messages are counted too.
+        """
+        return int(self._link.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
+
+    def pause(self) -> bool:
+        """Close the source until resumed; return whether it was open."""
+        return bool(self._link.run(script("pause"), self._key))
+
+    def resume(self) -> float:
+        """Open the source; return for how many seconds the endpoint's own wait still holds."""
+        return max(int(self._link.run(script("resume"), self._key)), 0) / 1000
+
+    def dead_letters(self, offset: int = 0, limit: int = 100) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+        flat = self._link.run(script("dead"), self._key, offset, limit)
+        return [
+            DeadLetter(i.decode(), n, size, at / 1000, why.decode())
+            for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
+        ]
+
+    def is_dead(self, batch_id: str) -> bool:
+        """Return whether a batch is a dead letter."""
+        key = f"{prefix(self.source.name)}:dead"
+        return self._link.command("ZSCORE", key, batch_id) is not None
+
+    def messages(self, batch_id: str) -> list[bytes]:
+        """Return a sealed batch's messages as JSON; none when there is no such batch."""
+        content = self._link.command("GET", batch_key(self.source.name, batch_id))
+        return [bytes(part) for part in messages_of(content)] if content else []
+
+    def replay(self, batch_ids: Iterable[str]) -> int:
+        """Put dead letters back among the ready batches; return the number of messages."""
+        return int(self._link.run(script("replay"), self._key, *batch_ids))
+
+    def purge(self, batch_ids: Iterable[str]) -> int:
+        """Delete dead letters; return the number of messages."""
+        return int(self._link.run(script("purge"), self._key, *batch_ids))
+
+    def snapshot(self) -> Snapshot:
+        """Return the source's figures at this moment."""
+        flat = self._link.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
+        raw = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+        gate = raw.pop("gate").decode()
+        n = {name: int(value) for name, value in raw.items()}
+        closed = n["closed"]
+        if closed < 0:
+            gate = "paused"
+        elif closed > 0:
+            gate = gate.partition(" ")[2]
+        else:
+            gate = "probing" if n["trips"] else "open"
+        return Snapshot(
+            accepted=n.get("accepted", 0) + n["open"],
+            buffered=n["open"],
+            buffered_bytes=n["open_bytes"],
+            **{name: n.get(name, 0) for name in _COUNTED},
+            delivered_batches=n.get("batches", 0),
+            oldest=n["oldest"] / 1000,
+            gate=gate,
+            closed=None if closed < 0 else closed / 1000,
+        )
+
+
+_COUNTED = (
+    *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
+    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes"),
+    *("ready_batches", "inflight_batches", "dead_batches"),
+)
+
+_list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def messages_of(content: bytes) -> list[msgspec.Raw]:
+    """Return the messages of a stored batch, each as it lies there."""
+    return _list_of_raw.decode(b"[%b]" % content[:-1])
+
+
+def _batches(flat: Sequence[Any]) -> list[Batch]:
+    return [Batch(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
+
+
+def _unless_stale(reply: int) -> None:
+    if reply < 0:
+        raise Stale
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

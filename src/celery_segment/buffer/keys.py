@@ -1,0 +1,40 @@
+"""The buffer's keys, all of them, and what each holds.
+
+Every key of a source starts with its prefix, ``{segment:<source>}``. The braces
+are a Redis Cluster hash tag: one source's keys share a slot, so a script may
+touch them all. Times are milliseconds of the server's clock.
+
+    :open        string  the batch being filled: messages as JSON, each with a comma behind it
+    :state       hash    count, since (first message's time) of the open batch; flushed (last
+                         seal); woken (1 once a worker was called); sequence (last batch id);
+                         failures and trips in a row
+    :ready       zset    sealed batches by number, the oldest first
+    :inflight    zset    claimed batches by the end of their lease
+    :dead        zset    dead letters by the time they were given up
+    :batch:<id>  string  a sealed batch's messages, as in :open
+    :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
+                         (all), began (first request); cause of the last failure; buried
+    :gate        string  why the source is closed; expires when it opens
+    :paused      string  exists while an operator has closed the source
+    :probe       string  the batch that asks whether a failing endpoint is back
+    :tick        string  exists while a drain that a tick called for has not begun; expires
+    :stats       hash    accepted (less :open), delivered, purged: totals; ready, inflight, dead:
+                         at present; each in messages, and <name>_bytes; batches, retries,
+                         splits, takeovers: totals
+
+A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
+"""
+
+from __future__ import annotations
+
+__all__ = ["batch_key", "prefix"]
+
+
+def prefix(source: str) -> str:
+    """Return what every key of a source starts with."""
+    return f"{{segment:{source}}}"
+
+
+def batch_key(source: str, batch_id: str) -> str:
+    """Return the key of a sealed batch's messages."""
+    return f"{prefix(source)}:batch:{batch_id}"

@@ -1,0 +1,188 @@
+"""The shortest road to Redis: a packed command out, its reply back.
+
+Connections are redis-py's own (TLS, unix sockets, ACL users, its parser); only
+its pool and its command machinery are passed by, which cost several times what
+the round trip does. Connections lie on a stack: taking one is a single atomic
+operation, for threads and greenlets alike, and a forked child starts with none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any
+from weakref import WeakSet
+
+from celery_segment.buffer.scripts import Script, pack
+from celery_segment.errors import (
+    BufferFull,
+    BufferUnavailable,
+    ConfigurationError,
+    SegmentBufferError,
+)
+
+__all__ = ["Link"]
+
+
+class Link:
+    """Connections to one Redis, each used by one caller at a time.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout: Seconds that one operation may take, connecting included.
+
+    Raises:
+        ConfigurationError: The URL is not understood.
+        BufferUnavailable: Redis did not answer in time, refused the connection,
+            or is not in a state to serve.
+        BufferFull: Redis is above its ``maxmemory``.
+        SegmentBufferError: Redis answered with any other error.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        from redis import ConnectionPool
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        # A call may find its connection closed, connect, and send again: two
+        # waits on the network that together stay within the timeout.
+        try:
+            pool = ConnectionPool.from_url(
+                url,
+                socket_timeout=timeout / 2,
+                socket_connect_timeout=timeout / 2,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+                health_check_interval=0,
+            )
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
+        self._connection_class = pool.connection_class
+        self._connection_kwargs = pool.connection_kwargs
+        self._idle: deque[Any] = deque()
+        kwargs = pool.connection_kwargs
+        self.address: str = kwargs.get("path") or f"{kwargs.get('host')}:{kwargs.get('port')}"
+        _links.add(self)
+
+    def __repr__(self) -> str:
+        return f"Link({self.address!r})"
+
+    def run(self, script: Script, key: str, *arguments: str | bytes | float) -> Any:
+        """Run a script on one key and return its reply."""
+        return self.send(script, script.call(key, *arguments))[0]
+
+    def send(self, script: Script, packed: bytes, also: bytes = b"") -> list[Any]:
+        """Send a packed call of ``script``, and another command with it; return the replies.
+
+        Both travel in one round trip. Where Redis does not know the script (it
+        was restarted, or its cache flushed) the script is loaded and the call,
+        which had no effect, repeated.
+        """
+        replies = 2 if also else 1
+        result = self._exchange(packed + also, replies)
+        if isinstance(result[0], Exception) and _is_noscript(result[0]):
+            self._raise_errors(self._exchange(pack("SCRIPT", "LOAD", script.text), 1))
+            result = self._exchange(packed + also, replies)
+        return self._raise_errors(result)
+
+    def command(self, *arguments: str | bytes | float) -> Any:
+        """Run a plain command and return its reply."""
+        return self._raise_errors(self._exchange(pack(*arguments), 1))[0]
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def forget(self) -> None:
+        """Let go of the connections, which belong to the parent process."""
+        self._idle = deque()
+
+    def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+        from redis.exceptions import ConnectionError as RedisConnectionError
+        from redis.exceptions import RedisError
+        from redis.exceptions import TimeoutError as RedisTimeoutError
+
+        try:
+            connection, used = self._idle.pop(), True
+        except IndexError:
+            connection, used = self._connection_class(**self._connection_kwargs), False
+        try:
+            try:
+                result = _round_trip(connection, packed, replies)
+            except RedisConnectionError:
+                # The server closes idle connections and is restarted: ordinary
+                # events, told apart from an outage by one fresh connection.
+                if not used:
+                    raise
+                self.close()
+                result = _round_trip(connection, packed, replies)
+        except RedisTimeoutError:
+            raise BufferUnavailable(
+                f"Redis at {self.address} did not answer in time; the operation may have been"
+                " carried out: check the server, or raise segment_redis_timeout"
+            ) from None
+        except RedisError as error:
+            raise BufferUnavailable(
+                f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
+                " and segment_redis_url"
+            ) from error
+        self._idle.append(connection)
+        return result
+
+    def _raise_errors(self, result: list[Any]) -> list[Any]:
+        for reply in result:
+            if isinstance(reply, Exception):
+                raise self._translated(str(reply)) from None
+        return result
+
+    def _translated(self, text: str) -> SegmentBufferError:
+        where = f"Redis at {self.address}"
+        if "OOM command not allowed" in text:
+            return BufferFull(f"{where} is full: raise its maxmemory, or let the workers drain it")
+        if "READONLY" in text:
+            return BufferUnavailable(f"{where} is a read-only replica: point segment_redis_url at"
+                                     " the primary")  # fmt: skip
+        if any(word in text for word in ("LOADING", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS")):
+            return BufferUnavailable(f"{where} does not serve at present: {text[:160]}")
+        if any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
+            return BufferUnavailable(f"{where} refused the user: {text[:160]}; check the user and"
+                                     " password in segment_redis_url, and its ACL")  # fmt: skip
+        return SegmentBufferError(f"{where} refused a command: {text[:200]}")
+
+
+def _round_trip(connection: Any, packed: bytes, replies: int) -> list[Any]:
+    from redis.exceptions import ResponseError
+
+    result: list[Any] = []
+    try:
+        connection.send_packed_command([packed], check_health=False)
+        for _ in range(replies):
+            try:
+                result.append(connection.read_response())
+            except ResponseError as error:  # noqa: PERF203 - one reply's error leaves the others
+                result.append(error)
+    except BaseException:
+        # A reply that nobody reads would answer the next command.
+        connection.disconnect()
+        raise
+    return result
+
+
+def _is_noscript(error: Exception) -> bool:
+    return type(error).__name__ == "NoScriptError"
+
+
+def _brief(error: Exception) -> str:
+    return str(error).rstrip(".")[:160] or type(error).__name__
+
+
+_links: WeakSet[Link] = WeakSet()
+
+
+def _forget_all() -> None:
+    for link in _links:
+        link.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,42 @@
+-- Store messages in the open batch, sealing it whenever the next would not fit.
+--
+-- KEYS[1]  the source's prefix
+-- ARGV[1]  greatest size of an open batch, each message's comma included
+-- ARGV[2]  greatest number of messages in a batch
+-- ARGV[3]  flush_at
+-- ARGV[4]  flush_interval, milliseconds
+-- ARGV[5…] messages, each ending with a comma
+--
+-- Returns 1 when the caller is to wake a worker, once per cycle; else 0.
+-- @include _now
+-- @include _seal
+local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
+local wake = 0
+
+local function first_of_batch()
+  local time = now()
+  redis.call('HSET', state, 'since', time)
+  local flushed = tonumber(redis.call('HGET', state, 'flushed') or 0)
+  return time - flushed >= tonumber(ARGV[4])
+end
+
+for i = 5, #ARGV do
+  local message = ARGV[i]
+  local count = redis.call('HINCRBY', state, 'count', 1)
+  if count > 1 and (count > tonumber(ARGV[2])
+      or redis.call('STRLEN', open) + #message > tonumber(ARGV[1])) then
+    redis.call('HINCRBY', state, 'count', -1)
+    seal(now())
+    count = redis.call('HINCRBY', state, 'count', 1)
+    wake = 1
+  end
+  if count == 1 and first_of_batch() or count == tonumber(ARGV[3]) then
+    wake = 1
+  end
+  redis.call('APPEND', open, message)
+end
+if wake == 0 or redis.call('HGET', state, 'woken') == '1' then
+  return 0
+end
+redis.call('HSET', state, 'woken', 1)
+return 1

@@ -1,0 +1,63 @@
+-- An attempt failed: the batch stays in flight, without a holder, until its
+-- retry begins. The gate closes as the endpoint or the breaker demands.
+--
+-- KEYS[1] the source's prefix
+-- ARGV[1] batch id
+-- ARGV[2] the holder's token
+-- ARGV[3] what happened:
+--           failure   counts as an attempt; enough of them in a row trip the breaker
+--           asked     the endpoint asked for a wait (Retry-After); not counted
+--           refused   the configuration is wrong; not counted, trips at once
+-- ARGV[4] milliseconds until the retry, at the least
+-- ARGV[5] lease, milliseconds
+-- ARGV[6] failures in a row that trip the breaker
+-- ARGV[7] the first pause of a tripped source, milliseconds; it doubles each time
+-- ARGV[8] the longest pause, milliseconds
+-- ARGV[9] the cause, for people
+--
+-- Returns {milliseconds until the retry, trips in a row when this one tripped the
+-- breaker, else 0}, or {-1} for a stale holder.
+-- @include _now
+-- @include _free
+-- @include _held
+local source, id, what = KEYS[1], ARGV[1], ARGV[3]
+local gate, state, probe = source .. ':gate', source .. ':state', source .. ':probe'
+local meta = held()
+if not meta then
+  return {-1}
+end
+free_first()
+local wait = tonumber(ARGV[4])
+local closed = math.max(redis.call('PTTL', gate), 0)
+local trips = tonumber(redis.call('HGET', state, 'trips') or 0)
+local tripped = 0
+
+local function close_for(milliseconds)
+  if milliseconds > closed then
+    redis.call('SET', gate, what .. ' ' .. ARGV[9], 'PX', milliseconds)
+    closed = milliseconds
+  end
+end
+
+if what == 'asked' then
+  close_for(wait)
+else
+  local failures = redis.call('HINCRBY', state, 'failures', 1)
+  -- Batches that were under way when the gate closed say nothing new about it.
+  if closed == 0 and (what == 'refused' or trips > 0 or failures >= tonumber(ARGV[6])) then
+    tripped = redis.call('HINCRBY', state, 'trips', 1)
+    close_for(math.min(ARGV[7] * 2 ^ math.min(trips, 30), tonumber(ARGV[8])))
+  end
+end
+if what == 'failure' then
+  redis.call('HINCRBY', meta, 'attempts', 1)
+end
+if redis.call('GET', probe) == id then
+  redis.call('DEL', probe)
+end
+wait = math.max(wait, closed)
+redis.call('HDEL', meta, 'token')
+redis.call('HSET', meta, 'cause', ARGV[9])
+redis.call('ZADD', source .. ':inflight', now() + wait + ARGV[5], id)
+redis.call('HINCRBY', source .. ':stats', 'retries', 1)
+return {wait, tripped}

@@ -1,0 +1,41 @@
+-- A batch was refused: put its halves back in its place.
+--
+-- KEYS[1] the source's prefix
+-- ARGV[1] batch id
+-- ARGV[2] the holder's token
+-- ARGV[3] bytes in the first half, its last comma included
+-- ARGV[4] messages in the first half
+--
+-- The halves of batch 7 are 7.1 and 7.2: their order is their parent's.
+-- Returns 1, or -1 for a stale holder.
+-- @include _free
+-- @include _held
+-- @include _move
+local source, id = KEYS[1], ARGV[1]
+local meta, count, bytes = held()
+if not meta then
+  return -1
+end
+free_first()
+local cut, first = tonumber(ARGV[3]), tonumber(ARGV[4])
+local body = source .. ':batch:' .. id
+local since = redis.call('HGET', meta, 'since')
+
+local function half(suffix, content, messages)
+  local child = id .. suffix
+  redis.call('SET', source .. ':batch:' .. child, content)
+  redis.call('HSET', source .. ':meta:' .. child,
+    'count', messages, 'bytes', #content, 'since', since)
+  redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), child)
+end
+
+local content = redis.call('GET', body)
+redis.call('DEL', body, meta, source .. ':probe')
+redis.call('ZREM', source .. ':inflight', id)
+half('.1', string.sub(content, 1, cut), first)
+half('.2', string.sub(content, cut + 1), count - first)
+move(count, bytes, 'inflight', 'ready')
+redis.call('HINCRBY', source .. ':stats', 'splits', 1)
+-- The endpoint answered, so it is not failing.
+redis.call('HDEL', source .. ':state', 'failures', 'trips')
+return 1

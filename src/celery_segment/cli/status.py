@@ -1,0 +1,139 @@
+"""``status``: the figures of each source."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+from celery.bin.base import CeleryCommand, handle_preload_options
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from celery_segment.buffer import buffer_of
+from celery_segment.cli.common import (
+    WIDE,
+    app_of,
+    console_of,
+    duration,
+    json_option,
+    names_option,
+    one_line,
+    source_names,
+    table,
+)
+from celery_segment.errors import SegmentError
+
+if TYPE_CHECKING:
+    from celery_segment.buffer import Snapshot
+
+__all__ = ["status"]
+
+#: Seconds between two looks of --watch.
+PERIOD = 1.0
+#: Columns that it takes to read why a source is closed.
+GATE = 24
+
+
+@click.command(cls=CeleryCommand)
+@names_option
+@json_option
+@click.option("--watch", is_flag=True, help="Look again each second, until Ctrl-C.")
+@click.pass_context
+@handle_preload_options
+def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: bool) -> None:
+    """Show what is stored, in flight, delivered and dead.
+
+    Figures are messages; "batches" is how many batches the ready ones fill.
+    """
+    app = app_of(ctx)
+    chosen = source_names(app, names)
+
+    def look() -> dict[str, Snapshot]:
+        return {name: buffer_of(app, name).snapshot() for name in chosen}
+
+    console = console_of(ctx)
+
+    def show() -> None:
+        if as_json:
+            click.echo(json.dumps({name: asdict(figures) for name, figures in look().items()}))
+        else:
+            console.print(_table(look(), console))
+
+    if not watch:
+        show()
+    elif as_json or not console.is_terminal:
+        with suppress(KeyboardInterrupt):
+            _repeat(show)
+    else:
+        _watch(console, look)
+
+
+def _repeat(show: Callable[[], None]) -> None:
+    while True:
+        show()
+        time.sleep(PERIOD)
+
+
+def _watch(console: Console, look: Callable[[], dict[str, Snapshot]]) -> None:
+    # The first look fails as any command does; a later one must not end the watch.
+    seen: RenderableType = _table(look(), console)
+
+    def show() -> None:
+        nonlocal seen
+        try:
+            seen = _table(look(), console)
+        except SegmentError as error:
+            live.update(Group(seen, Text(f"\n{one_line(str(error))}", "red")), refresh=True)
+        else:
+            live.update(seen, refresh=True)
+
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        _repeat(show)
+
+
+def _table(figures: dict[str, Snapshot], console: Console) -> Table:
+    """Return a table with a row for each source; where it does not fit, with a column."""
+    cells = {name: _cells(s) for name, s in figures.items()}
+    labels = list(_cells(next(iter(figures.values()))))
+    wide = table("source", *labels, words={"source", "gate"})
+    for name, row in cells.items():
+        wide.add_row(name, *row.values())
+    wide.columns[0].no_wrap = True
+    wide.columns[-1].min_width = min(max(len(row["gate"]) for row in cells.values()), GATE)
+    unbounded = console.options.update(width=WIDE)
+    if console.measure(wide, options=unbounded).minimum <= console.width:
+        return wide
+    narrow = table("source", *figures, words={"source"})
+    for label in labels:
+        narrow.add_row(label, *(row[label] for row in cells.values()))
+    for column in narrow.columns[1:]:
+        column.no_wrap, column.max_width = False, 2 * GATE
+    return narrow
+
+
+def _cells(s: Snapshot) -> dict[str, Text]:
+    figures = {
+        "accepted": s.accepted,
+        "buffered": s.buffered,
+        "ready": s.ready,
+        "batches": s.ready_batches,
+        "in flight": s.inflight,
+        "delivered": s.delivered,
+        "dead": s.dead,
+        "purged": s.purged,
+        "retries": s.retries,
+    }
+    waiting = s.buffered or s.ready or s.inflight
+    cells = {label: Text(f"{number:,}") for label, number in figures.items()}
+    cells["dead"].stylize("red" if s.dead else "")
+    cells["oldest"] = Text(duration(s.oldest) if waiting else "-", no_wrap=True)
+    closed = f"closed for {duration(s.closed)}: " if s.closed else ""
+    cells["gate"] = Text(closed + one_line(s.gate), "" if s.gate == "open" else "yellow")
+    return cells

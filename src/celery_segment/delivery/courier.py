@@ -1,0 +1,123 @@
+"""One attempt at one batch: begin, post, settle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from secrets import token_hex
+
+from celery_segment.buffer import Buffer, Closed, Gone, Held, HeldByAnother, Stale
+from celery_segment.delivery import outcome, transport
+from celery_segment.delivery.request import build
+
+__all__ = ["Report", "attempt"]
+
+logger = logging.getLogger("celery_segment")
+
+#: Failures in a row that close a source, and its first and longest pause in seconds.
+BREAKER = (5, 1.0, 60.0)
+#: The pauses of a source whose configuration is refused.
+REFUSED = (1, 5.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of an attempt, in plain words; ``retry_in`` seconds when there is another."""
+
+    text: str
+    retry_in: float | None = None
+
+
+def attempt(buffer: Buffer, batch_id: str) -> Report:
+    """Post a batch once and settle it by the outcome.
+
+    A batch that is not this process' to post is left alone, and said to be so.
+    """
+    held = buffer.begin(batch_id, token_hex(8))
+    if isinstance(held, Gone):
+        return Report("nothing to do: settled already, or waiting again")
+    if isinstance(held, HeldByAnother):
+        return Report("nothing to do: another worker is at it")
+    if isinstance(held, Closed):
+        until = "until it is resumed" if held.seconds is None else f"for {held.seconds:.1f} s"
+        return Report(f"put back: the source is closed {until}")
+    started = time.monotonic()
+    decision = _decide(buffer, held)
+    try:
+        return _settle(buffer, held, decision, time.monotonic() - started)
+    except Stale:
+        logger.warning(
+            "%s: batch %s took longer than its lease of %g s and was taken over by another worker",
+            buffer.source.name,
+            batch_id,
+            buffer.source.lease,
+        )
+        return Report("nothing settled: the lease had expired and another worker took over")
+
+
+def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
+    source = buffer.source
+    if source.write_key is None:
+        return outcome.Refused(
+            f"source {source.name!r} has no write key in this worker's configuration; set"
+            " segment_write_key, SEGMENT_WRITE_KEY or its entry in segment_sources"
+        )
+    now = datetime.now(timezone.utc)
+    request = build(source, source.write_key, held.body, held.requests, now)
+    result = transport.post(request, source)
+    return outcome.decide(
+        result,
+        source,
+        messages=held.messages,
+        attempts=held.attempts,
+        age=held.age,
+        now=datetime.now(timezone.utc),
+    )
+
+
+def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float) -> Report:
+    match decision:
+        case outcome.Delivered(status):
+            buffer.ack(held)
+            return Report(
+                f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
+            )
+        case outcome.Retry(wait, cause, asked):
+            what = "asked" if asked else "failure"
+            return _retry(buffer, held, what, wait, cause, BREAKER)
+        case outcome.Refused(cause):
+            return _retry(buffer, held, "refused", 0.0, cause, REFUSED)
+        case outcome.Split(cause):
+            buffer.split(held)
+            return Report(f"split {held.messages:,} messages in two: {cause}")
+        case outcome.Bury(cause, answered, text):
+            reason = f"{cause}: {text}" if text else cause
+            buffer.bury(held, reason, answered=answered)
+            logger.error(
+                "%s: batch %s, %d messages, is a dead letter: %s",
+                buffer.source.name,
+                held.id,
+                held.messages,
+                cause,
+            )
+            return Report(f"dead letter, {held.messages:,} messages: {cause}")
+
+
+def _retry(
+    buffer: Buffer,
+    held: Held,
+    what: str,
+    wait: float,
+    cause: str,
+    breaker: tuple[int, float, float],
+) -> Report:
+    wait, trips = buffer.retry(held, what, wait, cause, breaker=breaker)
+    name = buffer.source.name
+    if trips:
+        # Once per pause, not once per batch.
+        logger.warning("%s: closed for %.0f s, nothing is lost: %s", name, wait, cause)
+    else:
+        logger.info("%s: batch %s again in %.1f s: %s", name, held.id, wait, cause)
+    return Report(cause, retry_in=wait)

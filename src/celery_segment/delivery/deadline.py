@@ -1,0 +1,117 @@
+"""HTTP connections with one deadline for a whole exchange.
+
+requests' timeout starts anew with every byte: an endpoint that drips would hold
+a worker for hours. Here each operation on the socket gets what is left.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from http.client import HTTPResponse
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+__all__ = ["DeadlineAdapter"]
+
+
+class _DeadlineReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        # The socket counts its files, and outlives the connection's close for them.
+        self._file = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        self._sock.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """As much of a socket as ``http.client.HTTPResponse`` asks for."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline))
+
+
+class _DeadlineConnection(HTTPConnection):
+    """An HTTP connection whose timeout is for a whole exchange, connecting included."""
+
+    timeout: float
+    _deadline: float
+    #: urllib3 connects ahead of the request for TLS and for a proxy, else within it.
+    _just_connected = False
+
+    def connect(self) -> None:
+        self._deadline = time.monotonic() + self.timeout
+        super().connect()
+        self._just_connected = True
+        self._set_timeout()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if not self._just_connected:
+            self._deadline = time.monotonic() + self.timeout
+        if self.sock is not None:
+            self._set_timeout()
+        super().request(*args, **kwargs)
+        self._just_connected = False
+
+    def response_class(  # type: ignore[override]  # http.client calls it, and asks no more
+        self, sock: Any, *args: Any, **kwargs: Any
+    ) -> HTTPResponse:
+        shim: Any = _DeadlineSocket(sock, self._deadline)
+        return HTTPResponse(shim, *args, **kwargs)
+
+    def _set_timeout(self) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+
+
+class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls: Any = _DeadlineConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls: Any = _DeadlineTLSConnection
+
+
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """Gives a requests session connections whose timeout is a total deadline."""
+
+    def init_poolmanager(  # noqa: D102 - HTTPAdapter's
+        self, *args: Any, **kwargs: Any
+    ) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(  # noqa: D102 - HTTPAdapter's
+        self, *args: Any, **kwargs: Any
+    ) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

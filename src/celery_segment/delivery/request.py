@@ -1,0 +1,69 @@
+"""A batch becomes an HTTP request. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from celery_segment.buffer import ENVELOPE
+from celery_segment.config import Source, WriteKey
+from celery_segment.version import __version__
+
+try:
+    from isal import igzip
+except ImportError:  # a platform without its wheel
+    igzip = None  # type: ignore[assignment,unused-ignore]
+
+__all__ = ["Request", "build"]
+
+USER_AGENT = f"celery-segment/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST to ``{host}/v1/batch``. Its ``repr`` shows neither key nor payload."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    data: bytes = field(repr=False)
+
+
+def build(
+    source: Source, write_key: WriteKey, messages: bytes, requests: int, now: datetime
+) -> Request:
+    """Return the request for a batch's messages, which are posted as they lie in the buffer.
+
+    Args:
+        source: Where to, and whether compressed.
+        write_key: The user of HTTP Basic, with an empty password.
+        messages: JSON objects, each with a comma behind it.
+        requests: How often this batch was posted before (``X-Retry-Count``).
+        now: The time of this attempt. Segment computes an event's time as
+            receivedAt - (sentAt - timestamp), so it is never the call's.
+    """
+    sent_at = now.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:23].encode()
+    opening, closing = ENVELOPE
+    body = b"".join(
+        (opening, memoryview(messages)[:-1], closing.replace(b"YYYY-MM-DDTHH:MM:SS.mmm", sent_at))
+    )
+    headers = {
+        "Authorization": "Basic " + base64.b64encode(f"{write_key.reveal()}:".encode()).decode(),
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+    }
+    if source.gzip:
+        body = _gzip(body)
+        headers["Content-Encoding"] = "gzip"
+    if requests:
+        headers["X-Retry-Count"] = str(requests)
+    return Request(f"{source.host}/v1/batch", headers, body)
+
+
+def _gzip(body: bytes) -> bytes:
+    if igzip is not None:
+        compressed: bytes = igzip.compress(body, compresslevel=1, mtime=0)
+        return compressed
+    gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return gzip.compress(body) + gzip.flush()

@@ -1,0 +1,91 @@
+"""The only HTTP: one requests session per process, a total deadline per request."""
+
+from __future__ import annotations
+
+import base64
+import os
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+from requests.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from celery_segment.config import Source
+from celery_segment.delivery.deadline import DeadlineAdapter
+from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.request import Request
+
+__all__ = ["post"]
+
+#: How much of an answer is read: enough for an error's text.
+ANSWER_BYTES = 16_384
+#: Connections kept open to one host, for the thread pools of Celery.
+POOL = 64
+
+_session: tuple[int, requests.Session] | None = None
+
+
+def post(request: Request, source: Source) -> Answer | Failure:
+    """Send a request and return the answer, or why there is none.
+
+    The whole exchange takes at most ``source.timeout`` seconds (but for the
+    resolver's own time). No redirect is followed; no cookie is kept; neither
+    the environment's proxies nor a netrc file override what is configured.
+    """
+    proxies = source.proxies
+    if proxies is None:
+        proxies = get_environ_proxies(request.url)
+    verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
+    try:
+        with _of_this_process().post(
+            request.url,
+            data=request.data,
+            headers=request.headers,
+            timeout=source.timeout,
+            proxies=proxies,
+            verify=verify,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            return Answer(response.status_code, response.headers, _text(response, source))
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        return Failure(_cause(error, source))
+
+
+def _of_this_process() -> requests.Session:
+    """Return this process' session: a socket shared over a fork would mix two answers."""
+    global _session  # noqa: PLW0603 - one tuple, replaced whole
+    if _session is None or _session[0] != os.getpid():
+        session = requests.Session()
+        session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.mount("https://", DeadlineAdapter(pool_maxsize=POOL))
+        session.mount("http://", DeadlineAdapter(pool_maxsize=POOL))
+        _session = (os.getpid(), session)
+    return _session[1]
+
+
+def _text(response: requests.Response, source: Source) -> str:
+    """Return the start of an answer's text, unless it echoes the credentials.
+
+    The status is the answer: a body that cannot be read changes nothing.
+    """
+    try:
+        text: str = response.raw.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
+    except (HTTPError, OSError, ValueError):
+        return ""
+    key = source.write_key.reveal() if source.write_key else ""
+    token = base64.b64encode(f"{key}:".encode()).decode()
+    return "" if key in text or token in text else text
+
+
+def _cause(error: Exception, source: Source) -> str:
+    """Say what went wrong without the chain of wrappers, whose texts repeat each other."""
+    inner: BaseException = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    reason = getattr(inner, "reason", None)
+    inner = reason if isinstance(reason, BaseException) else inner
+    if isinstance(inner, TimeoutError) or isinstance(error, requests.Timeout):
+        return f"no answer from {source.host} within {source.timeout:g} s"
+    return f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"

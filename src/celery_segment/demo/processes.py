@@ -1,0 +1,156 @@
+"""The demo's child processes. Each is in a session of its own and writes to a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from celery_segment.demo.app import VARIABLE
+from celery_segment.errors import SegmentError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Child", "ChildError", "flower", "forget_environment", "worker"]
+
+#: Seconds in which a child starts, and in which it ends after SIGTERM.
+START, GRACE = 60.0, 15.0
+#: Seconds between two looks at a child that starts.
+POLL = 0.05
+LAST_LINES = 20
+
+_CELERY: tuple[str, ...] = (sys.executable, "-m", "celery", "--app", "celery_segment.demo.app")
+_FOREIGN = ("CELERY_", "FLOWER_")
+
+
+class ChildError(SegmentError):
+    """A child process ended by itself, or did not start in time."""
+
+
+class Child:
+    """A process for the length of a ``with`` block.
+
+    Its own session keeps the terminal's Ctrl-C from it, and lets what it has
+    started be ended with it.
+
+    Args:
+        name: What it is called in messages; its log is ``<name>.log``.
+        command: Program and arguments.
+        environ: Its whole environment.
+        folder: Where it runs and its log lies.
+    """
+
+    def __init__(
+        self, name: str, command: tuple[str, ...], environ: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._environ = environ
+        self._folder = folder
+        self._log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self._command,
+                env=self._environ,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            hurried = kind is not None and issubclass(kind, KeyboardInterrupt)
+            _end(self._process, 0.0 if hurried else GRACE)
+
+    def check(self) -> None:
+        """Raise ChildError, with the end of its log, when it does not run any more."""
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise ChildError(f"{self.name} ended with status {status}; {self._tail()}")
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait until its log matches, and return what did.
+
+        Raises:
+            ChildError: It ended, or the time for its start did.
+        """
+        deadline = time.monotonic() + START
+        while not (found := re.search(pattern, self._read())):
+            self.check()
+            if time.monotonic() > deadline:
+                raise ChildError(f"{self.name} did not start in {START:.0f} s; {self._tail()}")
+            time.sleep(POLL)
+        return found[0]
+
+    def _read(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def _tail(self) -> str:
+        return "\n".join(["the end of its log:", *self._read().splitlines()[-LAST_LINES:]])
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End a process in good order, and by force what still runs when the grace has passed."""
+    gently = False
+    try:
+        if process.poll() is None and grace:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace)
+                gently = True
+    finally:
+        # A second Ctrl-C lands here; and a worker that was killed leaves its pool behind.
+        if not gently:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def forget_environment() -> None:
+    """Take away the variables that would point the demo at somebody's real broker."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        del os.environ[name]
+
+
+def worker(number: int, settings: Mapping[str, Any], write_key: str, folder: Path) -> Child:
+    """Return a Celery worker, the only process with the write key."""
+    name = f"worker{number}"
+    command = (*_CELERY, "worker", "--hostname", f"{name}@demo", "--loglevel", "INFO")
+    command += ("--pool", "prefork", "--concurrency", "2", "--task-events")
+    command += ("--without-mingle", "--without-gossip")
+    return Child(name, command, _environ(settings, SEGMENT_WRITE_KEY=write_key), folder)
+
+
+def flower(settings: Mapping[str, Any], login: str, folder: Path) -> Child | None:
+    """Return Flower on any free port of this machine; None where it is not installed."""
+    if importlib.util.find_spec("flower") is None:
+        return None
+    command = (*_CELERY, "flower", "--address=127.0.0.1", "--port=0")
+    # Not an argument: those stand in the list of processes.
+    return Child("flower", command, _environ(settings, FLOWER_BASIC_AUTH=login), folder)
+
+
+def _environ(settings: Mapping[str, Any], **own: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "SEGMENT_WRITE_KEY"}
+    return {**inherited, VARIABLE: json.dumps(settings), **own}

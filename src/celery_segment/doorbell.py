@@ -1,0 +1,78 @@
+"""Wake a worker: publish one ``segment.drain``, quickly or not at all.
+
+The message that a call stored is safe already, and the workers' tick finds it
+without a wake. So a broker that is down may cost a call next to nothing, where
+Celery's own publishing would retry for seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from typing import Any
+
+from kombu.pools import ProducerPool
+
+__all__ = ["DRAIN", "impatient_connection", "wake"]
+
+logger = logging.getLogger("celery_segment")
+
+DRAIN = "segment.drain"
+
+#: Seconds that connecting to the broker may take.
+CONNECT = 1.0
+#: Seconds without a wake after the broker failed.
+REST = 10.0
+LIMIT = 10
+#: One repetition at once: a connection that lay idle may have been closed.
+_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+def impatient_connection(app: Any) -> Any:
+    """Return a connection to the broker that fails within a second, where Celery's retries."""
+    options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_max": 0}
+    if app.connection_for_write().transport.driver_type in {"redis", "sentinel"}:
+        # kombu's Redis transport does not heed connect_timeout.
+        options["socket_connect_timeout"] = options["socket_timeout"] = CONNECT
+    return app.connection_for_write(connect_timeout=CONNECT, transport_options=options)
+
+
+class _Doorbell:
+    def __init__(self, app: Any) -> None:
+        self._rests_until = 0.0
+        connections = impatient_connection(app).Pool(LIMIT)
+        self._producers = ProducerPool(connections, limit=LIMIT)
+        # kombu leaves a pool's sockets to the garbage collector, which complains.
+        weakref.finalize(app, connections.force_close_all).atexit = False
+
+    def ring(self, app: Any, source: str) -> None:
+        if time.monotonic() < self._rests_until:
+            return
+        try:
+            with self._producers.acquire(block=True) as producer:
+                app.tasks[DRAIN].apply_async(
+                    kwargs={"source": source}, producer=producer, retry=True, retry_policy=_POLICY
+                )
+        except Exception as error:  # noqa: BLE001 - the message is safe: nothing may fail the call
+            self._rests_until = time.monotonic() + REST
+            logger.warning(
+                "%s: no worker was woken (%s: %s); the messages wait for the workers' tick",
+                source,
+                type(error).__name__,
+                error,
+            )
+
+
+_doorbells: weakref.WeakKeyDictionary[Any, _Doorbell] = weakref.WeakKeyDictionary()
+# A child's broker connections are its own.
+os.register_at_fork(after_in_child=_doorbells.clear)
+
+
+def wake(app: Any, source: str) -> None:
+    """Publish a drain of the source. A broker that refuses it costs no message."""
+    doorbell = _doorbells.get(app)
+    if doorbell is None:
+        doorbell = _doorbells.setdefault(app, _Doorbell(app))
+    doorbell.ring(app, source)

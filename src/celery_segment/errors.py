@@ -1,0 +1,83 @@
+"""Every error that celery-segment raises.
+
+    SegmentError
+    ├── ConfigurationError      a segment_* setting is unknown, missing or wrong
+    ├── ValidationError         a call's argument is refused; nothing was stored
+    │   └── MessageTooLarge     the encoded message is above 32,768 bytes
+    └── SegmentBufferError      the buffer did not take, or give, a message
+        ├── BufferUnavailable   Redis is out of reach, loading, or read-only
+        └── BufferFull          Redis is above its maxmemory
+
+Each message says what is wrong, where, and the mend. None carries a write key,
+a password or a payload.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BufferFull",
+    "BufferUnavailable",
+    "ConfigurationError",
+    "MessageTooLarge",
+    "SegmentBufferError",
+    "SegmentError",
+    "ValidationError",
+]
+
+
+class SegmentError(Exception):
+    """The base of every error of this library."""
+
+
+class ConfigurationError(SegmentError):
+    """A ``segment_*`` setting is unknown, missing or wrong."""
+
+
+class ValidationError(SegmentError, ValueError):
+    """A call's argument is refused. Nothing was stored.
+
+    Attributes:
+        field: The argument's name, or the path of the offending value inside
+            it, such as ``properties.items[2].price``.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it
+    """The message is above Segment's limit of 32,768 bytes of encoded JSON.
+
+    Attributes:
+        size: The message's size, in bytes.
+    """
+
+    def __init__(self, size: int, limit: int, largest: str) -> None:
+        super().__init__(
+            largest,
+            f"the message has {size:,} bytes as JSON and Segment takes {limit:,};"
+            f" {largest} is its largest field: send less of it",
+        )
+        self.size = size
+        self.limit = limit
+        self.largest = largest
+
+    def __reduce__(self) -> tuple[type[MessageTooLarge], tuple[int, int, str]]:
+        return type(self), (self.size, self.limit, self.largest)
+
+
+class SegmentBufferError(SegmentError):
+    """The buffer in Redis refused or failed an operation."""
+
+
+class BufferUnavailable(SegmentBufferError):  # noqa: N818 - a state, as in http's 503
+    """Redis is out of reach, still loading, or a read-only replica."""
+
+
+class BufferFull(SegmentBufferError):  # noqa: N818 - a state, as in queue.Full
+    """There is no room: Redis is above its maxmemory."""

@@ -1,0 +1,266 @@
+"""Segment's wire contract and limits, held against one request. No I/O.
+
+The limits are those of Segment's HTTP API documentation: 500 KB per body (of
+1,000 bytes each, the stricter reading), 2,500 messages, 32 KB per message, 100
+characters of messageId.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from email.message import Message
+
+__all__ = ["MAX_DECODED_BYTES", "Problem", "Request", "read_request"]
+
+PATH = "/v1/batch"
+MAX_BODY_BYTES = 500_000
+MAX_MESSAGES = 2_500
+MAX_MESSAGE_BYTES = 32_768
+MAX_MESSAGE_ID = 100
+MAX_DECODED_BYTES = 16 * MAX_BODY_BYTES
+"""How much of a body is read and decompressed: enough to name its excess, no bomb."""
+
+_ELSEWHERE = frozenset({404, 405, 411})
+
+
+class Problem(NamedTuple):
+    """What is wrong with a request.
+
+    Attributes:
+        text: What, without payload or key.
+        code: The answer's status; None when the batch is taken all the same.
+        violation: False for a wrong key, which is a setting and not a client's bug.
+    """
+
+    text: str
+    code: int | None = 400
+    violation: bool = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it was read, before the server has decided on its answer.
+
+    Attributes:
+        at: When it arrived, by ``time.monotonic()``.
+        headers: Its headers under their ``Title-Case`` names, without Authorization.
+        write_key: The key it came with; None without a readable one.
+        size: The bytes of its uncompressed body.
+        message_ids: Its messageIds, in order; "" where one is missing.
+        retry_count: X-Retry-Count; 0 when absent.
+        sent_at: The body's sentAt; "" when missing.
+        problems: All that is wrong with it.
+    """
+
+    at: float
+    method: str
+    path: str
+    headers: dict[str, str] = field(repr=False)
+    write_key: str | None = field(repr=False)
+    size: int
+    message_ids: tuple[str, ...]
+    retry_count: int
+    sent_at: str
+    problems: tuple[Problem, ...]
+    raw_messages: tuple[msgspec.Raw, ...] = field(repr=False)
+
+    @cached_property
+    def messages(self) -> tuple[dict[str, Any], ...]:
+        """The messages of the batch, decoded when they are first asked for."""
+        return tuple(map(_decode_message, self.raw_messages))
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether this is a POST to /v1/batch at all."""
+        return self.method == "POST" and self.path == PATH
+
+
+class _Envelope(msgspec.Struct):
+    batch: list[msgspec.Raw]
+    sent_at: str = msgspec.field(name="sentAt", default="")
+
+
+class _Identity(msgspec.Struct):
+    message_id: str = msgspec.field(name="messageId", default="")
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_identity = msgspec.json.Decoder(_Identity).decode
+_decode_message = msgspec.json.Decoder(dict[str, Any]).decode
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+def read_request(
+    at: float,
+    method: str,
+    path: str,
+    headers: Message,
+    data: bytes,
+    *,
+    write_keys: frozenset[str] | None,
+    strict_keys: bool,
+    decode: bool,
+) -> Request:
+    """Read a request's head and body, and list all that is wrong with it.
+
+    Args:
+        at: When it arrived.
+        method: Its method.
+        path: Its target.
+        headers: Its headers.
+        data: Its body as it came.
+        write_keys: The keys that are accepted; None for any that is not empty.
+        strict_keys: Answer a wrong key with 401, and not with 200 as Segment does.
+        decode: Whether to decode the messages now, so that any flaw in them shows.
+    """
+    problems = list(_route_problems(method, path, headers))
+    write_key, batch, retry_count = None, _Batch(), 0
+    # Where no batch was sent, whatever else is missing follows from that.
+    if not any(problem.code in _ELSEWHERE for problem in problems):
+        write_key = _read_key(headers.get("Authorization"), problems)
+        if not write_key or (write_keys is not None and write_key not in write_keys):
+            code = 401 if strict_keys else 200
+            problems.append(Problem("the write key is wrong or missing", code, violation=False))
+        batch = _read_batch(data, headers.get("Content-Encoding"), problems, decode=decode)
+        retry_count = _read_retry_count(headers.get("X-Retry-Count"), problems)
+    request = Request(
+        at=at,
+        method=method,
+        path=path,
+        headers={n.title(): v for n, v in headers.items() if n.lower() != "authorization"},
+        write_key=write_key,
+        size=batch.size,
+        message_ids=batch.ids,
+        retry_count=retry_count,
+        sent_at=batch.sent_at,
+        problems=tuple(problems),
+        raw_messages=batch.raws,
+    )
+    if batch.messages is not None:
+        # Fills the cached property: the messages were decoded to be checked.
+        request.__dict__["messages"] = batch.messages
+    return request
+
+
+class _Batch(NamedTuple):
+    size: int = 0
+    raws: tuple[msgspec.Raw, ...] = ()
+    ids: tuple[str, ...] = ()
+    sent_at: str = ""
+    messages: tuple[dict[str, Any], ...] | None = None
+
+
+def _route_problems(method: str, path: str, headers: Message) -> Iterator[Problem]:
+    if path != PATH:
+        yield Problem(f"a request to another path than {PATH}", 404)
+    elif method != "POST":
+        yield Problem(f"a {method} where only POST is taken", 405)
+    elif headers.get_content_type() != "application/json" or "Content-Type" not in headers:
+        yield Problem("Content-Type is not application/json")
+    elif "Content-Length" not in headers:
+        yield Problem("there is no Content-Length", 411)
+
+
+def _read_key(authorization: str | None, problems: list[Problem]) -> str | None:
+    if authorization is None:
+        return None
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        key, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        key, colon, password = "", "", ""
+    if scheme.lower() != "basic" or not colon or password:
+        problems.append(Problem("Authorization is not Basic, of a key and no password", 401))
+        return None
+    return key
+
+
+def _read_retry_count(value: str | None, problems: list[Problem]) -> int:
+    if value is None:
+        return 0
+    if not (value.isascii() and value.isdigit()):
+        problems.append(Problem("X-Retry-Count is not a number", None))
+        return 0
+    return int(value)
+
+
+def _read_batch(
+    data: bytes, encoding: str | None, problems: list[Problem], *, decode: bool
+) -> _Batch:
+    try:
+        body = _decode_body(data, encoding)
+    except ValueError as error:
+        problems.append(Problem(str(error)))
+        return _Batch()
+    if len(body) > MAX_BODY_BYTES:
+        problems.append(Problem(f"the body has {len(body):,} bytes, above {MAX_BODY_BYTES:,}"))
+    messages = None
+    try:
+        body.decode()
+        envelope = _decode_envelope(body)
+        if decode:
+            messages = tuple(map(_decode_message, envelope.batch))
+    except _MALFORMED as error:
+        # msgspec names the place and the type, never the value.
+        reason = error if isinstance(error, msgspec.DecodeError) else "not UTF-8"
+        problems.append(Problem(f"the body is not a batch in JSON: {reason}"))
+        return _Batch(len(body))
+    ids = tuple(map(_read_id, envelope.batch))
+    if not envelope.sent_at:
+        problems.append(Problem("there is no sentAt"))
+    problems.extend(_message_problems(envelope.batch, ids))
+    return _Batch(len(body), tuple(envelope.batch), ids, envelope.sent_at, messages)
+
+
+def _read_id(raw: msgspec.Raw) -> str:
+    try:
+        return _decode_identity(raw).message_id
+    except _MALFORMED:
+        return ""
+
+
+def _message_problems(raws: list[msgspec.Raw], ids: Iterable[str]) -> Iterator[Problem]:
+    largest = max(map(len, raws), default=0)
+    if largest > MAX_MESSAGE_BYTES:
+        yield Problem(f"a message has {largest:,} bytes, above {MAX_MESSAGE_BYTES:,}")
+    lengths = set(map(len, ids))
+    if 0 in lengths:
+        yield Problem("a message has no messageId that is a string")
+    if max(lengths, default=0) > MAX_MESSAGE_ID:
+        yield Problem(f"a messageId has more than {MAX_MESSAGE_ID} characters")
+    if len(raws) > MAX_MESSAGES:
+        # Segment's answer: a success, and the events are gone.
+        yield Problem(f"the batch has {len(raws):,} messages, above {MAX_MESSAGES:,}", 200)
+
+
+def _decode_body(data: bytes, encoding: str | None) -> bytes:
+    if encoding is None or encoding.lower() == "identity":
+        return data
+    if encoding.lower() != "gzip":
+        raise ValueError("Content-Encoding is neither gzip nor identity")
+    try:
+        return _gunzip(data)
+    except zlib.error:
+        raise ValueError("the body is not gzip") from None
+
+
+def _gunzip(data: bytes) -> bytes:
+    parts, room = [], MAX_DECODED_BYTES
+    while data and room > 0:  # a gzip body may have several members
+        member = zlib.decompressobj(wbits=31)
+        parts.append(member.decompress(data, room))
+        room -= len(parts[-1])
+        if not member.eof and room > 0:
+            raise ValueError("the gzip body is cut off")
+        data = member.unused_data
+    return b"".join(parts)

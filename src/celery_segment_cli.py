@@ -1,0 +1,53 @@
+"""``celery -A proj segment …``: the entry point of the operator's commands.
+
+Celery imports this module whenever ``celery`` starts, for any application of the
+environment. It stands beside the package, not in it, so that an application that
+has nothing to do with celery-segment gets none of its tasks and no tick; each
+command, and what it needs, is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+from celery.bin.base import handle_preload_options
+
+__all__ = ["segment"]
+
+_COMMANDS = {
+    "status": "status:status",
+    "flush": "flush:flush",
+    "pause": "gate:pause",
+    "resume": "gate:resume",
+    "dead": "dead:dead",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for; tells the library's errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module, _, name = _COMMANDS.get(cmd_name, "").partition(":")
+        command = getattr(import_module(f"celery_segment.cli.{module}"), name) if module else None
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from celery_segment.cli.common import one_line
+        from celery_segment.errors import SegmentError
+
+        try:
+            return super().invoke(ctx)
+        except SegmentError as error:
+            raise click.ClickException(one_line(str(error))) from error
+
+
+@click.group(cls=_Commands)
+@click.pass_context
+@handle_preload_options
+def segment(ctx: click.Context) -> None:
+    """Look after Segment's buffer and its delivery."""

@@ -1,0 +1,226 @@
+"""The HTTP edge, against a real endpoint."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+import pytest
+
+from celery_segment.config import load
+from celery_segment.delivery import transport
+from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.request import build
+from celery_segment.testing import Reply, SegmentServer
+from support import WRITE_KEY
+
+MESSAGES = b'{"type":"track","messageId":"m1"},{"type":"track","messageId":"m2"},'
+
+
+def source_of(host, **conf):
+    given = {"segment_host": host, "segment_write_key": WRITE_KEY, **conf}
+    return load({**given, "broker_url": "memory://"}, {}).source("default")
+
+
+def post(host, requests=0, **conf):
+    source = source_of(host, **conf)
+    now = datetime.now(timezone.utc)
+    return transport.post(build(source, source.write_key, MESSAGES, requests, now), source)
+
+
+class TestRequest:
+    def test_a_request_is_what_segment_expects(self, server):
+        answer = post(server.url)
+        assert isinstance(answer, Answer)
+        assert answer.status == 200
+        (request,) = server.requests
+        assert request.path == "/v1/batch"
+        assert request.write_key == WRITE_KEY
+        assert request.message_ids == ("m1", "m2")
+        assert request.headers["Content-Encoding"] == "gzip"
+        assert request.headers["User-Agent"].startswith("celery-segment/")
+        assert "X-Retry-Count" not in request.headers
+        assert server.violations == []
+
+    def test_a_retry_says_so(self, server):
+        post(server.url, requests=3)
+        assert server.requests[0].retry_count == 3
+
+    def test_uncompressed(self, server):
+        post(server.url, segment_gzip=False)
+        assert server.requests[0].accepted
+        assert "Content-Encoding" not in server.requests[0].headers
+
+    @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/", "/v1/batch"])
+    def test_a_host_may_end_as_the_documentation_printed_it(self, server, suffix):
+        assert post(server.url + suffix).status == 200
+
+    def test_connections_are_reused(self, server):
+        for _ in range(5):
+            post(server.url)
+        session = transport._of_this_process()
+        pools = session.get_adapter(server.url).poolmanager.pools
+        (pool,) = [pools.get(k) for k in pools.keys() if k.key_port == server.port]  # noqa: SIM118
+        assert pool.num_connections == 1
+        assert pool.num_requests == 5
+
+    def test_a_forked_child_opens_its_own(self, server):
+        post(server.url)
+        parent = transport._of_this_process()
+        child = os.fork()
+        if child == 0:
+            fine = transport._of_this_process() is not parent and post(server.url).status == 200
+            os._exit(0 if fine else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", [200, 204, 400, 401, 404, 429, 500, 503])
+    def test_the_status_is_the_answer(self, server, status):
+        server.reply(Reply.status(status))
+        assert post(server.url).status == status
+
+    def test_headers_are_found_in_any_case(self, server):
+        server.reply(Reply.status(429, retry_after=7))
+        assert post(server.url).headers["retry-after"] == "7"
+
+    def test_a_redirect_is_not_followed_with_the_key(self, server):
+        with SegmentServer() as elsewhere:
+            server.reply(Reply.redirect(elsewhere.url + "/v1/batch"))
+            assert post(server.url).status == 302
+            assert elsewhere.requests == []
+
+    def test_an_answer_that_echoes_the_key_is_not_shown(self, server):
+        server.reply(Reply.status(401, body=f"bad key {WRITE_KEY}".encode()))
+        assert post(server.url).text == ""
+        server.reply(Reply.status(401, body=b"bad key"))
+        assert post(server.url).text == "bad key"
+
+    def test_no_cookie_is_kept(self, server):
+        server.reply(Reply.status(200, headers={"Set-Cookie": "a=b"}))
+        post(server.url)
+        post(server.url)
+        assert "Cookie" not in server.requests[-1].headers
+
+    def test_a_netrc_file_is_not_asked(self, server, monkeypatch, tmp_path):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login other password secret\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        post(server.url)
+        assert server.requests[0].write_key == WRITE_KEY
+
+
+class TestFailures:
+    @pytest.mark.parametrize("reply", [Reply.close(), Reply.reset(), Reply.garbage()])
+    def test_no_answer_is_a_failure_with_a_cause(self, server, reply):
+        server.reply(reply)
+        failure = post(server.url)
+        assert isinstance(failure, Failure)
+        assert server.url in failure.cause
+        assert WRITE_KEY not in failure.cause
+
+    def test_the_connection_refused(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        assert "refused" in post(f"http://127.0.0.1:{port}").cause
+
+    @pytest.mark.parametrize("reply", [Reply.hang(30), Reply.drip(0.05), Reply.slow(30)])
+    def test_the_deadline_is_for_the_whole_exchange(self, server, reply):
+        server.reply(reply)
+        started = time.monotonic()
+        failure = post(server.url, segment_timeout=0.5)
+        assert time.monotonic() - started < 1.5
+        assert failure == Failure(f"no answer from {server.url} within 0.5 s")
+
+    def test_a_reused_connection_has_a_deadline_of_its_own(self, server):
+        for _ in range(3):
+            assert post(server.url, segment_timeout=0.7).status == 200
+            time.sleep(0.3)
+        server.reply(Reply.hang(30))
+        started = time.monotonic()
+        post(server.url, segment_timeout=0.7)
+        assert 0.6 < time.monotonic() - started < 1.5
+
+
+@contextmanager
+def tls(server, tmp_path):
+    """Put TLS in front of an endpoint, with a certificate of our own."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        done = threading.Event()
+        thread = threading.Thread(target=_serve_tls, args=(listener, context, server.port, done))
+        thread.start()
+        try:
+            yield f"https://localhost:{listener.getsockname()[1]}", certificate
+        finally:
+            done.set()
+            thread.join()
+
+
+def _serve_tls(listener, context, port, done):
+    while not done.is_set():
+        try:
+            raw, _ = listener.accept()
+        except TimeoutError:
+            continue
+        raw.settimeout(5)
+        try:
+            with context.wrap_socket(raw, server_side=True) as client:
+                _forward(client, port)
+        except OSError:
+            raw.close()
+
+
+def _forward(client, port):
+    with socket.create_connection(("127.0.0.1", port)) as upstream:
+        client.settimeout(0.2)
+        try:
+            while data := client.recv(65536):
+                upstream.sendall(data)
+        except TimeoutError:
+            pass
+        upstream.settimeout(5)
+        client.sendall(upstream.recv(65536))
+
+
+class TestTLS:
+    def test_the_certificate_is_checked_against_the_bundle(self, server, tmp_path):
+        with tls(server, tmp_path) as (url, bundle):
+            refused = post(url, segment_timeout=3)
+            assert isinstance(refused, Failure)
+            assert "certificate" in refused.cause.lower()
+            assert server.requests == []
+            assert post(url, segment_ca_bundle=str(bundle)).status == 200
+        assert server.received == {"m1": 1, "m2": 1}
+
+
+class TestProxies:
+    def test_a_configured_proxy_is_used(self, server):
+        # A plain-http proxy gets the whole URL and answers in the host's stead.
+        conf = {"segment_allow_http": True, "segment_proxies": {"http": server.url}}
+        post("http://segment.invalid", **conf)
+        assert len(server.requests) == 1
+
+    def test_the_environments_proxy_is_used_and_may_be_excepted(self, server, monkeypatch):
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "excepted.invalid")
+        post("http://segment.invalid", segment_allow_http=True)
+        assert len(server.requests) == 1
+        excepted = post("http://excepted.invalid", segment_allow_http=True)
+        assert isinstance(excepted, Failure)
+        assert len(server.requests) == 1

@@ -1,0 +1,119 @@
+"""Helpers of the tests: applications, worker processes, conditions to wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from celery import Celery
+
+#: The folder of the tests, where processes find `workerapp`.
+TESTS = Path(__file__).parent
+
+WRITE_KEY = "testwritekeyk3pts3cr3t"
+DEFAULTS = {
+    "imports": ["celery_segment"],
+    "segment_write_key": WRITE_KEY,
+    "broker_connection_retry_on_startup": True,
+    "worker_hijack_root_logger": False,
+}
+
+
+def new_app(conf):
+    app = Celery("tests", set_as_current=False)
+    app.conf.update({**DEFAULTS, **conf})
+    app.loader.import_default_modules()
+    app.finalize()
+    return app
+
+
+def wait_until(condition, timeout=20.0, message=None):
+    """Wait for a condition to hold, and return its value."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(message or f"{condition} did not come to hold in {timeout} s")
+        time.sleep(0.01)
+    return value
+
+
+class Worker:
+    """A `celery worker` process of the application in `workerapp`."""
+
+    def __init__(self, folder: Path, conf: dict, name: str, options: tuple[str, ...]) -> None:
+        self.name = f"{name}@test"
+        self.log = folder / f"{name}.log"
+        environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
+        environ["PYTHONPATH"] = str(TESTS)
+        command = [sys.executable, "-m", "celery", "-A", "workerapp", "worker", "-n", self.name]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--loglevel", "DEBUG", *options],
+                env=environ,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_ready(self, timeout=30.0) -> None:
+        def ready():
+            assert self.process.poll() is None, f"the worker ended:\n{self.output[-3000:]}"
+            return f"{self.name} ready." in self.output
+
+        wait_until(ready, timeout, f"{self.name} is not ready")
+
+    def signal(self, number: int) -> None:
+        """Signal the worker and its children."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout=30.0) -> int:
+        """Stop it warmly, as a deploy does."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+
+class Workers:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._all: list[Worker] = []
+
+    def __enter__(self):
+        return self
+
+    def start(self, app, *options: str, pool="prefork", processes=2, **conf) -> Worker:
+        """Start a worker with the configuration of ``app``, and wait until it is ready."""
+        plain = {k: v for k, v in app.conf.changes.items() if _is_json(v)}
+        name = f"w{len(self._all) + 1}"
+        options = ("--pool", pool, "--concurrency", str(processes), *options)
+        worker = Worker(self._folder, {**plain, **conf}, name, options)
+        self._all.append(worker)
+        worker.wait_ready()
+        return worker
+
+    def __exit__(self, *_):
+        for worker in self._all:
+            if worker.process.poll() is None:
+                worker.signal(signal.SIGCONT)
+                worker.kill()
+
+
+def _is_json(value) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""The public API as its users' type checkers see it. Checked by mypy, never run.
+
+Every ``type: ignore`` here is a mistake that must be found: mypy's
+``warn_unused_ignores`` fails where the API would let it pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from uuid import UUID
+
+import celery_segment
+from celery_segment import (
+    Analytics,
+    BufferFull,
+    BufferUnavailable,
+    ConfigurationError,
+    MessageTooLarge,
+    SegmentBufferError,
+    SegmentError,
+    ValidationError,
+    alias,
+    group,
+    identify,
+    page,
+    screen,
+    track,
+)
+from celery_segment.buffer import DeadLetter, Snapshot
+
+NOW = datetime.now(timezone.utc)
+
+
+def use(*_: object) -> None:
+    """Take values that the type checker has looked at."""
+
+
+def calls() -> None:
+    properties: Mapping[str, Decimal] = {"revenue": Decimal("39.95")}
+    track.delay(user_id="019mr8mf4r", event="Item Purchased", properties=properties)
+    track.delay("019mr8mf4r", "Item Purchased", {"revenue": 39.95}, source="marketing")
+    track.delay(anonymous_id=UUID(int=1), event="E", timestamp=NOW, message_id="m")
+    identify.delay("u", {"plan": "pro"}, context={"ip": "1.2.3.4"}, integrations={"All": False})
+    group.delay("u", "g", {"size": 5}, timestamp="2026-11-23T07:00:00.123Z")
+    alias.delay("previous", "u")
+    page.delay("u", "Docs", "Node", {"url": "/docs"})
+    screen.delay("u", "Game", "Start")
+    track.delay_on_commit(user_id="u", event="E")
+    track.apply_async((), {"user_id": "u", "event": "E"}, countdown=5)
+    track.s(user_id="u", event="E").apply_async()
+
+
+def mistakes_in_calls() -> None:
+    track.delay(user_id="u", evnet="E")  # type: ignore[call-arg]
+    track.delay(user_id="u", event=5)  # type: ignore[arg-type]
+    track.delay(user_id="u", event="E", properties=["x"])  # type: ignore[arg-type]
+    track.delay(user_id="u", event="E", timestamp=5)  # type: ignore[arg-type]
+    track.delay(user_id="u", event="E", traits={})  # type: ignore[call-arg]
+    track.delay(user_id="u", event="E", source=None)  # type: ignore[arg-type]
+    track.delay_on_commit(user_id="u", evnet="E")  # type: ignore[call-arg]
+    identify.delay("u", event="E")  # type: ignore[call-arg]
+    page.delay("u", "Docs", 5)  # type: ignore[arg-type]
+    alias.delay("previous", "u", anonymous_id="a")  # type: ignore[call-arg]
+    group.delay("u", "g", {}, {}, None, None, {}, "m", "too many")  # type: ignore[call-arg]
+
+
+def results() -> None:
+    result = track.delay(user_id="u", event="E")
+    message_id: str = result.id
+    use(message_id, result.ignored)
+
+
+def one_source() -> None:
+    marketing = Analytics("marketing")
+    name: str = marketing.source
+    result = marketing.track.delay(user_id="u", event="E")
+    use(name, result.id)
+    with marketing.batch():
+        marketing.identify.delay("u", {"plan": "pro"})
+        marketing.page.delay("u", "Docs", "Node")
+    remaining: int = marketing.flush(timeout=5)
+    paused: bool = marketing.pause()
+    wait: float = marketing.resume()
+    use(remaining, paused, wait)
+
+
+def mistakes_with_one_source() -> None:
+    marketing = Analytics("marketing")
+    Analytics(5)  # type: ignore[arg-type]
+    Analytics("marketing", timeout=5)  # type: ignore[call-arg]
+    marketing.flush("5")  # type: ignore[arg-type]
+    remaining: str = marketing.flush()  # type: ignore[assignment]
+    marketing.trak.delay()  # type: ignore[attr-defined]
+    with marketing.batch() as batch:
+        use(batch.messages)  # type: ignore[attr-defined]
+    use(remaining)
+
+
+def figures() -> None:
+    stats: Snapshot = Analytics().stats()
+    counts: list[int] = [stats.accepted, stats.buffered, stats.ready, stats.inflight]
+    counts += [stats.delivered, stats.dead, stats.purged, stats.retries]
+    age: float = stats.oldest
+    gate: str = stats.gate
+    closed: float | None = stats.closed
+    stats.accepted = 5  # type: ignore[misc]
+    wrong: str = stats.delivered  # type: ignore[assignment]
+    use(counts, age, gate, closed, wrong, stats.waiting)  # type: ignore[attr-defined]
+
+
+def dead_letters() -> None:
+    letters = Analytics().dead_letters
+    for letter in letters:
+        one: DeadLetter = letter
+        parts: tuple[str, int, int, float, str] = (
+            one.id,
+            one.messages,
+            one.bytes,
+            one.buried,
+            one.reason,
+        )
+        events: list[str] = [str(message["event"]) for message in letters.messages(one.id)]
+        use(parts, events)
+    replayed: int = letters.replay("1", "2") + letters.replay()
+    purged: int = letters.purge()
+    letters.replay(1)  # type: ignore[arg-type]
+    wrong: str = letters.purge()  # type: ignore[assignment]
+    use(replayed, purged, wrong)
+
+
+def errors() -> None:
+    try:
+        track.delay(user_id="u", event="E")
+    except MessageTooLarge as error:
+        sizes: tuple[int, int] = (error.size, error.limit)
+        largest: str = error.largest
+        use(sizes, largest, error.field)
+    except ValidationError as error:
+        field: str = error.field
+        problem: str = error.problem
+        use(field, problem, error.size)  # type: ignore[attr-defined]
+    except (BufferFull, BufferUnavailable, ConfigurationError) as error:
+        text: str = str(error)
+        use(text)
+
+    some: list[type[SegmentError]] = [ValidationError, MessageTooLarge, ConfigurationError]
+    buffers: list[type[SegmentBufferError]] = [BufferFull, BufferUnavailable]
+    values: list[type[ValueError]] = [ValidationError, MessageTooLarge]
+    wrong: list[type[ValueError]] = [ConfigurationError]  # type: ignore[list-item]
+    use(some, buffers, values, wrong)
+
+
+def version() -> str:
+    return celery_segment.__version__

@@ -1,0 +1,207 @@
+"""Imports go one way, downwards, those inside functions included."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(find_spec("celery_segment").origin).parent
+PACKAGE = "celery_segment"
+
+#: What each part of the core may import of the library, besides itself.
+LAYERS = {
+    "errors": set(),
+    "version": set(),
+    "config": {"errors"},
+    "encoding": {"errors"},
+    "messages": {"encoding", "errors", "version"},
+    "buffer": {"config", "errors"},
+    "doorbell": {"config", "errors"},
+    "delivery": {"buffer", "config", "errors", "version"},
+    "results": set(),
+    "calls": {"buffer", "config", "doorbell", "errors", "messages", "results"},
+    "client": {"buffer", "calls", "config", "doorbell", "errors", "messages"},
+    "tasks": {"buffer", "config", "delivery", "doorbell", "errors", "messages"},
+    "worker": {"buffer", "config", "doorbell", "errors"},
+    # the package itself: the door
+    "": {"calls", "client", "config", "errors", "tasks", "version", "worker"},
+}
+#: What stands on top: the core imports none of it. Any other part is on top too.
+ON_TOP = {"cli", "contrib", "demo", "testing"}
+
+HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
+SPEAKS_HTTP = {"celery_segment.delivery.transport", "celery_segment.delivery.deadline"}
+
+
+def modules():
+    """Every module's dotted name and file."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        found[".".join((PACKAGE, *parts))] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports_of(name):
+    """The dotted names that a module imports, anywhere in it, but for type checking."""
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    typing_only = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import, which this test does not follow"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            assert isinstance(node.args[0], ast.Constant), f"{name} imports what it is told to"
+            found.add(node.args[0].value)
+    return found
+
+
+IMPORTS = {name: imports_of(name) for name in MODULES}
+
+
+def part_of(name):
+    """The part of the library that a module belongs to: "" is the door."""
+    return name.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
+
+
+def parts_imported_by(part):
+    return {
+        part_of(imported)
+        for name, imported_names in IMPORTS.items()
+        if part_of(name) == part
+        for imported in imported_names
+        if imported.partition(".")[0] == PACKAGE and part_of(imported) != part
+    }
+
+
+def reached_from(name):
+    """All modules of the library that a module reaches, however indirectly."""
+    reached, todo = set(), {name}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        todo |= {i for i in IMPORTS.get(module, ()) if i in MODULES} - reached
+    return reached - {name}
+
+
+def importers_of(*libraries):
+    return {
+        name
+        for name, imported in IMPORTS.items()
+        if {i.partition(".")[0] for i in imported} & set(libraries)
+    }
+
+
+def test_the_walk_sees_what_there_is():
+    assert {f"{PACKAGE}.{part}".rstrip(".") for part in LAYERS} <= set(MODULES)
+    # Inside a function, of a package, of a member that is a module, of one that is not.
+    assert "celery_segment.delivery" in IMPORTS["celery_segment.tasks"]
+    assert "celery_segment.delivery.transport" in IMPORTS["celery_segment.delivery.courier"]
+    assert "celery_segment.messages" in IMPORTS["celery_segment.calls"]
+    assert "celery_segment.errors" in IMPORTS["celery_segment"]
+    assert "celery_segment.delivery.transport" in reached_from("celery_segment.tasks")
+
+
+@pytest.mark.parametrize("part", LAYERS)
+def test_each_part_imports_only_what_is_below_it(part):
+    assert parts_imported_by(part) <= LAYERS[part]
+
+
+def test_the_layers_have_an_order():
+    done = set()
+    while len(done) < len(LAYERS):
+        ready = {part for part, below in LAYERS.items() if part not in done and below <= done}
+        assert ready, f"a circle among {set(LAYERS) - done}"
+        done |= ready
+
+
+@pytest.mark.parametrize("part", sorted({part_of(name) for name in MODULES} - set(LAYERS) | ON_TOP))
+def test_the_core_does_not_know_what_stands_on_top(part):
+    assert not {below for below in LAYERS if part in parts_imported_by(below)}
+
+
+def test_only_the_tasks_reach_the_delivery():
+    inside = {name for name in MODULES if part_of(name) == "delivery"}
+    importers = {name for name, imported in IMPORTS.items() if imported & inside} - inside
+    assert importers == {"celery_segment.tasks"}
+
+
+@pytest.mark.parametrize("name", ["calls", "client", "messages", "buffer", "worker"])
+def test_the_web_process_never_reaches_the_delivery(name):
+    reached = reached_from(f"{PACKAGE}.{name}")
+    assert not {part_of(module) for module in reached} & {"delivery", "tasks", *ON_TOP}
+
+
+def test_only_the_transport_speaks_http():
+    importers = importers_of(*HTTP)
+    assert {name for name in importers if part_of(name) not in {"demo", "testing"}} <= (
+        # http.HTTPStatus is a table of names.
+        SPEAKS_HTTP | {"celery_segment.delivery.outcome"}
+    )
+    clients = importers_of("requests", "urllib3")
+    assert "celery_segment.delivery.transport" in clients
+    assert {name for name in clients if part_of(name) not in {"demo", "testing"}} <= SPEAKS_HTTP
+
+
+def test_only_the_buffers_link_speaks_to_redis():
+    importers = {name for name in importers_of("redis") if part_of(name) != "testing"}
+    assert importers == {"celery_segment.buffer.link"}
+
+
+@pytest.mark.parametrize("name", ["delivery.request", "delivery.outcome", "messages", "encoding"])
+def test_what_decides_does_no_io(name):
+    reached = {f"{PACKAGE}.{name}", *reached_from(f"{PACKAGE}.{name}")} - {
+        module for module in MODULES if part_of(module) == "buffer"
+    }
+    imported = {i.partition(".")[0] for module in reached for i in IMPORTS[module]}
+    assert not imported & {"requests", "urllib3", "redis", "socket", "ssl", "subprocess"}
+
+
+def loaded_by(statement):
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return set(json.loads(run.stdout))
+
+
+def test_a_web_process_loads_no_more_than_it_needs():
+    loaded = loaded_by("import celery_segment")
+    assert "celery_segment.calls" in loaded
+    # click, and what there is of Django, are loaded by Celery.
+    assert not loaded & {"requests", "urllib3", "rich", "isal", "flask", "django.conf"}
+    on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker")}
+    assert not loaded & on_top
+
+
+def test_a_call_loads_no_http_client_either():
+    loaded = loaded_by(
+        "from celery import Celery\n"
+        "app = Celery('web', broker='redis://localhost:1/0')\n"
+        "app.conf.segment_enabled = False\n"
+        "import celery_segment\n"
+        "celery_segment.track.delay(user_id='u', event='E')"
+    )
+    assert "celery_segment.calls" in loaded
+    assert not loaded & {"requests", "urllib3", "rich", "isal", "celery_segment.delivery"}

@@ -1,0 +1,20 @@
+"""What the documents say of the code is made from it, or held to it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_settings_page_is_the_one_that_the_code_makes():
+    spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs/make_settings.py")
+    make_settings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_settings)
+    page = (ROOT / "docs/settings.md").read_text("utf-8")
+    assert page == make_settings.page(), "run: python docs/make_settings.py > docs/settings.md"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 120

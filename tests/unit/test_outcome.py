@@ -1,0 +1,280 @@
+"""What each answer means for a batch."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from celery_segment.config import Source
+from celery_segment.delivery.outcome import (
+    Answer,
+    Bury,
+    Delivered,
+    Failure,
+    Refused,
+    Retry,
+    Split,
+    backoff,
+    decide,
+    retry_after,
+)
+
+UTC = timezone.utc
+NOW = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
+SOURCE = Source(name="default")
+
+# The tables of DESIGN.md section 3 and WIRE.md, written out once more.
+DELIVERED = set(range(200, 300))
+RETRIED = {408, 410, 429, 460, *range(500, 600)} - {501, 505}
+BAD_DATA = {400, 413, 422}
+STATUSES = range(100, 600)
+
+
+def ask(status, *, messages=10, attempts=0, age=0.0, headers=(), text="", source=SOURCE):
+    return decide(
+        Answer(status, CaseInsensitiveDict(headers), text),
+        source,
+        messages=messages,
+        attempts=attempts,
+        age=age,
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_has_its_decision(status):
+    many, one = ask(status), ask(status, messages=1)
+    if status in DELIVERED:
+        assert many == one == Delivered(status)
+    elif status in RETRIED:
+        assert (many.wait, many.asked, type(many)) == (0.0, False, Retry)
+        assert one == many
+    elif status in BAD_DATA:
+        assert type(many) is Split
+        assert one == Bury(many.cause, answered=True)
+    else:
+        assert type(many) is Refused
+        assert one == many
+        assert "check " in many.cause
+    if status not in DELIVERED:
+        assert many.cause.startswith(str(status))
+
+
+@pytest.mark.parametrize("status", [600, 601, 999])
+def test_what_is_no_http_status_blames_the_configuration(status):
+    assert type(ask(status)) is Refused
+
+
+@pytest.mark.parametrize(
+    ("status", "mend"),
+    [
+        (401, "write key"),
+        (403, "write key"),
+        (404, "segment_host"),
+        (301, "segment_host"),
+        (308, "segment_host"),
+        (418, "segment_host"),
+        (501, "segment_host"),
+    ],
+)
+def test_a_refused_configuration_names_its_mend(status, mend):
+    assert mend in ask(status).cause
+
+
+def test_the_cause_names_the_status_and_never_the_answers_text():
+    # An endpoint may quote the message, and a cause is logged and shown in Flower.
+    assert ask(503, text="you sent p4yl04d").cause == "503 Service Unavailable"
+    assert ask(460).cause == "460"
+    buried = ask(400, messages=1, text="bad\n  event")
+    assert (buried.cause, buried.text) == ("400 Bad Request", "bad event")
+    assert ask(400, messages=2, text="bad") == Split("400 Bad Request")
+
+
+@pytest.mark.parametrize("status", [301, 400, 404, 429, 460, 500, 599])
+def test_the_cause_is_bounded_whatever_the_answers_text(status):
+    for text in ("x" * 1_000_000, "x " * 500_000, "\n" * 1_000_000, "🦓" * 100_000):
+        for attempts, age, headers in (
+            (0, 0, {}),
+            (50, 1e6, {}),
+            (0, 0, {"Retry-After": "9" * 99}),
+        ):
+            decision = ask(status, text=text, attempts=attempts, age=age, headers=headers)
+            assert len(decision.cause) + len(getattr(decision, "text", "")) < 400
+            assert "\n" not in decision.cause + getattr(decision, "text", "")
+
+
+def test_a_failure_is_retried_with_its_cause():
+    result = Failure("no answer within 15 s")
+    decision = decide(result, SOURCE, messages=1, attempts=0, age=0.0, now=NOW)
+    assert decision == Retry(0.0, "no answer within 15 s")
+
+
+# ---------------------------------------------------------------- Retry-After
+
+
+def date_in(seconds):
+    return format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+
+
+HONOURED = [
+    ("1", 1.0),
+    ("  120 ", 120.0),
+    ("300", 300.0),
+    ("301", 300.0),
+    ("86400", 300.0),
+    ("9" * 400, 300.0),
+    ("007", 7.0),
+    (date_in(90), 90.0),
+    (date_in(300), 300.0),
+    (date_in(301), 300.0),
+    (date_in(365 * 86_400), 300.0),
+    # -0000: a date without a zone, which HTTP reads as GMT
+    ("Mon, 23 Nov 2026 07:01:30 -0000", 90.0),
+    ("Mon, 23 Nov 2026 09:01:30 +0200", 90.0),
+    # the obsolete forms of RFC 9110
+    ("Monday, 23-Nov-26 07:01:30 GMT", 90.0),
+    ("Mon Nov 23 07:01:30 2026", 90.0),
+    ("Fri, 31 Dec 9999 23:59:59 -2359", 300.0),
+]
+IGNORED = [
+    "",
+    " ",
+    "0",
+    "000",
+    "-5",
+    "+5",
+    "1.5",
+    "1e3",
+    "soon",
+    "5 seconds",
+    "²",
+    date_in(0),
+    date_in(-1),
+    date_in(-86_400),
+    "Mon, 23 Nov 2026",
+    "Mon, 32 Nov 2026 07:01:30 GMT",
+    "Mon, 23 Nov 99999 07:01:30 GMT",
+    "Mon, 23 Nov 2026 07:01:30 +99999999999999999999999",
+    "\x00",
+    "," * 1_000,
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), HONOURED, ids=lambda v: str(v)[:40])
+def test_retry_after_is_honoured_on_every_retryable_status(value, seconds):
+    for status in RETRIED:
+        decision = ask(status, headers={"retry-after": value})
+        assert (type(decision), decision.wait, decision.asked) == (Retry, seconds, True), status
+        assert f"Retry-After {seconds:g} s" in decision.cause
+
+
+@pytest.mark.parametrize("value", IGNORED, ids=lambda v: repr(v)[:40])
+def test_a_retry_after_that_asks_for_no_wait_is_none(value):
+    for status in RETRIED:
+        decision = ask(status, headers={"Retry-After": value}, attempts=3)
+        assert (type(decision), decision.asked) == (Retry, False), status
+        assert 2.0 <= decision.wait <= 2.2
+
+
+def test_retry_after_means_nothing_on_other_statuses():
+    for status in sorted(set(STATUSES) - RETRIED):
+        assert ask(status, headers={"Retry-After": "5"}) == ask(status)
+
+
+def test_a_date_is_read_in_its_own_zone():
+    east = NOW.astimezone(timezone(timedelta(hours=5)))
+    for value in ("Mon, 23 Nov 2026 07:01:30 -0000", date_in(90)):
+        assert retry_after({"Retry-After": value}, east) == 90.0
+
+
+def test_an_endpoint_that_names_its_wait_is_waited_for_beyond_the_limits():
+    decision = ask(429, headers={"Retry-After": "5"}, attempts=1_000, age=1e9)
+    assert (type(decision), decision.wait, decision.asked) == (Retry, 5.0, True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text()
+    | st.datetimes().map(lambda d: format_datetime(d.replace(tzinfo=UTC), usegmt=True))
+    | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} (Jan|Feb|x) \d{1,6} \d{1,3}:\d\d:\d\d [+-]?\w{1,30}")
+)
+def test_whatever_stands_in_retry_after_is_a_bounded_wait_or_none(value):
+    seconds = retry_after({"Retry-After": value}, NOW)
+    assert seconds is None or 0 < seconds <= 300
+
+
+# ---------------------------------------------------------------- waits
+
+
+def test_the_waits_are_0_then_half_a_second_doubled_up_to_a_minute():
+    least = [0, 0.5, 1, 2, 4, 8, 16, 32]
+    for attempts, wait in enumerate(least):
+        for _ in range(200):
+            assert wait <= backoff(attempts) <= wait * 1.1
+    for attempts in (8, 9, 20, 100, 10**6):
+        for _ in range(200):
+            assert 54 < backoff(attempts) <= 60
+
+
+def test_the_waits_are_jittered():
+    for attempts in (1, 5, 50):
+        waits = [backoff(attempts) for _ in range(500)]
+        assert len(set(waits)) > 450
+        assert max(waits) > min(waits) * 1.08
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 4, 30])
+def test_a_failure_and_an_answer_wait_alike(attempts):
+    failed = decide(Failure("x"), SOURCE, messages=1, attempts=attempts, age=0.0, now=NOW)
+    for decision in (failed, ask(500, attempts=attempts), ask(429, attempts=attempts)):
+        floor = min(0.5 * 2 ** (attempts - 1), 54) if attempts else 0
+        assert floor <= decision.wait <= max(floor * 1.1, 60 * (attempts > 20))
+        assert not decision.asked
+
+
+# ---------------------------------------------------------------- giving up
+
+
+@pytest.mark.parametrize("status", [408, 410, 429, 460, 500, 502, 503, 599, None])
+def test_a_batch_is_given_up_only_when_both_limits_are_exceeded(status):
+    def after(attempts, age):
+        if status is None:
+            result = Failure("no answer")
+            return decide(result, SOURCE, messages=5, attempts=attempts, age=age, now=NOW)
+        return ask(status, attempts=attempts, age=age)
+
+    for attempts, age in ((0, 0), (9, 43_201), (10, 43_199), (0, 1e9), (10**6, 0)):
+        assert type(after(attempts, age)) is Retry, (attempts, age)
+    for attempts, age in ((10, 43_201), (11, 43_201), (10**6, 1e9)):
+        decision = after(attempts, age)
+        assert type(decision) is Bury, (attempts, age)
+        assert decision.answered is False
+        assert f"given up after {attempts + 1} attempts in {age:,.0f} s" in decision.cause
+
+
+def test_the_limits_are_the_sources():
+    once = Source(name="once", max_retries=0, retry_for=0.0)
+    assert type(ask(500, source=once)) is Bury
+    long = Source(name="long", max_retries=3, retry_for=1e9)
+    assert type(ask(500, source=long, attempts=100, age=1e8)) is Retry
+
+
+def test_a_refused_configuration_buries_nothing():
+    for status in (301, 401, 403, 404, 501):
+        for messages in (1, 100):
+            assert type(ask(status, messages=messages, attempts=10**6, age=1e9)) is Refused
+
+
+@pytest.mark.parametrize("status", sorted(BAD_DATA))
+@pytest.mark.parametrize("attempts", [0, 100])
+def test_bad_data_is_split_until_one_message_is_left(status, attempts):
+    for messages in (2, 3, 2_500):
+        assert type(ask(status, messages=messages, attempts=attempts, age=1e9)) is Split
+    decision = ask(status, messages=1, attempts=attempts, age=1e9)
+    assert decision == Bury(f"{status} {HTTPStatus(status).phrase}", answered=True)

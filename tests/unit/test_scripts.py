@@ -1,0 +1,134 @@
+"""The Lua files, and how their calls are packed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.connection import Connection
+
+from celery_segment.buffer.scripts import pack, script
+
+FOLDER = files("celery_segment.buffer") / "lua"
+TEXTS = {f.name.removesuffix(".lua"): f.read_text("utf-8") for f in FOLDER.iterdir()}
+TRANSITIONS = sorted(name for name in TEXTS if not name.startswith("_"))
+PARTS = sorted(name for name in TEXTS if name.startswith("_"))
+INCLUDE = re.compile(r"@include\s+(\S+)")
+
+
+def contract_of(text):
+    """The comment on top."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line[2:].strip())
+    return lines
+
+
+def code_of(text):
+    return re.sub(r"--.*", "", text)
+
+
+def test_all_are_lua_and_there_are_some():
+    assert all(f.name.endswith(".lua") for f in FOLDER.iterdir())
+    assert {"append", "claim", "begin", "ack", "retry", "split", "bury", "reap"} <= {*TRANSITIONS}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_each_starts_with_a_contract(name):
+    contract = contract_of(TEXTS[name])
+    assert contract, "no comment on top"
+    assert not contract[0].startswith("@include")
+    assert len(contract[0].split()) >= 3
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_a_transitions_contract_names_its_key_its_arguments_and_its_reply(name):
+    contract = " ".join(contract_of(TEXTS[name]))
+    assert "KEYS[1] the source's prefix" in re.sub(" +", " ", contract)
+    code = code_of(script(name).text)
+    assert set(re.findall(r"KEYS\[(\d+)\]", code)) == {"1"}
+    used = {int(n) for n in re.findall(r"ARGV\[(\d+)\]", code)}
+    described = {int(n) for n in re.findall(r"ARGV\[(\d+)…?\]", contract)}
+    assert used <= described
+    assert described == set(range(1, len(described) + 1))
+    if "#ARGV" in code or "(ARGV)" in code:
+        assert re.search(r"ARGV\[\d+…\]", contract)
+    if re.search(r"^return\b", code, re.MULTILINE):
+        assert "Returns" in contract
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_every_include_resolves(name):
+    included = INCLUDE.findall(TEXTS[name])
+    assert set(included) <= set(PARTS)
+    assert len(set(included)) == len(included)
+    text = script(name).text
+    assert "@include" not in text
+    for part in included:
+        assert TEXTS[part] in text
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_a_transition_includes_what_it_calls_and_nothing_else(name):
+    for part in PARTS:
+        (function,) = re.findall(r"^local function (\w+)\(", TEXTS[part], re.MULTILINE)
+        called = re.search(rf"\b{function}\(", code_of(TEXTS[name])) is not None
+        assert called == (part in INCLUDE.findall(TEXTS[name])), (part, function)
+
+
+def test_every_part_is_used():
+    used = {part for name in TRANSITIONS for part in INCLUDE.findall(TEXTS[name])}
+    assert used == set(PARTS)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_only_the_prefix_leads_to_keys_and_no_command_looks_at_them_all(name):
+    code = code_of(script(name).text)
+    commands = set(re.findall(r"redis\.p?call\(\s*'(\w+)'", code))
+    assert commands
+    assert len(re.findall(r"redis\.p?call\(", code)) == len(
+        re.findall(r"redis\.p?call\(\s*'\w+'", code)
+    )
+    assert not commands & {"KEYS", "SCAN", "FLUSHDB", "FLUSHALL", "SELECT", "RANDOMKEY"}
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_redis_knows_a_script_by_the_hash_of_its_text(name):
+    one = script(name)
+    assert one.sha == hashlib.sha1(one.text.encode()).hexdigest()  # noqa: S324 - Redis' own choice
+    assert script(name) is one
+    assert repr(one) == f"Script({name!r})"
+    assert one.call("{segment:a}", "x", 1) == pack("EVALSHA", one.sha, "1", "{segment:a}", "x", "1")
+
+
+# ---------------------------------------------------------------- the wire
+
+arguments = st.text(st.characters(codec="utf-8")) | st.binary() | st.integers() | st.floats()
+
+
+def as_redis_py_packs(*given):
+    return b"".join(Connection().pack_command(*given))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.from_regex(r"[A-Z]{1,10}", fullmatch=True), st.lists(arguments, max_size=8))
+def test_pack_agrees_with_redis_py(command, given_arguments):
+    assert pack(command, *given_arguments) == as_redis_py_packs(command, *given_arguments)
+
+
+def test_pack_agrees_with_redis_py_on_large_and_odd_arguments():
+    for argument in (b"x" * 600_000, "é" * 10_000, b"\r\n$3\r\n", b"\x00\xff", "", 0, -1, 10**30):
+        packed = pack("EVALSHA", argument, "last")
+        assert packed == as_redis_py_packs("EVALSHA", argument, "last")
+
+
+def test_pack_is_resp():
+    assert pack("SET", "clé", b"\xff", 5) == (
+        b"*4\r\n$3\r\nSET\r\n$4\r\ncl\xc3\xa9\r\n$1\r\n\xff\r\n$1\r\n5\r\n"
+    )
