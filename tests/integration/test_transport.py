@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import pytest
+import trustme
 
 from celery_segment.config import load
 from celery_segment.delivery import transport
@@ -152,21 +152,19 @@ class TestFailures:
 
 @contextmanager
 def tls(server, tmp_path):
-    """Put TLS in front of an endpoint, with a certificate of our own."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command, *names, *files], check=True, capture_output=True)
+    """Put TLS in front of an endpoint, with a certificate that a bundle alone vouches for."""
+    authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert("localhost").configure_cert(context)
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)
         done = threading.Event()
         thread = threading.Thread(target=_serve_tls, args=(listener, context, server.port, done))
         thread.start()
         try:
-            yield f"https://localhost:{listener.getsockname()[1]}", certificate
+            yield f"https://localhost:{listener.getsockname()[1]}", bundle
         finally:
             done.set()
             thread.join()
