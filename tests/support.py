@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import trustme
 from celery import Celery
 
 #: The folder of the tests, where processes find `workerapp`.
@@ -117,3 +121,65 @@ def _is_json(value) -> bool:
     except TypeError:
         return False
     return True
+
+
+class TLSFront:
+    """TLS in front of a server of this machine, with a certificate that a bundle vouches for."""
+
+    def __init__(self, target: int, folder: Path) -> None:
+        authority = trustme.CA()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(self._context)
+        self.bundle = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.bundle))
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self):
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self):
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(raw,)))
+            self._threads[-1].start()
+
+    def _serve(self, raw):
+        try:
+            client = self._context.wrap_socket(raw, server_side=True)
+        except OSError:  # the client did not trust us
+            raw.close()
+            return
+        upstream = socket.create_connection(("127.0.0.1", self._target))
+        with client, upstream:
+            client.settimeout(0.02)
+            upstream.settimeout(0.02)
+            while self._listener.fileno() >= 0:
+                if not (_pass_on(client, upstream) and _pass_on(upstream, client)):
+                    return
+
+
+def _pass_on(source, target) -> bool:
+    """Pass on what waits to be read; return whether the connection stands."""
+    try:
+        data = source.recv(65_536)
+        target.settimeout(5)
+        target.sendall(data)
+        target.settimeout(0.02)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return bool(data)

@@ -12,7 +12,7 @@ from celery.result import AsyncResult
 
 from celery_segment import calls, messages
 from celery_segment.buffer import Buffer, DeadLetter, Snapshot, buffer_of
-from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.config import DEFAULT_SOURCE, settings_of
 from celery_segment.doorbell import wake
 
 __all__ = ["Analytics", "BoundCall", "DeadLetters"]
@@ -134,11 +134,15 @@ class Analytics:
 
     def __init__(self, source: str = DEFAULT_SOURCE, *, app: Any = None) -> None:
         self.app = app or current_app._get_current_object()  # noqa: SLF001 - Celery's documented way
-        self._buffer = buffer_of(self.app, source)
-        self.source = source
+        self.source = settings_of(self.app).source(source).name
 
     def __repr__(self) -> str:
         return f"Analytics({self.source!r})"
+
+    @property
+    def _buffer(self) -> Buffer:
+        # Asked for when needed: a source that is not enabled may have no Redis.
+        return buffer_of(self.app, self.source)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Analytics is made where it is used: it holds connections")
@@ -159,8 +163,10 @@ class Analytics:
 
         Returns:
             The number of messages that remain after ``timeout`` seconds: 0 when
-            each was delivered, or became a dead letter.
+            each was delivered, or became a dead letter, or the source is not enabled.
         """
+        if not settings_of(self.app).source(self.source).enabled:
+            return 0
         deadline = time.monotonic() + timeout
         mark = self._buffer.mark()
         remaining = self._buffer.remaining(mark)

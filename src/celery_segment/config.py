@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from celery_segment.errors import ConfigurationError
@@ -405,5 +405,11 @@ def _broker_redis_url(conf: Any) -> str:
         return f"unix://{password}{parts.path}?db={options.get('virtual_host', '0').strip('/')}"
     if not text.startswith(("redis://", "rediss://", "unix://")):
         return ""
+    use_ssl = conf.get("broker_use_ssl")
+    if use_ssl:
+        options = dict(use_ssl) if isinstance(use_ssl, Mapping) else {}
+        named = {k: getattr(v, "name", v) for k, v in options.items() if v is not None}
+        text = text.replace("redis://", "rediss://", 1) if text.startswith("redis://") else text
+        text += f"{'&' if '?' in text else '?'}{urlencode(named)}" if named else ""
     # kombu takes CERT_REQUIRED and required alike, redis-py only the latter.
     return re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda match: match[0][5:].lower(), text)

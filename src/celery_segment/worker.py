@@ -12,7 +12,7 @@ from typing import Any
 from celery import bootsteps
 
 from celery_segment.buffer import buffer_of
-from celery_segment.config import Settings, settings_of
+from celery_segment.config import Settings, Source, settings_of
 from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentError
 
@@ -29,11 +29,12 @@ class Check(bootsteps.Step):
     """Refuses to start a worker on wrong settings."""
 
     def __init__(self, worker: Any, **_: Any) -> None:
-        settings = settings_of(worker.app)
-        for name in settings.sources:
-            buffer_of(worker.app, name)
-            if settings.sources[name].write_key is None:
-                logger.warning("%s: no write key; its messages wait until a worker has one", name)
+        for source in enabled_sources(worker.app):
+            buffer_of(worker.app, source.name)
+            if source.write_key is None:
+                logger.warning(
+                    "%s: no write key; its messages wait until a worker has one", source.name
+                )
 
 
 class Tick(bootsteps.StartStopStep):
@@ -64,15 +65,20 @@ class Tick(bootsteps.StartStopStep):
     def tick(self, app: Any, period: float) -> None:
         """Publish a drain for each source that is due."""
         try:
-            for name in settings_of(app).sources:
-                if buffer_of(app, name).due(period):
-                    wake(app, name)
+            for source in enabled_sources(app):
+                if buffer_of(app, source.name).due(period):
+                    wake(app, source.name)
         except SegmentError as error:
             if not self._failing:
                 logger.warning("%s; trying again at each tick", error)
             self._failing = True
         else:
             self._failing = False
+
+
+def enabled_sources(app: Any) -> list[Source]:
+    """Return the sources that are to be drained: one that is not enabled may have no Redis."""
+    return [source for source in settings_of(app).sources.values() if source.enabled]
 
 
 def tick_period(settings: Settings) -> float:

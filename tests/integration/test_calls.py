@@ -29,6 +29,7 @@ from celery_segment import (
 )
 from celery_segment.buffer import buffer_of, messages_of
 from celery_segment.testing import EmbeddedRedis, Reply
+from support import TLSFront
 
 TAG = "{segment:default}"
 
@@ -269,6 +270,9 @@ class TestSources:
     def test_disabled_needs_no_redis(self, make_app):
         make_app(segment_enabled=False, broker_url="memory://")
         assert track.delay("u", "A").id
+        with Analytics().batch():
+            assert Analytics().track("u", "A")
+        assert Analytics().flush() == 0
 
     def test_a_broker_that_is_not_redis_needs_a_redis_url(self, make_app):
         make_app(broker_url="memory://")
@@ -374,6 +378,48 @@ class TestFaults:
             track.delay("u", f"E{number}")
         assert time.monotonic() - started < 3
         assert len(stored(redis)) == 50
+
+    def test_redis_behind_tls_with_a_password_and_a_user(self, make_app, tmp_path):
+        with (
+            EmbeddedRedis(password="s3cret", appendonly=False) as own,
+            TLSFront(own.port, tmp_path) as front,
+        ):
+            client = own.client()
+            client.acl_setuser(
+                "app", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all"]
+            )
+            url = f"rediss://app:pw@localhost:{front.port}/0"
+            make_app(segment_redis_url=f"{url}?ssl_ca_certs={front.bundle}")
+            for _ in range(3):
+                track.delay("u", "E")
+            assert Analytics().stats().accepted == 3
+            make_app(segment_redis_url=url)
+            with pytest.raises(BufferUnavailable, match=r"(?i)certificate"):
+                track.delay("u", "E")
+            client.close()
+
+    def test_an_acl_user_needs_the_sources_keys_alone(self, make_app):
+        with EmbeddedRedis(appendonly=False) as own:
+            client = own.client()
+            client.acl_setuser(
+                "app", enabled=True, passwords=["+pw"], keys=["{segment:*"], commands=["+@all"]
+            )
+            make_app(segment_redis_url=f"redis://app:pw@127.0.0.1:{own.port}/0")
+            track.delay("u", "E")
+            assert Analytics().stats().accepted == 1
+            client.acl_setuser("app", enabled=True, reset_keys=True, keys=["other:*"])
+            with pytest.raises(BufferUnavailable, match="ACL"):
+                track.delay("u", "E")
+            client.close()
+
+    def test_a_replica_is_told_as_such(self, make_app):
+        with EmbeddedRedis(appendonly=False) as own:
+            make_app(segment_redis_url=own.url)
+            client = own.client()
+            client.replicaof("127.0.0.1", free_port())
+            with pytest.raises(BufferUnavailable, match="read-only replica"):
+                track.delay("u", "E")
+            client.close()
 
     def test_a_wrong_password_is_told_without_showing_it(self, make_app):
         with EmbeddedRedis(password="right", appendonly=False) as own:

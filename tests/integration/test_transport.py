@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
-import threading
 import time
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import pytest
-import trustme
 
 from celery_segment.config import load
 from celery_segment.delivery import transport
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.request import build
 from celery_segment.testing import Reply, SegmentServer
-from support import WRITE_KEY
+from support import WRITE_KEY, TLSFront
 
 MESSAGES = b'{"type":"track","messageId":"m1"},{"type":"track","messageId":"m2"},'
 
@@ -150,55 +146,10 @@ class TestFailures:
         assert 0.6 < time.monotonic() - started < 1.5
 
 
-@contextmanager
-def tls(server, tmp_path):
-    """Put TLS in front of an endpoint, with a certificate that a bundle alone vouches for."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.05)
-        done = threading.Event()
-        thread = threading.Thread(target=_serve_tls, args=(listener, context, server.port, done))
-        thread.start()
-        try:
-            yield f"https://localhost:{listener.getsockname()[1]}", bundle
-        finally:
-            done.set()
-            thread.join()
-
-
-def _serve_tls(listener, context, port, done):
-    while not done.is_set():
-        try:
-            raw, _ = listener.accept()
-        except TimeoutError:
-            continue
-        raw.settimeout(5)
-        try:
-            with context.wrap_socket(raw, server_side=True) as client:
-                _forward(client, port)
-        except OSError:
-            raw.close()
-
-
-def _forward(client, port):
-    with socket.create_connection(("127.0.0.1", port)) as upstream:
-        client.settimeout(0.2)
-        try:
-            while data := client.recv(65536):
-                upstream.sendall(data)
-        except TimeoutError:
-            pass
-        upstream.settimeout(5)
-        client.sendall(upstream.recv(65536))
-
-
 class TestTLS:
     def test_the_certificate_is_checked_against_the_bundle(self, server, tmp_path):
-        with tls(server, tmp_path) as (url, bundle):
+        with TLSFront(server.port, tmp_path) as front:
+            url, bundle = f"https://localhost:{front.port}", front.bundle
             refused = post(url, segment_timeout=3)
             assert isinstance(refused, Failure)
             assert "certificate" in refused.cause.lower()

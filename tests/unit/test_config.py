@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import pickle
+import ssl
 import traceback
 from pathlib import Path
 
@@ -542,6 +543,20 @@ def test_credentials_in_a_host_are_refused(host):
 )
 def test_the_buffer_lies_in_the_broker_when_that_is_redis(broker, redis):
     assert configured(broker_url=broker).redis_url == redis
+
+
+def test_the_brokers_tls_options_are_the_buffers():
+    tls = {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_ca_certs": "/etc/my ca.pem",
+        "ssl_keyfile": None,
+    }
+    expected = "rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fmy+ca.pem"
+    for broker in ("redis://h/0", "rediss://h/0"):
+        assert configured(broker_url=broker, broker_use_ssl=tls).redis_url == expected
+    with_query = configured(broker_url="redis://h/0?a=1", broker_use_ssl=tls).redis_url
+    assert with_query == expected.replace("?", "?a=1&")
+    assert configured(broker_url="redis://h/0", broker_use_ssl=True).redis_url == "rediss://h/0"
 
 
 def test_a_redis_of_ones_own():

@@ -133,22 +133,28 @@ class Link:
     def _raise_errors(self, result: list[Any]) -> list[Any]:
         for reply in result:
             if isinstance(reply, Exception):
-                raise self._translated(str(reply)) from None
+                raise self._translated(reply) from None
         return result
 
-    def _translated(self, text: str) -> SegmentBufferError:
+    def _translated(self, error: Exception) -> SegmentBufferError:
         where = f"Redis at {self.address}"
-        if "OOM command not allowed" in text:
+        # redis-py puts the code into the class, a script leaves it in the text.
+        code, text = type(error).__name__, str(error)[:200]
+
+        def said(name: str, *codes: str) -> bool:
+            return code == name or any(c in text for c in codes)
+
+        if said("OutOfMemoryError", "OOM command not allowed"):
             return BufferFull(f"{where} is full: raise its maxmemory, or let the workers drain it")
-        if "READONLY" in text:
-            return BufferUnavailable(f"{where} is a read-only replica: point segment_redis_url at"
-                                     " the primary")  # fmt: skip
-        if any(word in text for word in ("LOADING", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS")):
-            return BufferUnavailable(f"{where} does not serve at present: {text[:160]}")
-        if any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
-            return BufferUnavailable(f"{where} refused the user: {text[:160]}; check the user and"
-                                     " password in segment_redis_url, and its ACL")  # fmt: skip
-        return SegmentBufferError(f"{where} refused a command: {text[:200]}")
+        if said("ReadOnlyError", "READONLY"):
+            mend = "point segment_redis_url at the primary"
+            return BufferUnavailable(f"{where} is a read-only replica: {mend}")
+        if said("NoPermissionError", "NOPERM", "NOAUTH", "WRONGPASS"):
+            mend = "check the user, password and ACL behind segment_redis_url"
+            return BufferUnavailable(f"{where} refused the user ({text}): {mend}")
+        if said("MasterDownError", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"):
+            return BufferUnavailable(f"{where} does not serve at present: {text}")
+        return SegmentBufferError(f"{where} refused a command: {text}")
 
 
 def _round_trip(connection: Any, packed: bytes, replies: int) -> list[Any]:
