@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -86,18 +87,19 @@ def test_a_killed_worker_is_taken_over(make_app, server, workers):
         segment_flush_interval=interval,
         segment_max_batch_messages=50,
     )
+    other = workers.start(app)
+    other.signal(signal.SIGSTOP)
     first = workers.start(app)
     server.always(Reply.hang(60))
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(1000)}
-    wait_until(lambda: len(server.requests) >= 2 or Analytics().stats().inflight_batches > 2)
+    wait_until(lambda: Analytics().stats().inflight == 1000)
     first.kill()
-    held = Analytics().stats()
-    assert held.inflight > 0
+    killed = time.monotonic()
     server.always(None)
-    workers.start(app)
-    taken = wait_until(lambda: server.wait_for_messages(1000, timeout=lease + interval + 10))
-    assert taken
+    other.signal(signal.SIGCONT)
+    assert server.wait_for_messages(1000, timeout=lease + interval + 5)
+    assert time.monotonic() - killed < lease + interval + 2
     assert set(server.received) == ids
     assert Analytics().flush(10) == 0
     stats = Analytics().stats()
