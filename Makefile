@@ -2,40 +2,57 @@
 # wheel: what is tested is what is shipped.
 PYTHON ?= python3
 SECONDS ?=
-# `venv --without-pip` and pip's --python work where Debian's python3-venv is absent.
-MAKE_VENV = rm -rf $(1) && $(PYTHON) -m venv --without-pip $(1) \
-	&& $(PYTHON) -m pip --python $(1)/bin/python install -q pip
+SEED ?=
+REPORT ?=
+# A fresh environment of the built wheel with an extra. `venv --without-pip` and pip's
+# --python work where Debian's python3-venv is absent.
+define INSTALL
+$(MAKE) wheel
+$(FRESH)
+$(@D)/bin/python -m pip install -q "$$(ls build/dist/*.whl)[$(1)]"
+touch $@
+endef
+FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
+	&& $(PYTHON) -m pip --python $(@D)/bin/python install -q pip
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test wheel dev clean
+.PHONY: demo test chaos wheel dev clean
 
 ## The main job on an embedded Redis; SECONDS=20 ends by itself.
 demo: build/demo/.installed
 	build/demo/bin/python -m celery_segment.demo $(if $(SECONDS),--seconds $(SECONDS))
 
 ## Format, lint, types, and every test, against the installed wheel.
-test: wheel
-	$(call MAKE_VENV,build/test)
-	build/test/bin/python -m pip install -q "$$(ls build/dist/*.whl)[test]"
+test:
+	rm -f build/test/.installed
+	$(MAKE) build/test/.installed
 	build/test/bin/ruff format --check .
 	build/test/bin/ruff check .
 	build/test/bin/mypy
 	build/test/bin/python -m pytest
+
+## Faults on every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
+chaos: build/test/.installed
+	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
+		--seed $(or $(SEED),7) $(if $(REPORT),--report $(REPORT))
 
 wheel:
 	rm -rf build/dist
 	$(PYTHON) -m pip wheel -q --no-deps -w build/dist .
 
 build/demo/.installed: $(SOURCES)
-	$(MAKE) wheel
-	$(call MAKE_VENV,build/demo)
-	build/demo/bin/python -m pip install -q "$$(ls build/dist/*.whl)[demo]"
-	touch $@
+	$(call INSTALL,demo)
+
+build/test/.installed: $(SOURCES)
+	$(call INSTALL,test)
 
 ## An editable environment in .venv for working on the library.
-dev:
-	$(call MAKE_VENV,.venv)
+dev: .venv/fresh
 	.venv/bin/python -m pip install -q -e '.[test]'
+
+.venv/fresh:
+	$(FRESH)
+	touch $@
 
 clean:
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache

@@ -22,6 +22,7 @@ _COMMANDS = {
     "pause": "gate:pause",
     "resume": "gate:resume",
     "dead": "dead:dead",
+    "check": "check:check",
 }
 
 

@@ -49,11 +49,11 @@ def wait_until(condition, timeout=20.0, message=None):
 class Worker:
     """A `celery worker` process of the application in `workerapp`."""
 
-    def __init__(self, folder: Path, conf: dict, name: str, options: tuple[str, ...]) -> None:
+    def __init__(self, folder, conf: dict, name: str, options: tuple[str, ...], more=()) -> None:
         self.name = f"{name}@test"
         self.log = folder / f"{name}.log"
         environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
-        environ["PYTHONPATH"] = str(TESTS)
+        environ = {**environ, "PYTHONPATH": str(TESTS), **dict(more)}
         command = [sys.executable, "-m", "celery", "-A", "workerapp", "worker", "-n", self.name]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -98,12 +98,12 @@ class Workers:
     def __enter__(self):
         return self
 
-    def start(self, app, *options: str, pool="prefork", processes=2, **conf) -> Worker:
+    def start(self, app, *options: str, pool="prefork", processes=2, environ=(), **conf) -> Worker:
         """Start a worker with the configuration of ``app``, and wait until it is ready."""
         plain = {k: v for k, v in app.conf.changes.items() if _is_json(v)}
         name = f"w{len(self._all) + 1}"
         options = ("--pool", pool, "--concurrency", str(processes), *options)
-        worker = Worker(self._folder, {**plain, **conf}, name, options)
+        worker = Worker(self._folder, {**plain, **conf}, name, options, environ)
         self._all.append(worker)
         worker.wait_ready()
         return worker

@@ -21,10 +21,11 @@ from celery import Signature, Task, shared_task
 from celery.result import AsyncResult
 
 from celery_segment import messages
-from celery_segment.buffer import Buffer, buffer_of
+from celery_segment.buffer import Buffer
 from celery_segment.config import DEFAULT_SOURCE, settings_of
 from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentBufferError
+from celery_segment.intake import Intake, intake_of
 from celery_segment.results import SentResult, StoredResult
 
 __all__ = ["CALLS", "Call", "alias", "collect", "group", "identify", "page", "screen", "track"]
@@ -74,7 +75,7 @@ class Call(Task, Generic[P]):
     build: Callable[..., Built]
 
     def __init__(self) -> None:
-        self._buffers: dict[str, Buffer | None] = {}
+        self._ways: dict[str, Buffer | Intake | None] = {}
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Store the message and return its messageId: what a worker runs, and a direct call."""
@@ -166,16 +167,16 @@ class Call(Task, Generic[P]):
 
     def _store(self, source: str, data: bytes) -> None:
         try:
-            buffer = self._buffers[source]
+            way = self._ways[source]
         except (KeyError, TypeError):
             enabled = settings_of(self.app).source(source).enabled
-            buffer = self._buffers[source] = buffer_of(self.app, source) if enabled else None
-        if buffer is None:
+            way = self._ways[source] = intake_of(self.app, source) if enabled else None
+        if way is None:
             return
         collected = _collected.get()
         if collected is not None and source in collected:
             collected[source].append(data)
-        elif buffer.append(data):
+        elif way.append(data):
             wake(self.app, source)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> SentResult:  # noqa: N802 - Celery's name
@@ -196,7 +197,7 @@ def collect(app: Any, source: str) -> Iterator[None]:
         yield
     finally:
         _collected.reset(token)
-        if mine and buffer_of(app, source).append_many(mine):
+        if mine and intake_of(app, source).append_many(mine):
             wake(app, source)
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from celery import current_app
 from celery.result import AsyncResult
 
-from celery_segment import calls, messages
-from celery_segment.buffer import Buffer, DeadLetter, Snapshot, buffer_of
+from celery_segment import calls
+from celery_segment.buffer import Buffer, Snapshot, buffer_of
 from celery_segment.config import DEFAULT_SOURCE, settings_of
+from celery_segment.dead_letters import DeadLetters
 from celery_segment.doorbell import wake
 
-__all__ = ["Analytics", "BoundCall", "DeadLetters"]
+__all__ = ["Analytics", "BoundCall"]
 
 P = ParamSpec("P")
 
 #: Seconds between two looks at what remains, while a flush waits.
 POLL = 0.05
-PAGE = 100
 
 
 class BoundCall(Generic[P]):
@@ -76,46 +75,6 @@ class _Bind(Generic[P]):
     def __get__(self, analytics: Analytics, owner: type) -> BoundCall[P]:
         task: calls.Call[P] = analytics.app.tasks[self._name]
         return BoundCall(task, analytics.source)
-
-
-class DeadLetters:
-    """A source's messages that were given up, kept until replayed or purged."""
-
-    def __init__(self, app: Any, buffer: Buffer) -> None:
-        self._app = app
-        self._buffer = buffer
-
-    def __iter__(self) -> Iterator[DeadLetter]:
-        """Go through the dead letters, the oldest first."""
-        offset = 0
-        while page := self._buffer.dead_letters(offset, PAGE):
-            yield from page
-            offset += len(page)
-
-    def __contains__(self, batch_id: str) -> bool:
-        return self._buffer.is_dead(batch_id)
-
-    def messages(self, batch_id: str) -> list[dict[str, Any]]:
-        """Return the messages of a dead letter; none when there is no such."""
-        if batch_id not in self:
-            return []
-        return [messages.decode(data) for data in self._buffer.messages(batch_id)]
-
-    def replay(self, *batch_ids: str) -> int:
-        """Deliver dead letters again, all when none is named; return the number of messages."""
-        replayed = self._each(self._buffer.replay, batch_ids)
-        if replayed:
-            wake(self._app, self._buffer.source.name)
-        return replayed
-
-    def purge(self, *batch_ids: str) -> int:
-        """Delete dead letters, all when none is named; return the number of messages."""
-        return self._each(self._buffer.purge, batch_ids)
-
-    def _each(self, settle: Any, batch_ids: tuple[str, ...]) -> int:
-        # The ids are taken first: what dies again meanwhile is not taken twice.
-        ids = list(batch_ids) or [letter.id for letter in self]
-        return sum(settle(ids[start : start + PAGE]) for start in range(0, len(ids), PAGE))
 
 
 class Analytics:

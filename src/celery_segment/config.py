@@ -135,6 +135,22 @@ def _host(value: Any) -> str:
     return urlunsplit((url.scheme, url.netloc, path, "", ""))
 
 
+def _choice(*choices: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(map(repr, choices))}")
+        return str(value)
+
+    return parse
+
+
+def _file(value: Any) -> str:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
+        raise ValueError("must be the path of a file in an existing folder")
+    return path
+
+
 def _redis_url(value: Any) -> str:
     schemes = ("redis://", "rediss://", "unix://")
     if not isinstance(value, str) or not value.startswith(schemes):
@@ -212,6 +228,22 @@ class Source:
         _whole(1, MAX_BATCH_MESSAGES),
         "Greatest number of messages in a request.",
     )
+    max_buffer_bytes: int | None = setting(
+        None,
+        _whole(100_000),
+        "Bytes of waiting messages above which `segment_on_full` applies; else Redis' own limit.",
+    )
+    on_full: str = setting(
+        "raise",
+        _choice("raise", "drop"),
+        "When there is no room: `raise` BufferFull, or `drop` the message and count it.",
+    )
+    on_unavailable: str = setting(
+        "raise",
+        _choice("raise", "drop", "spill"),
+        "When Redis is out of reach: `raise` BufferUnavailable, `drop` the message and count it,"
+        " or `spill` it to `segment_spill_path`, from where it returns by itself.",
+    )
     gzip: bool = setting(True, _boolean, "Compress request bodies.")
     timeout: float = setting(
         15.0, _number(0.1, 300), "Seconds for one request, from connect to last byte."
@@ -238,6 +270,11 @@ class Source:
         120.0,
         _number(1, 86_400),
         "Seconds after which a dead worker's batch is taken over; above the timeout.",
+    )
+    max_dead_bytes: int = setting(
+        100_000_000,
+        _whole(1_000_000),
+        "Bytes of messages that the dead letters may hold; beyond, the source closes.",
     )
 
     def check(self) -> None:
@@ -270,6 +307,12 @@ class Settings:
     )
     redis_timeout: float = setting(
         1.0, _number(0.05, 60), "Seconds that a call waits for Redis, at the most."
+    )
+    spill_path: str | None = setting(
+        None, _file, "File of this host that takes messages while Redis is out of reach."
+    )
+    max_spill_bytes: int = setting(
+        100_000_000, _whole(100_000), "How large that file may grow, in bytes."
     )
     tick: bool = setting(
         True, _boolean, "Let each worker look for due messages by itself, without Celery beat."
@@ -324,6 +367,13 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     if key is None and environ.get("SEGMENT_WRITE_KEY"):
         key = _parsed(Source, "write_key", environ["SEGMENT_WRITE_KEY"], PREFIX)
     sources = _sources(entries, shared, key)
+    if not own.get("spill_path"):
+        for source in sources.values():
+            if source.on_unavailable == "spill":
+                raise ConfigurationError(
+                    f"segment_on_unavailable of source {source.name!r} is 'spill', which needs"
+                    " segment_spill_path: a file on this host's disk"
+                )
     return Settings(sources=sources, **own)
 
 

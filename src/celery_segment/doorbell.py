@@ -21,8 +21,9 @@ logger = logging.getLogger("celery_segment")
 
 DRAIN = "segment.drain"
 
-#: Seconds that connecting to the broker may take.
-CONNECT = 1.0
+#: Seconds for each of the three waits that a wake may have: a connection that turns
+#: out dead, a new one, and the publishing.
+CONNECT = 0.33
 #: Seconds without a wake after the broker failed.
 REST = 10.0
 LIMIT = 10
@@ -31,7 +32,7 @@ _POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_
 
 
 def impatient_connection(app: Any) -> Any:
-    """Return a connection to the broker that fails within a second, where Celery's retries."""
+    """Return a connection to the broker that fails soon, where Celery's retries for seconds."""
     options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_max": 0}
     if app.connection_for_write().transport.driver_type in {"redis", "sentinel"}:
         # kombu's Redis transport does not heed connect_timeout.

@@ -15,7 +15,7 @@ from celery import shared_task
 
 from celery_segment.buffer import Batch, buffer_of
 from celery_segment.doorbell import DRAIN
-from celery_segment.errors import SegmentError
+from celery_segment.errors import BufferUnavailable, SegmentError
 
 __all__ = ["DeliveryError", "deliver", "drain"]
 
@@ -24,6 +24,8 @@ logger = logging.getLogger("celery_segment")
 #: What a delivery that ends claims: two, so that a recovered source speeds up
 #: step by step, and never beyond max_inflight.
 NEXT = 2
+#: Seconds until a delivery that found Redis away is tried again.
+AGAIN = 5.0
 
 _DOORBELL = {
     "bind": True,
@@ -45,8 +47,12 @@ class DeliveryError(SegmentError):
 def drain(self: Any, source: str) -> str:
     """Claim what waits in a source's buffer and publish a delivery for each batch."""
     buffer = buffer_of(self.app, source)
-    taken_over = buffer.reap()
-    claimed = buffer.claim(buffer.source.max_inflight, whatever_waits=True)
+    try:
+        taken_over = buffer.reap()
+        claimed = buffer.claim(buffer.source.max_inflight, whatever_waits=True)
+    except BufferUnavailable as error:
+        logger.warning("%s: not drained, the tick tries again: %s", source, error)
+        return f"not drained: {error}"
     _publish(self.app, source, [*taken_over, *claimed])
     text = _counted(claimed)
     return f"{text}; taken over: {_counted(taken_over)}" if taken_over else text
@@ -58,9 +64,16 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
     from celery_segment import delivery
 
     buffer = buffer_of(self.app, source)
-    report = delivery.attempt(buffer, batch)
+    try:
+        report = delivery.attempt(buffer, batch)
+        following = [] if report.retry_in is not None else buffer.claim(NEXT, whatever_waits=False)
+    except BufferUnavailable as error:
+        if self.request.is_eager:
+            raise
+        # Where this cannot be published either, the lease finds the batch.
+        raise self.retry(exc=error, countdown=AGAIN) from None
     if report.retry_in is None:
-        _publish(self.app, source, buffer.claim(NEXT, whatever_waits=False))
+        _publish(self.app, source, following)
     elif not self.request.is_eager:
         raise self.retry(exc=DeliveryError(report.text), countdown=report.retry_in)
     return report.text

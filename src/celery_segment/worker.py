@@ -15,6 +15,7 @@ from celery_segment.buffer import buffer_of
 from celery_segment.config import Settings, Source, settings_of
 from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentError
+from celery_segment.intake import Intake, intake_of
 
 __all__ = ["Check", "Tick"]
 
@@ -66,6 +67,9 @@ class Tick(bootsteps.StartStopStep):
         """Publish a drain for each source that is due."""
         try:
             for source in enabled_sources(app):
+                way = intake_of(app, source.name)
+                if isinstance(way, Intake):
+                    way.give_back()
                 if buffer_of(app, source.name).due(period):
                     wake(app, source.name)
         except SegmentError as error:

@@ -12,10 +12,13 @@ import threading
 import time
 
 import pytest
+from celery.bin.base import CLIContext
+from click.testing import CliRunner
 
 from celery_segment import Analytics, track
 from celery_segment.buffer import buffer_of
 from celery_segment.testing import Reply, SegmentServer
+from celery_segment_cli import segment
 from support import DEFAULTS, TESTS, wait_until
 
 
@@ -132,6 +135,68 @@ def test_three_bad_messages_of_a_thousand(make_app, server, workers):
     assert analytics.flush(30) == 0
     assert len(server.received) == 1000
     assert analytics.stats().dead == 0
+
+
+def test_dead_letters_that_are_full_stop_the_source_until_there_is_room(
+    make_app, server, workers, tmp_path
+):
+    bound = 1_000_000
+    app = make_app(
+        segment_flush_interval=0.3, segment_max_dead_bytes=bound, segment_max_batch_messages=25
+    )
+    analytics = Analytics()
+    server.always(Reply.status(400))
+    text = "x" * 20_000
+    with analytics.batch():
+        ids = {track.delay("u", f"E{n}", {"text": text}).id for n in range(120)}
+    worker = workers.start(app)
+
+    def figures():
+        stats = analytics.stats()
+        waiting = stats.buffered + stats.ready + stats.inflight
+        assert stats.accepted == waiting + stats.delivered + stats.dead + stats.purged == 120
+        assert stats.dead_bytes <= bound
+        return stats
+
+    full = "dead letters are full (1 MB): replay, purge or export them"
+    wait_until(lambda: figures().gate.startswith(full))
+    stats = figures()
+    assert bound - stats.dead_bytes < 25_000
+    assert 40 <= stats.dead < 120
+    assert stats.delivered == 0
+    assert flush_reason(app).startswith(f"{120 - stats.dead} messages remain: the source is closed")
+    closed = [line for line in worker.output.splitlines() if "nothing is lost" in line]
+    assert len(closed) == 1
+    assert f"closed for 5 s, nothing is lost: {full}; this one: 400 Bad Request" in closed[0]
+    requests = len(server.requests)
+    # Room is made, and what was dead is kept.
+    exported = analytics.dead_letters.export(tmp_path / "dead.ndjson", purge=True)
+    assert exported == (stats.dead, stats.dead)
+    analytics.resume()
+    wait_until(lambda: figures().gate.startswith(full))
+    assert figures().dead >= 40
+    # The endpoint is mended: all that was kept is delivered, and replayed what died.
+    server.restore()
+    analytics.resume()
+
+    def delivered():
+        # One that was refused just before the mend may die after a first replay.
+        analytics.dead_letters.replay()
+        return figures().delivered + figures().purged == 120
+
+    wait_until(delivered)
+    lines = (tmp_path / "dead.ndjson").read_bytes().splitlines()
+    away = {json.loads(line)["message"]["messageId"] for line in lines}
+    assert len(away) == stats.dead
+    assert set(server.received) == ids - away
+    assert len(server.requests) > requests
+
+
+def flush_reason(app):
+    """What `celery segment flush` says of what remains."""
+    context = CLIContext(app=app, no_color=True, workdir=None)
+    result = CliRunner().invoke(segment, ["flush", "--timeout", "0"], obj=context)
+    return result.stdout.removeprefix("default: ")
 
 
 def test_a_stopped_holder_cannot_settle_what_another_took_over(make_app, server, workers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import ExitStack
 from datetime import datetime, timezone
 
 import pytest
@@ -144,6 +145,47 @@ class TestFailures:
         started = time.monotonic()
         post(server.url, segment_timeout=0.7)
         assert 0.6 < time.monotonic() - started < 1.5
+
+
+@pytest.fixture
+def deaf():
+    """Four addresses of this machine, one port: they take no more connections, and say nothing."""
+    with ExitStack() as stack:
+        port = 0
+        addresses = [f"127.0.0.{n}" for n in range(2, 6)]
+        for address in addresses:
+            listener = stack.enter_context(socket.create_server((address, port), backlog=0))
+            port = listener.getsockname()[1]
+            for _ in range(3):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex((address, port))
+        yield addresses, port
+
+
+class TestAddresses:
+    def test_the_deadline_is_for_all_addresses_together(self, deaf, monkeypatch):
+        addresses, port = deaf
+        resolve(monkeypatch, addresses, port)
+        started = time.monotonic()
+        failure = post(f"http://several.invalid:{port}", segment_timeout=1, segment_allow_http=True)
+        assert isinstance(failure, Failure)
+        assert 0.9 < time.monotonic() - started < 1.5
+
+    def test_the_next_address_is_tried(self, server, monkeypatch):
+        resolve(monkeypatch, ["127.0.0.9", "127.0.0.1"], server.port)
+        assert post(f"http://several.invalid:{server.port}", segment_allow_http=True).status == 200
+
+
+def resolve(monkeypatch, addresses, port):
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **kwargs):
+        if host != "several.invalid":
+            return real(host, *args, **kwargs)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 class TestTLS:

@@ -6,9 +6,11 @@ Every ``type: ignore`` here is a mistake that must be found: mypy's
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import celery_segment
@@ -123,11 +125,21 @@ def dead_letters() -> None:
         )
         events: list[str] = [str(message["event"]) for message in letters.messages(one.id)]
         use(parts, events)
-    replayed: int = letters.replay("1", "2") + letters.replay()
+    replayed: int = letters.replay(["1", "2"]) + letters.replay()
     purged: int = letters.purge()
-    letters.replay(1)  # type: ignore[arg-type]
+    letters.replay([1])  # type: ignore[list-item]
     wrong: str = letters.purge()  # type: ignore[assignment]
     use(replayed, purged, wrong)
+    since = NOW - timedelta(hours=2)
+    old: list[str] = [each.id for each in letters.select(reason="400", since=since, until=NOW)]
+    chosen: int = letters.replay(since=since) + letters.purge(reason="400", until=5.0)
+    counts: tuple[int, int] = letters.export(Path("dead.ndjson"), since=since, purge=True)
+    exported: int = letters.export(sys.stdout.buffer, reason="400").messages
+    raw: list[bytes] = letters.raw("1")
+    use(old, chosen, counts, exported, raw)
+    letters.select("400")  # type: ignore[call-arg]
+    letters.select(since="2h")  # type: ignore[arg-type]
+    letters.export(sys.stdout)  # type: ignore[arg-type]
 
 
 def errors() -> None:

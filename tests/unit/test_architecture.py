@@ -25,10 +25,13 @@ LAYERS = {
     "doorbell": {"config", "errors"},
     "delivery": {"buffer", "config", "errors", "version"},
     "results": set(),
-    "calls": {"buffer", "config", "doorbell", "errors", "messages", "results"},
-    "client": {"buffer", "calls", "config", "doorbell", "errors", "messages"},
+    "spill": {"errors"},
+    "intake": {"buffer", "config", "errors", "spill"},
+    "calls": {"buffer", "config", "doorbell", "errors", "intake", "messages", "results"},
+    "dead_letters": {"buffer", "doorbell", "messages"},
+    "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors"},
     "tasks": {"buffer", "config", "delivery", "doorbell", "errors", "messages"},
-    "worker": {"buffer", "config", "doorbell", "errors"},
+    "worker": {"buffer", "config", "doorbell", "errors", "intake"},
     # the package itself: the door
     "": {"calls", "client", "config", "errors", "tasks", "version", "worker"},
 }
@@ -143,10 +146,14 @@ def test_the_core_does_not_know_what_stands_on_top(part):
     assert not {below for below in LAYERS if part in parts_imported_by(below)}
 
 
-def test_only_the_tasks_reach_the_delivery():
+def test_only_the_tasks_and_the_check_reach_the_delivery():
     inside = {name for name in MODULES if part_of(name) == "delivery"}
     importers = {name for name, imported in IMPORTS.items() if imported & inside} - inside
-    assert importers == {"celery_segment.tasks"}
+    assert importers == {
+        "celery_segment.tasks",
+        "celery_segment.cli.check",
+        "celery_segment.cli.verdicts",
+    }
 
 
 @pytest.mark.parametrize("name", ["calls", "client", "messages", "buffer", "worker"])

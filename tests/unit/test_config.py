@@ -34,6 +34,9 @@ DEFAULTS = {
     "flush_interval": 10.0,
     "max_batch_bytes": 500_000,
     "max_batch_messages": 2_500,
+    "max_buffer_bytes": None,
+    "on_full": "raise",
+    "on_unavailable": "raise",
     "gzip": True,
     "timeout": 15.0,
     "proxies": None,
@@ -42,6 +45,7 @@ DEFAULTS = {
     "retry_for": 12 * 3600.0,
     "max_inflight": 32,
     "lease": 120.0,
+    "max_dead_bytes": 100_000_000,
 }
 
 
@@ -142,6 +146,9 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
         "flush_interval": 0.1,
         "max_batch_bytes": 33_000,
         "max_batch_messages": 1,
+        "max_buffer_bytes": 100_000,
+        "on_full": "drop",
+        "on_unavailable": "drop",
         "gzip": False,
         "timeout": 0.5,
         "proxies": {"https": "http://proxy:3128"},
@@ -150,6 +157,7 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
         "retry_for": 0,
         "max_inflight": 1,
         "lease": 1,
+        "max_dead_bytes": 1_000_000,
     }
     assert set(given) == set(DEFAULTS)
     settings = configured(segment_sources={"a": given})
@@ -354,6 +362,9 @@ BAD = {
     "flush_interval": [*NO_NUMBER, 0, 0.09, -1, NAN, INF, 10**400],
     "max_batch_bytes": [*NO_WHOLE_NUMBER, 0, 32_999, 500_001, 512_000],
     "max_batch_messages": [*NO_WHOLE_NUMBER, 0, 2_501],
+    "max_buffer_bytes": [*(v for v in NO_WHOLE_NUMBER if v is not None), 0, 99_999],
+    "on_full": [None, "spill", "Raise", True, 1, ["raise"]],
+    "on_unavailable": [None, "ignore", "", False, {"raise"}],
     "gzip": NO_TRUTH,
     "timeout": [*NO_NUMBER, 0, 0.09, 301, NAN, INF],
     "proxies": ["http://proxy", ["http://proxy"], {"https": None}, {1: "http://p"}, 5],
@@ -362,8 +373,11 @@ BAD = {
     "retry_for": [*NO_NUMBER, -1, NAN],
     "max_inflight": [*NO_WHOLE_NUMBER, 0, 1_001],
     "lease": [*NO_NUMBER, 0, 86_401, NAN, INF],
+    "max_dead_bytes": [*NO_WHOLE_NUMBER, 0, -1, 999_999, INF],
     "redis_url": [*NO_URL, "localhost", "http://h", "amqp://h", "redis://h:port", "redis://h h"],
     "redis_timeout": [*NO_NUMBER, 0, 61, NAN, INF],
+    "spill_path": ["/nowhere/spill", "", 5, b"/tmp/spill"],
+    "max_spill_bytes": [*NO_WHOLE_NUMBER, 0, 99_999],
     "tick": NO_TRUTH,
 }
 
@@ -394,6 +408,7 @@ def test_bad_values_are_known_of_every_setting():
         ("retry_for", 0, float("inf")),
         ("max_inflight", 1, 1_000),
         ("lease", 20, 86_400),
+        ("max_dead_bytes", 1_000_000, 10**15),
     ],
 )
 def test_the_bounds_themselves_are_allowed(name, least, most):
@@ -543,6 +558,15 @@ def test_credentials_in_a_host_are_refused(host):
 )
 def test_the_buffer_lies_in_the_broker_when_that_is_redis(broker, redis):
     assert configured(broker_url=broker).redis_url == redis
+
+
+def test_spilling_needs_a_file(tmp_path):
+    assert "segment_spill_path" in refusal(segment_on_unavailable="spill")
+    assert "'m'" in refusal(segment_sources={"m": {"on_unavailable": "spill"}})
+    path = tmp_path / "spill"
+    assert configured(segment_on_unavailable="spill", segment_spill_path=path).spill_path == str(
+        path
+    )
 
 
 def test_the_brokers_tls_options_are_the_buffers():

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from celery_segment.buffer.keys import batch_key, prefix
-from celery_segment.buffer.link import Link
+from celery_segment.buffer.link import Interrupted, Link
 from celery_segment.buffer.scripts import pack, script
 from celery_segment.config import Source
+from celery_segment.errors import BufferFull
 
 __all__ = [
     "ENVELOPE",
@@ -23,6 +24,7 @@ __all__ = [
     "Buffer",
     "Closed",
     "DeadLetter",
+    "DeadLettersFull",
     "Gone",
     "Held",
     "HeldByAnother",
@@ -38,6 +40,7 @@ _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
 #: Bounds of the work that one script call does.
 APPEND_MESSAGES = 500
 REAP_BATCHES = 100
+STORED_BATCHES = 20
 LOOK_AT_BATCHES = 1_000
 
 
@@ -88,6 +91,10 @@ class Stale(Exception):  # noqa: N818 - a refusal, not a fault
     """This process no longer holds the batch: another took it over. Nothing was changed."""
 
 
+class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
+    """The dead letters would pass ``segment_max_dead_bytes``. Nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A batch that was given up. ``buried`` is seconds since the epoch, by Redis' clock."""
@@ -103,6 +110,7 @@ class DeadLetter:
 class Snapshot:
     """A source's figures at one moment; messages, unless the name says batches or bytes.
 
+    ``dropped_…`` were never accepted; of these,
     ``accepted = buffered + ready + inflight + delivered + dead + purged``, always.
     ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
     "open", "paused", "probing" while one batch asks whether a failing endpoint
@@ -129,6 +137,8 @@ class Snapshot:
     retries: int
     splits: int
     takeovers: int
+    dropped_full: int
+    dropped_unavailable: int
     oldest: float
     gate: str
     closed: float | None
@@ -151,6 +161,7 @@ class Buffer:
             source.max_batch_messages,
             source.flush_at,
             _ms(source.flush_interval),
+            source.max_buffer_bytes or 0,
         )
         one = self._append.call(key, *self._limits, b"")
         # All of an append but its message is the same each time: packed once.
@@ -164,15 +175,44 @@ class Buffer:
     def append(self, message: bytes) -> bool:
         """Store one message; return whether to wake a worker."""
         packed = b"%b$%d\r\n%b,\r\n" % (self._append_one, len(message) + 1, message)
-        return bool(self._link.send(self._append, packed)[0])
+        try:
+            return self._taken(self._link.send(self._append, packed, once=True)[0])
+        except Interrupted:
+            return self._append_rest([message])
 
     def append_many(self, messages: Sequence[bytes]) -> bool:
         """Store messages in their order, many to a round trip; return whether to wake a worker."""
-        wake = 0
+        wake = False
         for start in range(0, len(messages), APPEND_MESSAGES):
-            part = [message + b"," for message in messages[start : start + APPEND_MESSAGES]]
-            wake |= self._link.run(self._append, self._key, *self._limits, *part)
-        return bool(wake)
+            part = messages[start : start + APPEND_MESSAGES]
+            stored = [message + b"," for message in part]
+            try:
+                reply = self._link.run(self._append, self._key, *self._limits, *stored, once=True)
+                wake |= self._taken(reply)
+            except Interrupted:
+                wake |= self._append_rest(part)
+        return wake
+
+    def _append_rest(self, messages: Sequence[bytes]) -> bool:
+        """Store what an interrupted append did not; a script stores all of them or none."""
+        if self._link.run(script("stored"), self._key, messages[-1] + b",", STORED_BATCHES):
+            return True  # whether to wake was in the lost reply
+        stored = [message + b"," for message in messages]
+        reply = self._link.run(self._append, self._key, *self._limits, *stored, once=True)
+        return self._taken(reply)
+
+    def _taken(self, reply: int) -> bool:
+        if reply < 0:
+            raise BufferFull(
+                f"the buffer of source {self.source.name!r} has reached segment_max_buffer_bytes"
+                f" ({self.source.max_buffer_bytes:,}): let the workers drain it, or raise it"
+            )
+        return reply == 1
+
+    def count_dropped(self, reason: str, messages: int) -> None:
+        """Count messages that a call dropped as ``segment_on_…`` says: "full" or "unavailable"."""
+        key = f"{self._key}:stats"
+        self._link.command("HINCRBY", key, f"dropped_{reason}", messages)
 
     # ------------------------------------------------------------ draining
 
@@ -184,7 +224,7 @@ class Buffer:
         s = self.source
         due = (1, 0) if whatever_waits else (s.flush_at, _ms(s.flush_interval))
         reply = self._link.run(
-            script("claim"), self._key, s.max_inflight, limit, _ms(s.lease), *due
+            script("claim"), self._key, s.max_inflight, limit, _ms(s.lease), *due, once=True
         )
         return _batches(reply)
 
@@ -220,7 +260,7 @@ class Buffer:
 
     def ack(self, held: Held) -> None:
         """Settle a delivered batch."""
-        _unless_stale(self._link.run(script("ack"), self._key, held.id, held.token))
+        _unless_stale(self._link.run(script("ack"), self._key, held.id, held.token, once=True))
 
     def retry(
         self, held: Held, what: str, wait: float, cause: str, *, breaker: tuple[int, float, float]
@@ -242,7 +282,15 @@ class Buffer:
         lease = _ms(self.source.lease)
         limits = (lease, trip, _ms(first), _ms(longest))
         reply = self._link.run(
-            script("retry"), self._key, held.id, held.token, what, _ms(wait), *limits, cause
+            script("retry"),
+            self._key,
+            held.id,
+            held.token,
+            what,
+            _ms(wait),
+            *limits,
+            cause,
+            once=True,
         )
         _unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
@@ -252,13 +300,22 @@ class Buffer:
         parts = list(messages_of(held.body))
         first = parts[: len(parts) // 2]
         cut = sum(len(part) + 1 for part in first)
-        reply = self._link.run(script("split"), self._key, held.id, held.token, cut, len(first))
+        reply = self._link.run(
+            script("split"), self._key, held.id, held.token, cut, len(first), once=True
+        )
         _unless_stale(reply)
 
     def bury(self, held: Held, reason: str, *, answered: bool) -> None:
-        """Give a batch up: it becomes a dead letter."""
-        arguments = (held.id, held.token, reason, int(answered))
-        _unless_stale(self._link.run(script("bury"), self._key, *arguments))
+        """Give a batch up: it becomes a dead letter.
+
+        Raises:
+            DeadLettersFull: There is no room for it among them.
+        """
+        arguments = (held.id, held.token, reason, int(answered), self.source.max_dead_bytes)
+        reply = self._link.run(script("bury"), self._key, *arguments, once=True)
+        if reply == -2:  # noqa: PLR2004 - as bury.lua says
+            raise DeadLettersFull
+        _unless_stale(reply)
 
     # ------------------------------------------------------------ operating
 
@@ -281,13 +338,39 @@ class Buffer:
         """Open the source; return for how many seconds the endpoint's own wait still holds."""
         return max(int(self._link.run(script("resume"), self._key)), 0) / 1000
 
-    def dead_letters(self, offset: int = 0, limit: int = 100) -> list[DeadLetter]:
-        """Return dead letters, the oldest first."""
-        flat = self._link.run(script("dead"), self._key, offset, limit)
+    def dead_letters(
+        self,
+        after: DeadLetter | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+    ) -> list[DeadLetter]:
+        """Return a page of the dead letters, the oldest first.
+
+        Args:
+            after: The last letter of the page before.
+            since: Leave those out that were buried before, in seconds since the epoch.
+            until: Leave those out that were buried then or later.
+            limit: How many at the most.
+        """
+        first = since if after is None else after.buried
+        arguments = (
+            "-inf" if first is None else _ms(first),
+            "+inf" if until is None else f"({_ms(until)}",
+            "" if after is None else after.id,
+            limit,
+        )
+        flat = self._link.run(script("dead"), self._key, *arguments)
         return [
             DeadLetter(i.decode(), n, size, at / 1000, why.decode())
             for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
         ]
+
+    def last_buried(self) -> float | None:
+        """Return when the youngest dead letter was buried; None when there is none."""
+        youngest = self._link.command("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
+        return float(youngest[1]) / 1000 if youngest else None
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
@@ -336,6 +419,7 @@ _COUNTED = (
     *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
     *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes"),
     *("ready_batches", "inflight_batches", "dead_batches"),
+    *("dropped_full", "dropped_unavailable"),
 )
 
 _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])

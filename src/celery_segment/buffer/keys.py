@@ -20,7 +20,7 @@ touch them all. Times are milliseconds of the server's clock.
     :tick        string  exists while a drain that a tick called for has not begun; expires
     :stats       hash    accepted (less :open), delivered, purged: totals; ready, inflight, dead:
                          at present; each in messages, and <name>_bytes; batches, retries,
-                         splits, takeovers: totals
+                         splits, takeovers, dropped_full, dropped_unavailable: totals
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
 """

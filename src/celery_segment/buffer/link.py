@@ -9,6 +9,7 @@ operation, for threads and greenlets alike, and a forked child starts with none.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from typing import Any
 from weakref import WeakSet
@@ -21,7 +22,15 @@ from celery_segment.errors import (
     SegmentBufferError,
 )
 
-__all__ = ["Link"]
+__all__ = ["Interrupted", "Link"]
+
+#: Seconds for which a connection may lie idle before it is looked at: servers and
+#: balancers close what is idle.
+IDLE = 1.0
+
+
+class Interrupted(BufferUnavailable):
+    """The connection broke between a command and its reply: it may have been carried out."""
 
 
 class Link:
@@ -59,30 +68,37 @@ class Link:
             raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
         self._connection_class = pool.connection_class
         self._connection_kwargs = pool.connection_kwargs
-        self._idle: deque[Any] = deque()
+        self._idle: deque[tuple[Any, float]] = deque()
         kwargs = pool.connection_kwargs
-        self.address: str = kwargs.get("path") or f"{kwargs.get('host')}:{kwargs.get('port')}"
+        self.address: str = (
+            kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+        )
         _links.add(self)
 
     def __repr__(self) -> str:
         return f"Link({self.address!r})"
 
-    def run(self, script: Script, key: str, *arguments: str | bytes | float) -> Any:
+    def run(
+        self, script: Script, key: str, *arguments: str | bytes | float, once: bool = False
+    ) -> Any:
         """Run a script on one key and return its reply."""
-        return self.send(script, script.call(key, *arguments))[0]
+        return self.send(script, script.call(key, *arguments), once=once)[0]
 
-    def send(self, script: Script, packed: bytes, also: bytes = b"") -> list[Any]:
+    def send(
+        self, script: Script, packed: bytes, also: bytes = b"", *, once: bool = False
+    ) -> list[Any]:
         """Send a packed call of ``script``, and another command with it; return the replies.
 
         Both travel in one round trip. Where Redis does not know the script (it
         was restarted, or its cache flushed) the script is loaded and the call,
-        which had no effect, repeated.
+        which had no effect, repeated. A call that may be carried out ``once`` only
+        is not repeated when its connection breaks: ``Interrupted`` is raised.
         """
         replies = 2 if also else 1
-        result = self._exchange(packed + also, replies)
+        result = self._exchange(packed + also, replies, once=once)
         if isinstance(result[0], Exception) and _is_noscript(result[0]):
             self._raise_errors(self._exchange(pack("SCRIPT", "LOAD", script.text), 1))
-            result = self._exchange(packed + also, replies)
+            result = self._exchange(packed + also, replies, once=once)
         return self._raise_errors(result)
 
     def command(self, *arguments: str | bytes | float) -> Any:
@@ -92,43 +108,60 @@ class Link:
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop().disconnect()
+            self._idle.pop()[0].disconnect()
 
     def forget(self) -> None:
         """Let go of the connections, which belong to the parent process."""
         self._idle = deque()
 
-    def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+    def _exchange(self, packed: bytes, replies: int, *, once: bool = False) -> list[Any]:
+        from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
         from redis.exceptions import ConnectionError as RedisConnectionError
-        from redis.exceptions import RedisError
         from redis.exceptions import TimeoutError as RedisTimeoutError
 
-        try:
-            connection, used = self._idle.pop(), True
-        except IndexError:
-            connection, used = self._connection_class(**self._connection_kwargs), False
+        connection, used = self._take()
         try:
             try:
                 result = _round_trip(connection, packed, replies)
-            except RedisConnectionError:
-                # The server closes idle connections and is restarted: ordinary
-                # events, told apart from an outage by one fresh connection.
+            except BusyLoadingError:
+                raise
+            except RedisConnectionError as error:
+                # A server that was restarted is an ordinary event, told apart from
+                # an outage by one fresh connection.
                 if not used:
                     raise
                 self.close()
+                if once:
+                    raise Interrupted(
+                        f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
+                        " operation may have been carried out"
+                    ) from None
                 result = _round_trip(connection, packed, replies)
         except RedisTimeoutError:
             raise BufferUnavailable(
                 f"Redis at {self.address} did not answer in time; the operation may have been"
                 " carried out: check the server, or raise segment_redis_timeout"
             ) from None
+        except (AuthenticationError, BusyLoadingError) as error:
+            raise self._translated(error) from None
         except RedisError as error:
             raise BufferUnavailable(
                 f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
                 " and segment_redis_url"
             ) from error
-        self._idle.append(connection)
+        self._idle.append((connection, time.monotonic()))
         return result
+
+    def _take(self) -> tuple[Any, bool]:
+        """Return a connection, and whether it was used before."""
+        try:
+            connection, since = self._idle.pop()
+        except IndexError:
+            return self._connection_class(**self._connection_kwargs), False
+        if time.monotonic() - since > IDLE and _is_closed(connection):
+            self.close()  # the others are no younger
+            return self._connection_class(**self._connection_kwargs), False
+        return connection, True
 
     def _raise_errors(self, result: list[Any]) -> list[Any]:
         for reply in result:
@@ -149,10 +182,12 @@ class Link:
         if said("ReadOnlyError", "READONLY"):
             mend = "point segment_redis_url at the primary"
             return BufferUnavailable(f"{where} is a read-only replica: {mend}")
-        if said("NoPermissionError", "NOPERM", "NOAUTH", "WRONGPASS"):
+        if "Authentication" in code or said("NoPermissionError", "NOPERM", "NOAUTH", "WRONGPASS"):
             mend = "check the user, password and ACL behind segment_redis_url"
             return BufferUnavailable(f"{where} refused the user ({text}): {mend}")
-        if said("MasterDownError", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"):
+        if code == "BusyLoadingError" or said(
+            "MasterDownError", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"
+        ):
             return BufferUnavailable(f"{where} does not serve at present: {text}")
         return SegmentBufferError(f"{where} refused a command: {text}")
 
@@ -173,6 +208,14 @@ def _round_trip(connection: Any, packed: bytes, replies: int) -> list[Any]:
         connection.disconnect()
         raise
     return result
+
+
+def _is_closed(connection: Any) -> bool:
+    """Return whether an idle connection has something to read, which can only be its end."""
+    try:
+        return bool(connection.can_read(0))
+    except Exception:  # noqa: BLE001 - whatever it says, it is of no use
+        return True
 
 
 def _is_noscript(error: Exception) -> bool:

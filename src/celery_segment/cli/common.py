@@ -19,12 +19,16 @@ __all__ = [
     "json_option",
     "names_option",
     "one_line",
+    "printable",
     "source_names",
     "table",
 ]
 
 #: Columns where there is no terminal: a row is a line, for grep and awk.
 WIDE = 2_000
+
+#: DEL and the C1 controls, which JSON leaves as they are and terminals obey.
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -99,3 +103,8 @@ def one_line(text: str) -> str:
     return "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
     )
+
+
+def printable(text: str) -> str:
+    """Return a JSON text as an equal one that cannot steer a terminal."""
+    return text.translate(_CONTROLS)

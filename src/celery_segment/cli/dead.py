@@ -1,4 +1,4 @@
-"""``dead``: list, show, replay and purge the messages that were given up."""
+"""``dead``: list, show, replay, purge and export the messages that were given up."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import click
+import msgspec
 from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.text import Text
 
-from celery_segment.cli.common import app_of, console_of, counted, json_option, one_line, table
-from celery_segment.client import Analytics, DeadLetters
-from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.cli.chosen import Only, only_option, source_option
+from celery_segment.cli.common import (
+    app_of,
+    console_of,
+    counted,
+    json_option,
+    one_line,
+    printable,
+    table,
+)
+from celery_segment.cli.export import export
+from celery_segment.client import Analytics
+from celery_segment.dead_letters import DeadLetters
 
 __all__ = ["dead"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: DEL and the C1 controls, which JSON leaves as they are and terminals obey.
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
-
-_source = click.option(
-    "--source", default=DEFAULT_SOURCE, show_default=True, metavar="NAME", help="The source."
-)
 
 
 def _batches(function: F) -> F:
@@ -41,19 +45,23 @@ def dead(ctx: click.Context) -> None:
     """Handle dead letters: batches that were given up, and are kept."""
 
 
+dead.add_command(export)
+
+
 @dead.command("list", cls=CeleryCommand)
-@_source
+@source_option
+@only_option
 @json_option
 @click.pass_context
 @handle_preload_options
-def list_(ctx: click.Context, source: str, as_json: bool) -> None:
+def list_(ctx: click.Context, source: str, only: Only, as_json: bool) -> None:
     """List dead letters, the oldest first."""
-    letters = list(Analytics(source, app=app_of(ctx)).dead_letters)
+    letters = list(Analytics(source, app=app_of(ctx)).dead_letters.select(**only._asdict()))
     if as_json:
         click.echo(json.dumps([asdict(letter) for letter in letters]))
         return
     if not letters:
-        click.echo(f"{source}: no dead letters")
+        click.echo(f"{source}: no dead letters" + (" of these" if only else ""))
         return
     made = table("batch", "messages", "bytes", "when", "reason", words={"when", "reason"})
     for letter in letters:
@@ -70,74 +78,85 @@ def list_(ctx: click.Context, source: str, as_json: bool) -> None:
 
 @dead.command(cls=CeleryCommand)
 @click.argument("batch")
-@_source
+@source_option
 @json_option
 @click.pass_context
 @handle_preload_options
 def show(ctx: click.Context, batch: str, source: str, as_json: bool) -> None:
     """Show the messages of a dead letter, as JSON."""
-    letters = Analytics(source, app=app_of(ctx)).dead_letters
-    messages = letters.messages(batch)
+    messages = Analytics(source, app=app_of(ctx)).dead_letters.raw(batch)
     if not messages:
         raise _unknown([batch], source)
-    text = json.dumps(messages, indent=None if as_json else 2, ensure_ascii=False)
-    click.echo(text.translate(_CONTROLS))
+    # The bytes themselves, for a number's digits are not all a float's.
+    text = msgspec.json.format(b"[%b]" % b",".join(messages), indent=0 if as_json else 2)
+    click.echo(printable(text.decode()))
 
 
 @dead.command(cls=CeleryCommand)
 @_batches
-@_source
+@source_option
+@only_option
 @click.pass_context
 @handle_preload_options
-def replay(ctx: click.Context, batches: tuple[str, ...], every: bool, source: str) -> None:
+def replay(
+    ctx: click.Context, batches: tuple[str, ...], every: bool, source: str, only: Only
+) -> None:
     """Deliver dead letters again, as if they had never been tried."""
     letters = Analytics(source, app=app_of(ctx)).dead_letters
-    _check(batches, every)
-    if every:
-        batches = tuple(letter.id for letter in letters)
-    known, unknown = _sorted_out(letters, batches)
-    _tell(source, "replayed", letters.replay(*known) if known else 0, unknown, every)
+    _check(batches, every, only)
+    known, unknown = _named(letters, batches)
+    if not batches:
+        known = [letter.id for letter in letters.select(**only._asdict())]
+    _tell(source, "replayed", letters.replay(known), unknown)
 
 
 @dead.command(cls=CeleryCommand)
 @_batches
-@_source
-@click.option("--yes", is_flag=True, help="Do not ask before all are deleted.")
+@source_option
+@only_option
+@click.option("--yes", is_flag=True, help="Do not ask before what is not named is deleted.")
 @click.pass_context
 @handle_preload_options
 def purge(
-    ctx: click.Context, batches: tuple[str, ...], every: bool, source: str, yes: bool
+    ctx: click.Context,
+    batches: tuple[str, ...],
+    every: bool,
+    source: str,
+    only: Only,
+    yes: bool,
 ) -> None:
     """Delete dead letters for good."""
     letters = Analytics(source, app=app_of(ctx)).dead_letters
-    _check(batches, every)
-    if every:
+    _check(batches, every, only)
+    known, unknown = _named(letters, batches)
+    if not batches:
         # What is asked about is what is deleted, whatever dies meanwhile.
-        found = list(letters)
-        batches = tuple(letter.id for letter in found)
+        found = list(letters.select(**only._asdict()))
+        known = [letter.id for letter in found]
         if found and not yes:
             many = counted(sum(letter.messages for letter in found), "message")
             click.confirm(f"{source}: delete {many} for good?", abort=True, err=True)
-    known, unknown = _sorted_out(letters, batches)
-    _tell(source, "purged", letters.purge(*known) if known else 0, unknown, every)
+    _tell(source, "purged", letters.purge(known), unknown)
 
 
-def _check(batches: tuple[str, ...], every: bool) -> None:
-    if every == bool(batches):
-        raise click.UsageError("Give batch ids, as `dead list` shows them, or --all.")
+def _check(batches: tuple[str, ...], every: bool, only: Only) -> None:
+    if bool(batches) + every + bool(only) != 1:
+        raise click.UsageError(
+            "Give batch ids, as `dead list` shows them, or --all, or --reason, --since, --until."
+        )
 
 
-def _sorted_out(letters: DeadLetters, batches: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _named(letters: DeadLetters, batches: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Return the ids that are dead letters, and those that are not."""
-    ids = list(dict.fromkeys(batches))
-    known = [batch for batch in ids if batch in letters]
-    return known, [batch for batch in ids if batch not in known]
+    ids = dict.fromkeys(batches)
+    known = {batch: None for batch in ids if batch in letters}
+    return list(known), [batch for batch in ids if batch not in known]
 
 
-def _tell(source: str, done: str, messages: int, unknown: Sequence[str], every: bool) -> None:
-    if messages or not unknown or every:
+def _tell(source: str, done: str, messages: int, unknown: Sequence[str]) -> None:
+    if messages or not unknown:
         click.echo(f"{source}: {done} {counted(messages, 'message')}")
-    if unknown and not every:  # of all that were listed, another may have settled some
+    if unknown:
         raise _unknown(unknown, source)
 
 

@@ -128,11 +128,13 @@ def _cells(s: Snapshot) -> dict[str, Text]:
         "delivered": s.delivered,
         "dead": s.dead,
         "purged": s.purged,
+        "dropped": s.dropped_full + s.dropped_unavailable,
         "retries": s.retries,
     }
     waiting = s.buffered or s.ready or s.inflight
     cells = {label: Text(f"{number:,}") for label, number in figures.items()}
     cells["dead"].stylize("red" if s.dead else "")
+    cells["dropped"].stylize("red" if figures["dropped"] else "")
     cells["oldest"] = Text(duration(s.oldest) if waiting else "-", no_wrap=True)
     closed = f"closed for {duration(s.closed)}: " if s.closed else ""
     cells["gate"] = Text(closed + one_line(s.gate), "" if s.gate == "open" else "yellow")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from secrets import token_hex
 
-from celery_segment.buffer import Buffer, Closed, Gone, Held, HeldByAnother, Stale
+from celery_segment.buffer import (
+    Buffer,
+    Closed,
+    DeadLettersFull,
+    Gone,
+    Held,
+    HeldByAnother,
+    Stale,
+)
 from celery_segment.delivery import outcome, transport
 from celery_segment.delivery.request import build
+from celery_segment.errors import BufferUnavailable
 
 __all__ = ["Report", "attempt"]
 
@@ -18,6 +28,8 @@ logger = logging.getLogger("celery_segment")
 
 #: Failures in a row that close a source, and its first and longest pause in seconds.
 BREAKER = (5, 1.0, 60.0)
+#: Seconds between attempts to write an outcome down while Redis is away.
+SETTLE_AGAIN = 0.25
 #: The pauses of a source whose configuration is refused.
 REFUSED = (1, 5.0, 300.0)
 
@@ -45,8 +57,11 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
         return Report(f"put back: the source is closed {until}")
     started = time.monotonic()
     decision = _decide(buffer, held)
+    took = time.monotonic() - started
     try:
-        return _settle(buffer, held, decision, time.monotonic() - started)
+        return _patiently(
+            lambda: _settle(buffer, held, decision, took), buffer.source.lease / 2 - took
+        )
     except Stale:
         logger.warning(
             "%s: batch %s took longer than its lease of %g s and was taken over by another worker",
@@ -55,6 +70,24 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
             buffer.source.lease,
         )
         return Report("nothing settled: the lease had expired and another worker took over")
+
+
+def _patiently(settle: Callable[[], Report], seconds: float) -> Report:
+    """Settle, waiting for a Redis that is away for a moment.
+
+    The request was made: an outcome that is not written down is a batch sent twice.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        return settle()
+    except BufferUnavailable:
+        if time.monotonic() >= deadline:
+            raise
+    time.sleep(SETTLE_AGAIN)
+    try:
+        return _patiently(settle, deadline - time.monotonic())
+    except Stale:  # the first was carried out, and its reply lost; or another took over
+        return Report("settled already, while Redis was away")
 
 
 def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
@@ -92,17 +125,27 @@ def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float)
         case outcome.Split(cause):
             buffer.split(held)
             return Report(f"split {held.messages:,} messages in two: {cause}")
-        case outcome.Bury(cause, answered, text):
-            reason = f"{cause}: {text}" if text else cause
-            buffer.bury(held, reason, answered=answered)
-            logger.error(
-                "%s: batch %s, %d messages, is a dead letter: %s",
-                buffer.source.name,
-                held.id,
-                held.messages,
-                cause,
-            )
-            return Report(f"dead letter, {held.messages:,} messages: {cause}")
+        case outcome.Bury():
+            return _bury(buffer, held, decision)
+
+
+def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
+    cause, source = decision.cause, buffer.source
+    reason = f"{cause}: {decision.text}" if decision.text else cause
+    try:
+        buffer.bury(held, reason, answered=decision.answered)
+    except DeadLettersFull:
+        size = f"{source.max_dead_bytes / 1e6:,.0f} MB"
+        full = f"dead letters are full ({size}): replay, purge or export them"
+        return _retry(buffer, held, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
+    logger.error(
+        "%s: batch %s, %d messages, is a dead letter: %s",
+        source.name,
+        held.id,
+        held.messages,
+        cause,
+    )
+    return Report(f"dead letter, {held.messages:,} messages: {cause}")
 
 
 def _retry(

@@ -15,6 +15,7 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 __all__ = ["DeadlineAdapter"]
 
@@ -66,6 +67,25 @@ class _DeadlineConnection(HTTPConnection):
         self._just_connected = True
         self._set_timeout()
 
+    def _new_conn(self) -> socket.socket:
+        """Connect to the host's addresses in turn, each with its share of what is left.
+
+        urllib3 gives each the whole timeout.
+        """
+        host, timeout = self._dns_host, self.timeout
+        addresses = _addresses(host, self.port)
+        for number, address in enumerate(addresses):
+            share = (self._deadline - time.monotonic()) / (len(addresses) - number)
+            self._dns_host, self.timeout = address, max(share, 0.001)
+            try:
+                return super()._new_conn()
+            except (NewConnectionError, ConnectTimeoutError):
+                if number + 1 == len(addresses):
+                    raise
+            finally:
+                self._dns_host, self.timeout = host, timeout
+        return super()._new_conn()  # which tells what the resolver said
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         if not self._just_connected:
             self._deadline = time.monotonic() + self.timeout
@@ -83,6 +103,14 @@ class _DeadlineConnection(HTTPConnection):
     def _set_timeout(self) -> None:
         if self.sock is not None:
             self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):

@@ -13,9 +13,9 @@ from urllib3.exceptions import HTTPError
 from celery_segment.config import Source
 from celery_segment.delivery.deadline import DeadlineAdapter
 from celery_segment.delivery.outcome import Answer, Failure
-from celery_segment.delivery.request import Request
+from celery_segment.delivery.request import USER_AGENT, Request
 
-__all__ = ["post"]
+__all__ = ["post", "reach"]
 
 #: How much of an answer is read: enough for an error's text.
 ANSWER_BYTES = 16_384
@@ -32,15 +32,30 @@ def post(request: Request, source: Source) -> Answer | Failure:
     resolver's own time). No redirect is followed; no cookie is kept; neither
     the environment's proxies nor a netrc file override what is configured.
     """
+    return _exchange("POST", request.url, request.headers, request.data, source)
+
+
+def reach(source: Source) -> Answer | Failure:
+    """Ask for the batch endpoint as ``post`` does, but without credentials or messages.
+
+    Any answer, whatever its status, means that a ``post`` would arrive.
+    """
+    return _exchange("GET", f"{source.host}/v1/batch", {"User-Agent": USER_AGENT}, None, source)
+
+
+def _exchange(
+    method: str, url: str, headers: dict[str, str], data: bytes | None, source: Source
+) -> Answer | Failure:
     proxies = source.proxies
     if proxies is None:
-        proxies = get_environ_proxies(request.url)
+        proxies = get_environ_proxies(url)
     verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
     try:
-        with _of_this_process().post(
-            request.url,
-            data=request.data,
-            headers=request.headers,
+        with _of_this_process().request(
+            method,
+            url,
+            data=data,
+            headers=headers,
             timeout=source.timeout,
             proxies=proxies,
             verify=verify,

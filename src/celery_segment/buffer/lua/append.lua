@@ -5,9 +5,11 @@
 -- ARGV[2]  greatest number of messages in a batch
 -- ARGV[3]  flush_at
 -- ARGV[4]  flush_interval, milliseconds
--- ARGV[5…] messages, each ending with a comma
+-- ARGV[5] greatest size of all that waits, bytes; 0 for none
+-- ARGV[6…] messages, each ending with a comma
 --
--- Returns 1 when the caller is to wake a worker, once per cycle; else 0.
+-- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
+-- there is no room: nothing was stored.
 -- @include _now
 -- @include _seal
 local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
@@ -20,7 +22,17 @@ local function first_of_batch()
   return time - flushed >= tonumber(ARGV[4])
 end
 
-for i = 5, #ARGV do
+if ARGV[5] ~= '0' then
+  local waiting = redis.call('HMGET', KEYS[1] .. ':stats', 'ready_bytes', 'inflight_bytes')
+  local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
+  for i = 6, #ARGV do
+    bytes = bytes + #ARGV[i]
+  end
+  if bytes > tonumber(ARGV[5]) then
+    return -1
+  end
+end
+for i = 6, #ARGV do
   local message = ARGV[i]
   local count = redis.call('HINCRBY', state, 'count', 1)
   if count > 1 and (count > tonumber(ARGV[2])

@@ -27,6 +27,11 @@ if not deadline then
 end
 local fields = redis.call('HMGET', meta,
   'token', 'count', 'bytes', 'attempts', 'requests', 'began')
+if fields[1] == ARGV[2] then
+  -- Asked again by the holder, whose first reply was lost.
+  return {1, tonumber(fields[2]), tonumber(fields[3]),
+    tonumber(fields[4] or 0), fields[5] - 1, time - fields[6]}
+end
 if fields[1] and tonumber(deadline) > time then
   return {-1}
 end

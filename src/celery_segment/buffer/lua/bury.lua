@@ -5,8 +5,10 @@
 -- ARGV[2] the holder's token
 -- ARGV[3] the reason, for people
 -- ARGV[4] 1 when the endpoint answered, and so is not failing; else 0
+-- ARGV[5] how many bytes the dead letters may hold
 --
--- Returns the number of messages, or -1 for a stale holder.
+-- Returns the number of messages; -1 for a stale holder, -2 when there is no room
+-- among the dead letters: nothing was changed.
 -- @include _now
 -- @include _free
 -- @include _held
@@ -16,9 +18,15 @@ local meta, count, bytes = held()
 if not meta then
   return -1
 end
+local buried = tonumber(redis.call('HGET', source .. ':stats', 'dead_bytes') or 0)
+if buried + bytes > tonumber(ARGV[5]) then
+  return -2
+end
 free_first()
 local time = now()
-redis.call('DEL', source .. ':probe')
+if ARGV[4] == '1' or redis.call('GET', source .. ':probe') == id then
+  redis.call('DEL', source .. ':probe')
+end
 redis.call('ZREM', source .. ':inflight', id)
 redis.call('HDEL', meta, 'token')
 redis.call('HSET', meta, 'cause', ARGV[3], 'buried', time)

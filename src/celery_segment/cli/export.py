@@ -1,0 +1,70 @@
+"""``dead export``: write the messages that were given up to a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, BinaryIO, cast
+
+import click
+from celery.bin.base import CeleryCommand, handle_preload_options
+
+from celery_segment.cli.chosen import Only, only_option, source_option
+from celery_segment.cli.common import app_of, counted, one_line, printable
+from celery_segment.client import Analytics
+
+__all__ = ["export"]
+
+
+@click.command(cls=CeleryCommand)
+@click.argument("file", metavar="FILE|-")
+@source_option
+@only_option
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--purge", is_flag=True, help="Delete what was written, once the disk has it.")
+@click.pass_context
+@handle_preload_options
+def export(
+    ctx: click.Context, file: str, source: str, only: Only, force: bool, purge: bool
+) -> None:
+    """Write dead letters to FILE as NDJSON, a message to a line; - is the output.
+
+    The file appears when it is complete, and its owner alone may read it.
+    """
+    letters = Analytics(source, app=app_of(ctx)).dead_letters
+    to_output = file == "-"
+    if to_output and purge:
+        raise click.UsageError("--purge needs a FILE: what becomes of the output is not known.")
+    target: Any = _output() if to_output else file
+    try:
+        done = letters.export(target, **only._asdict(), overwrite=force, purge=purge)
+        if to_output:
+            target.flush()
+    except FileExistsError as error:
+        raise click.ClickException(f"{one_line(str(error))}; --force replaces a file") from None
+    except OSError as error:
+        if to_output:
+            raise
+        text = f"{file}: {error.strerror or error}; no dead letter was deleted"
+        raise click.ClickException(one_line(text)) from error
+    text = f"{source}: exported {counted(done.messages, 'message')}"
+    text += "" if to_output else f" to {one_line(file)}"
+    text += f", purged {done.purged:,}" if purge else ""
+    click.echo(text, err=to_output)
+
+
+def _output() -> BinaryIO:
+    stream = sys.stdout.buffer
+    return cast("BinaryIO", _Guarded(stream)) if sys.stdout.isatty() else stream
+
+
+class _Guarded:
+    """A terminal that no message can steer: it obeys DEL and the C1 controls, which JSON leaves."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> int:
+        return self._stream.write(printable(line.decode()).encode())
+
+    def flush(self) -> None:
+        self._stream.flush()

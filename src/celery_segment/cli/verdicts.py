@@ -1,0 +1,279 @@
+"""What was found becomes a verdict: ok, warn or fail, and the mend. No I/O."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from celery_segment.cli.common import counted, duration, one_line
+from celery_segment.delivery.outcome import Answer, Failure
+
+if TYPE_CHECKING:
+    from celery_segment.buffer import Snapshot
+    from celery_segment.buffer.server import ServerFacts
+    from celery_segment.config import Source
+
+__all__ = [
+    "Finding",
+    "of_endpoint",
+    "of_error",
+    "of_figures",
+    "of_key",
+    "of_server",
+    "of_workers",
+]
+
+OLDEST_VERSION = (6, 2)
+#: Of maxmemory, in per cent.
+NEARLY_FULL, FULL = 80, 100
+#: Seconds between two clocks.
+CLOCKS = 5.0
+#: The age of the oldest message, in flush_intervals.
+LATE, TOO_LATE = 2, 10
+
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check's outcome; ``mend`` is empty where it is ok, ``source`` None where it is of none."""
+
+    check: str
+    source: str | None
+    state: State
+    found: str
+    mend: str = ""
+
+
+def of_error(check: str, error: Exception, source: str | None = None) -> Finding:
+    """Return the failure that an error of this library tells, which ends with its mend."""
+    text = one_line(str(error))
+    what, bracket, mend = text.rpartition("): ")
+    if not bracket:
+        what, _, mend = text.partition(": ")
+    if not mend or not mend[0].islower():  # that are the words of Redis
+        what, bracket, mend = text, "", "correct what it names"
+    return Finding(check, source, "fail", what + bracket.rstrip(": "), mend)
+
+
+# ---------------------------------------------------------------- Redis
+
+
+def of_server(facts: ServerFacts) -> Iterator[Finding]:
+    """Judge a Redis server: whether it serves, and what "stored" is worth on it."""
+    info, milliseconds = facts.info, facts.round_trip * 1000
+    found = f"{facts.address} answers in {milliseconds:.2f} ms"
+    if info.get("loading") == "1":
+        left = duration(float(info.get("loading_eta_seconds", 0)))
+        mend = f"wait: it takes no call until then, in about {left}"
+        yield Finding("redis", None, "fail", f"{found}, and loads its data", mend)
+    else:
+        yield Finding("redis", None, "ok", found)
+    yield _clock(facts.ahead)
+    if not info:
+        mend = "let the user of segment_redis_url run INFO, or look after the rest by hand"
+        yield Finding("server", None, "warn", "INFO could not be read", mend)
+    else:
+        yield _version(info)
+        yield _role(info)
+        yield _memory(info)
+        yield _eviction(info)
+        yield from _persistence(facts)
+        yield _replicas(facts)
+
+
+def _clock(ahead: float) -> Finding:
+    if abs(ahead) <= CLOCKS:
+        return Finding("clock", None, "ok", f"within {CLOCKS:g} s of this host's")
+    found = f"{duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
+    return Finding("clock", None, "warn", found, "synchronise both by NTP: events carry this one")
+
+
+def _version(info: Mapping[str, str]) -> Finding:
+    version = info.get("redis_version", "0")
+    valkey = info.get("valkey_version")
+    found = f"Valkey {valkey}" if valkey else f"Redis {version}"
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_VERSION:
+        return Finding("version", None, "fail", found, "upgrade to Redis 6.2 or later, or Valkey")
+    return Finding("version", None, "ok", found)
+
+
+def _role(info: Mapping[str, str]) -> Finding:
+    if info.get("role") != "slave":
+        return Finding("role", None, "ok", "primary")
+    kind = "a read-only replica" if info.get("slave_read_only", "1") == "1" else "a replica"
+    primary = f"{info.get('master_host')}:{info.get('master_port')}"
+    mend = "point segment_redis_url at the primary"
+    return Finding("role", None, "fail", f"{kind} of {one_line(primary)}", mend)
+
+
+def _memory(info: Mapping[str, str]) -> Finding:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        return Finding("memory", None, "ok", f"{_megabytes(used)} used, no maxmemory")
+    share = 100 * used / most
+    found = f"{_megabytes(used)} used, {share:.0f} % of maxmemory ({_megabytes(most)})"
+    if share >= FULL:
+        mend = "raise maxmemory, or let the workers drain it: calls are refused"
+        return Finding("memory", None, "fail", found, mend)
+    if share > NEARLY_FULL:
+        return Finding("memory", None, "warn", found, "raise maxmemory before it is full")
+    return Finding("memory", None, "ok", found)
+
+
+def _eviction(info: Mapping[str, str]) -> Finding:
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        return Finding("eviction", None, "ok", policy)
+    if policy is None:
+        mend = "see to it that maxmemory-policy is noeviction: any other deletes messages"
+        return Finding("eviction", None, "warn", "maxmemory-policy could not be read", mend)
+    mend = "set maxmemory-policy noeviction: this one deletes messages when memory runs out"
+    return Finding("eviction", None, "fail", one_line(policy), mend)
+
+
+def _persistence(facts: ServerFacts) -> Iterator[Finding]:
+    info = facts.info
+    if info.get("aof_enabled") == "1":
+        yield Finding("aof", None, "ok", "on")
+        yield _fsync(facts.config.get("appendfsync"))
+    else:
+        yield Finding("aof", None, "warn", f"off: {_lost_by_a_kill(facts)}", "set appendonly yes")
+    names = {"aof_last_write_status": "the AOF", "rdb_last_bgsave_status": "a snapshot"}
+    failing = [what for name, what in names.items() if info.get(name, "ok") != "ok"]
+    if failing:
+        found = f"Redis failed to write {' and '.join(failing)}"
+        mend = "look at its log and its disk: full, or not writable"
+        yield Finding("disk", None, "fail", found, mend)
+    else:
+        yield Finding("disk", None, "ok", "the last writes succeeded")
+
+
+def _fsync(policy: str | None) -> Finding:
+    if policy == "always":
+        return Finding("fsync", None, "ok", "always: nothing is lost")
+    if policy == "everysec":
+        lost = "a power cut loses about a second, a kill of Redis what the disk had not taken"
+        found = f"everysec: {lost}"
+        return Finding("fsync", None, "ok", found)
+    mend = "set appendfsync everysec, or always"
+    if policy is None:
+        found = "appendfsync could not be read (CONFIG is forbidden)"
+        return Finding("fsync", None, "warn", found, f"see to it by hand: {mend}")
+    found = f"{policy}: a power cut loses what the system had not written, up to half a minute"
+    return Finding("fsync", None, "warn", found, mend)
+
+
+def _lost_by_a_kill(facts: ServerFacts) -> str:
+    save = facts.config.get("save")
+    if save == "":
+        return "a kill of Redis loses everything, for there are no snapshots either"
+    last = int(facts.info.get("rdb_last_save_time", 0))
+    ago = f" (or its start), {duration(max(time.time() + facts.ahead - last, 0))} ago"
+    since = "its last snapshot" + (ago if last else "")
+    return f"a kill of Redis loses all since {since}" + (
+        "" if save else "; whether it makes any could not be read"
+    )
+
+
+def _replicas(facts: ServerFacts) -> Finding:
+    info = facts.info
+    replicas = counted(int(info.get("connected_slaves", 0)), "replica")
+    least = int(facts.config.get("min-replicas-to-write", 0))
+    good = int(info.get("min_slaves_good_slaves", least))
+    found = f"{replicas} connected"
+    if good < least:
+        mend = "mend the replicas, or lower it: calls are refused"
+        found = f"{found}, {good} in time, below min-replicas-to-write ({least})"
+        return Finding("replicas", None, "fail", found, mend)
+    return Finding("replicas", None, "ok", found + (f", {least} needed to write" if least else ""))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+# ---------------------------------------------------------------- workers
+
+
+def of_workers(answers: Mapping[str, object], task: str) -> Finding:
+    """Judge by the workers that answered, each with the names of its tasks."""
+    able = [tasks for tasks in answers.values() if isinstance(tasks, list) and task in tasks]
+    if able:
+        verb = "answers" if len(able) == 1 else "answer"
+        return Finding("workers", None, "ok", f"{counted(len(able), 'worker')} {verb}")
+    if answers:
+        found = f"{counted(len(answers), 'worker')} without {task}"
+        return Finding("workers", None, "warn", found, "give them imports = ['celery_segment']")
+    mend = "start one with `celery worker`"
+    return Finding("workers", None, "warn", "none answers", mend)
+
+
+# ---------------------------------------------------------------- sources
+
+
+def of_key(source: Source) -> Finding:
+    """Judge whether this process could deliver."""
+    if source.write_key is not None:
+        return Finding("write key", source.name, "ok", "present")
+    mend = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
+    return Finding("write key", source.name, "warn", "absent; only workers need it", mend)
+
+
+def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:
+    """Judge whether a request would arrive. Any answer will do."""
+    if isinstance(result, Answer):
+        found = f"{source.host} answers in {took * 1000:,.0f} ms (HTTP {result.status})"
+        return Finding("endpoint", source.name, "ok", found)
+    mend = "check segment_host, the name server, the firewall, and segment_proxies"
+    if "CERTIFICATE" in result.cause:
+        mend = "set segment_ca_bundle to the certificates of its authority; check segment_host"
+    return Finding("endpoint", source.name, "fail", one_line(result.cause), mend)
+
+
+def of_figures(source: Source, figures: Snapshot, taken: int) -> Iterator[Finding]:
+    """Judge a source's figures; ``taken`` batches are in flight within their lease."""
+    yield _gate(source.name, figures)
+    yield _oldest(source, figures, taken)
+    if figures.dead:
+        found = counted(figures.dead, "message")
+        mend = f"`celery segment dead list --source {source.name}` tells why"
+        yield Finding("dead letters", source.name, "warn", found, mend)
+    else:
+        yield Finding("dead letters", source.name, "ok", "none")
+
+
+def _gate(name: str, figures: Snapshot) -> Finding:
+    if figures.closed is None:
+        mend = f"`celery segment resume --source {name}` opens it"
+        return Finding("gate", name, "warn", "paused by an operator", mend)
+    if figures.closed:
+        found = f"closed for {duration(figures.closed)}: {one_line(figures.gate)}"
+        mend = f"mend that; `celery segment resume --source {name}` then delivers at once"
+        return Finding("gate", name, "warn", found, mend)
+    if figures.gate != "open":
+        mend = "look at the workers' log for the failures of its endpoint"
+        return Finding("gate", name, "warn", "one batch probes an endpoint that failed", mend)
+    return Finding("gate", name, "ok", "open")
+
+
+def _oldest(source: Source, figures: Snapshot, taken: int) -> Finding:
+    waiting = figures.buffered + figures.ready + figures.inflight
+    if not waiting:
+        return Finding("oldest", source.name, "ok", "nothing waits")
+    age = figures.oldest
+    found = f"{counted(waiting, 'message')}, the oldest for {duration(age)}"
+    if age <= LATE * source.flush_interval:
+        return Finding("oldest", source.name, "ok", found)
+    if figures.closed != 0:
+        return Finding("oldest", source.name, "warn", found, "open the gate")
+    if taken:
+        mend = "workers are at it: see their log for retries, or start more of them"
+        return Finding("oldest", source.name, "warn", found, mend)
+    found += ", and no worker takes them"
+    mend = "start a worker, and see that it consumes the queue of segment.drain"
+    late = age > TOO_LATE * source.flush_interval + source.lease
+    return Finding("oldest", source.name, "fail" if late else "warn", found, mend)

@@ -1,0 +1,138 @@
+"""A host's write-ahead file: takes messages while Redis is out of reach, gives them back after.
+
+SQLite is the file: several processes may use it at once, what it took outlives
+them, and it keeps its own bound.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from celery_segment.errors import BufferFull, BufferUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Spill"]
+
+#: Messages given back in one transaction.
+PAGE = 500
+#: Seconds that a put waits for another process' transaction.
+BUSY = 5.0
+_PAGE_SIZE = 4096
+
+#: Connections that belong to a parent process: SQLite wants them neither used nor closed.
+_inherited: list[sqlite3.Connection] = []
+
+
+class Spill:
+    """Messages of all sources in one file.
+
+    Args:
+        path: The file; its folder must exist. SQLite keeps two more beside it.
+        max_bytes: How large the file may grow.
+    """
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self.path = path
+        self._max_pages = max(max_bytes // _PAGE_SIZE, 8)
+        self._lock = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    def __repr__(self) -> str:
+        return f"Spill({self.path!r})"
+
+    def put(self, source: str, messages: Sequence[bytes]) -> None:
+        """Take messages; they are on the disk when this returns.
+
+        Raises:
+            BufferFull: The file has reached its bound.
+            BufferUnavailable: The file cannot be written.
+        """
+        try:
+            with self._transaction(BUSY) as connection:
+                connection.executemany(
+                    "INSERT INTO spilled (source, message) VALUES (?, ?)",
+                    [(source, message) for message in messages],
+                )
+        except sqlite3.Error as error:
+            if "full" in str(error):
+                raise BufferFull(
+                    f"Redis is out of reach and {self.path} is full: raise segment_max_spill_bytes"
+                ) from error
+            raise BufferUnavailable(
+                f"Redis is out of reach and {self.path} cannot be written ({error}):"
+                " check segment_spill_path"
+            ) from error
+
+    def give_back(self, source: str, append: Callable[[Sequence[bytes]], object]) -> int:
+        """Hand a source's oldest messages to ``append``, then forget them; return how many.
+
+        One process at a time: -1 when another is at it. When ``append`` raises,
+        all stay. A crash between the two hands them out again, with the same ids.
+        """
+        if not os.path.exists(self.path):  # noqa: PTH110 - a stat, at each tick
+            return 0
+        try:
+            with self._transaction(0) as connection:
+                rows = connection.execute(
+                    "SELECT id, message FROM spilled WHERE source = ? ORDER BY id LIMIT ?",
+                    (source, PAGE),
+                ).fetchall()
+                if rows:
+                    append([message for _, message in rows])
+                    last = rows[-1][0]
+                    connection.execute(
+                        "DELETE FROM spilled WHERE source = ? AND id <= ?", (source, last)
+                    )
+        except sqlite3.OperationalError:
+            return -1
+        return len(rows)
+
+    def waiting(self, source: str) -> int:
+        """Return the number of a source's messages in the file."""
+        if not os.path.exists(self.path):  # noqa: PTH110 - as above
+            return 0
+        with self._lock:
+            query = "SELECT COUNT(*) FROM spilled WHERE source = ?"
+            return int(self._open().execute(query, (source,)).fetchone()[0])
+
+    @contextmanager
+    def _transaction(self, busy: float) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._open()
+            connection.execute(f"PRAGMA busy_timeout = {int(busy * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction:  # a full file has ended it already
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        if self._connection is not None:
+            _inherited.append(self._connection)
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
+        )
+        # A message is accepted once it is here: it outlives a power cut as well.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS spilled"
+            " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL)"
+        )
+        os.chmod(self.path, 0o600)  # noqa: PTH101 - payloads are the owner's
+        self._connection, self._pid = connection, os.getpid()
+        return connection

@@ -1,0 +1,59 @@
+"""Chaos: producers, workers, Redis and an endpoint, and a fault every other second.
+
+    PYTHONPATH=tests python -m chaos --seconds 600 --seed 7 --report chaos.md
+
+Ends with 0 when nothing accepted was lost, nothing arrived that was not accepted,
+nothing is dead, the figures add up, and no request broke Segment's limits. The seed
+decides on the faults and their order; what they hit is up to the processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from chaos.director import Director
+from chaos.ledger import Ledger
+from chaos.stage import Stage
+
+#: Messages per second and producer.
+RATE = 250.0
+
+
+def run(seconds: float, seed: int, folder: Path, rate: float = RATE) -> Ledger:
+    """Put the stage up in a folder, do faults to it for some time, and draw the ledger up."""
+    with Stage(folder, rate) as stage:
+        story = Director(stage, seed).run(seconds)
+        stage.stop_workers()
+        return Ledger.draw_up(stage, story)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--rate", type=float, default=RATE, help="messages/s of each producer")
+    parser.add_argument("--report", type=Path, help="a file that gets the report, too")
+    arguments = parser.parse_args()
+
+    sys.stderr.write(f"seed {arguments.seed}\n")
+    folder = Path(tempfile.mkdtemp(prefix="segment-chaos-"))
+    ledger = run(arguments.seconds, arguments.seed, folder, arguments.rate)
+    title = f"# Chaos: {arguments.seconds:g} s, seed {arguments.seed}\n\n"
+    report = title + ledger.as_markdown()
+    sys.stdout.write(report)
+    if arguments.report:
+        arguments.report.write_text(report)
+    if ledger.ok and not ledger.notes:
+        shutil.rmtree(folder)
+    else:
+        sys.stderr.write(f"the books and logs lie in {folder}\n")
+    return 0 if ledger.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

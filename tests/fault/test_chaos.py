@@ -1,0 +1,20 @@
+"""A short chaos on a fixed seed; ``make chaos`` runs a long one."""
+
+from __future__ import annotations
+
+from chaos.__main__ import run
+
+
+def test_chaos_loses_nothing(tmp_path):
+    ledger = run(seconds=40, seed=20261123, folder=tmp_path)
+    report = ledger.as_markdown()
+    assert not ledger.lost, report
+    assert not ledger.unknown, report
+    assert ledger.conserved, report
+    assert ledger.violations == [], report
+    assert ledger.story.end.dead == 0, report
+    assert ledger.strays == [], report
+    assert ledger.posted_again <= ledger.explained, report
+    assert all(injected.recovered is not None for injected in ledger.story.faults), report
+    assert len({injected.fault.name for injected in ledger.story.faults}) >= 10
+    assert len(ledger.books.accepted) > 2_000

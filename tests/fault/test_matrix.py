@@ -1,0 +1,304 @@
+"""The fault matrix: one ordinary disaster a test, with what it may cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import libfaketime
+import pytest
+
+from celery_segment import Analytics, BufferFull, BufferUnavailable, track
+from celery_segment.buffer import buffer_of
+from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
+from support import DEFAULTS, TESTS, wait_until
+
+FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 1.5}
+
+#: A worker's attempt at a batch that ends by SIGKILL where the test says.
+DOOMED = """
+import json, os, sys
+from support import new_app
+from celery_segment.buffer import buffer_of, Buffer
+from celery_segment.delivery import attempt, transport, courier
+app = new_app(json.loads(os.environ["TESTS_CONF"]))
+buffer = buffer_of(app)
+die = lambda *_, **__: os.kill(os.getpid(), 9)
+where = sys.argv[1]
+if where == "claim":
+    # The command is sent; whether it was carried out, nobody hears.
+    buffer._link._exchange = lambda packed, *_, **__: (send(packed), die())
+    def send(packed):
+        connection = buffer._link._connection_class(**buffer._link._connection_kwargs)
+        connection.send_packed_command([packed])
+        connection.can_read(timeout=5)
+    buffer.claim(1, whatever_waits=True)
+(batch,) = buffer.claim(1, whatever_waits=True)
+if where == "post":
+    transport.post = die
+elif where == "ack":
+    Buffer.ack = die
+elif where == "within ack":
+    original = Buffer.ack
+    def ack(self, held):
+        original(self, held)
+        die()
+    Buffer.ack = ack
+attempt(buffer, batch.id)
+"""
+
+
+def run_doomed(app, where):
+    conf = {k: v for k, v in app.conf.changes.items() if k.startswith(("segment_", "broker_"))}
+    environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
+    environ["PYTHONPATH"] = str(TESTS)
+    done = subprocess.run([sys.executable, "-c", DOOMED, where], env=environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("where", "requests", "duplicates"),
+    [("claim", 1, 0), ("post", 1, 0), ("ack", 2, 20), ("within ack", 1, 0)],
+)
+def test_a_worker_killed_at(make_app, server, workers, where, requests, duplicates):
+    app = make_app(**FAST)
+    with Analytics().batch():
+        ids = {track.delay("u", f"E{n}").id for n in range(20)}
+    run_doomed(app, where)
+    workers.start(app)
+    assert Analytics().flush(15) == 0
+    assert set(server.received) == ids
+    assert (len(server.requests), server.duplicates) == (requests, duplicates)
+
+
+def test_redis_killed_loses_nothing_accepted(make_app, server, redis_server, workers):
+    with EmbeddedRedis(config={"appendfsync": "always"}) as own:
+        app = make_app(**FAST, segment_redis_url=own.url, broker_url=redis_server.url)
+        workers.start(app)
+        accepted = set()
+        for round_ in range(3):
+            for number in range(200):
+                accepted.add(track.delay("u", f"E{round_}.{number}").id)
+            own.kill()
+            with pytest.raises(BufferUnavailable):
+                track.delay("u", "lost")
+            own.restart()
+        assert Analytics().flush(30) == 0
+        assert accepted <= set(server.received)
+        assert Analytics().stats().dead == 0
+
+
+def test_redis_away_between_the_answer_and_the_ack_repeats_nothing(
+    make_app, server, redis_server, workers
+):
+    with EmbeddedRedis(config={"appendfsync": "always"}) as own:
+        app = make_app(
+            segment_redis_url=own.url, broker_url=redis_server.url, segment_flush_interval=0.5
+        )
+        workers.start(app)
+        server.always(Reply.slow(1))
+        ids = {track.delay("u", f"E{n}").id for n in range(10)}
+        assert server.wait_for_messages(1, timeout=10)
+        own.kill()
+        server.restore()
+        assert server.wait_for(lambda: server.requests[0].status == 200, timeout=10)
+        own.restart()
+        assert Analytics().flush(15) == 0
+        assert set(server.received) == ids
+        assert server.duplicates == 0
+
+
+def test_redis_full_refuses_calls_and_is_drained_empty(
+    make_app, server, redis, redis_server, workers
+):
+    # The broker elsewhere: it, too, would be refused.
+    with EmbeddedRedis(appendonly=False) as broker:
+        app = make_app(**FAST, segment_redis_url=redis_server.url, broker_url=broker.url)
+        with Analytics().batch():
+            ids = {track.delay("u", f"E{n}", {"x": "y" * 500}).id for n in range(5000)}
+        redis.config_set("maxmemory", 1)
+        with pytest.raises(BufferFull):
+            track.delay("u", "refused")
+        workers.start(app)
+        assert Analytics().flush(30) == 0
+        assert set(server.received) == ids
+        with pytest.raises(BufferFull):
+            track.delay("u", "refused")
+        redis.config_set("maxmemory", 0)
+        track.delay("u", "fits again")
+        assert Analytics().flush(10) == 0
+
+
+def test_doubled_task_messages_do_nothing_twice(make_app, server, redis, workers):
+    app = make_app(**FAST, segment_max_batch_messages=10)
+    with Analytics().batch():
+        ids = {track.delay("u", f"E{n}").id for n in range(200)}
+    buffer = buffer_of(app)
+    for batch in buffer.claim(20, whatever_waits=True):
+        for _ in range(3):
+            app.tasks["segment.deliver"].apply_async(
+                kwargs={
+                    "source": "default",
+                    "batch": batch.id,
+                    "messages": batch.messages,
+                    "bytes": batch.bytes,
+                }
+            )
+    workers.start(app)
+    assert Analytics().flush(15) == 0
+    wait_until(lambda: redis.llen("celery") == 0)
+    assert set(server.received) == ids
+    assert server.duplicates == 0
+
+
+def test_all_task_messages_lost_cost_a_lease_and_a_tick(make_app, server, redis, workers):
+    app = make_app(**FAST, segment_max_batch_messages=10)
+    with Analytics().batch():
+        ids = {track.delay("u", f"E{n}").id for n in range(200)}
+    assert len(buffer_of(app).claim(20, whatever_waits=True)) == 20
+    redis.delete("celery", "unacked", "unacked_index")
+    started = time.monotonic()
+    workers.start(app)
+    assert server.wait_for_messages(200, timeout=20)
+    assert time.monotonic() - started < FAST["segment_lease"] + 0.5 + 5
+    assert set(server.received) == ids
+    assert server.duplicates == 0
+
+
+def test_an_endpoint_slower_than_the_timeout_delivers_once_it_is_quicker(make_app, server, workers):
+    app = make_app(segment_flush_interval=0.5, segment_timeout=0.5, segment_lease=2.0)
+    server.always(Reply.hang(60))
+    ids = {track.delay("u", f"E{n}").id for n in range(10)}
+    workers.start(app)
+    wait_until(lambda: Analytics().stats().retries >= 2)
+    server.restore()
+    assert Analytics().flush(15) == 0
+    assert set(server.received) == ids
+    assert Analytics().stats().dead == 0
+
+
+def test_a_backlog_meets_the_endpoint_in_no_burst(make_app, workers):
+    busy, most, lock = [0], [0], threading.Lock()
+
+    def watch(_request):
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        time.sleep(0.01)  # a request takes its time, so that others may overlap
+        with lock:
+            busy[0] -= 1
+
+    with SegmentServer(record="ids") as server:
+        app = make_app(**FAST, segment_host=server.url, segment_max_inflight=3)
+        data = [
+            b'{"type":"track","messageId":"m%d","userId":"u","event":"%s"}' % (n, b"e" * 300)
+            for n in range(100_000)
+        ]
+        buffer_of(app).append_many(data)
+        server.rule(watch)
+        workers.start(app, pool="threads", processes=12)
+        assert Analytics().flush(60) == 0
+        assert len(server.received) == 100_000
+        assert server.duplicates == 0
+        assert server.violations == []
+        assert most[0] <= 3
+        # Round trips do not grow with the backlog: batches are full.
+        assert len(server.requests) < 100
+
+
+def test_a_flood_on_one_source_does_not_starve_another(make_app, server, workers):
+    app = make_app(
+        **FAST, segment_max_batch_messages=20, segment_sources={"small": {"write_key": "k2"}}
+    )
+    server.rule(lambda _: Reply.slow(0.02))
+    with Analytics().batch():
+        for n in range(10_000):
+            track.delay("u", f"flood{n}")
+    workers.start(app)
+    small = Analytics("small")
+    oldest = 0.0
+    for n in range(5):
+        small.track("u", f"small{n}")
+        wait_until(lambda n=n: small.stats().delivered > n, timeout=10)
+        oldest = max(oldest, small.stats().oldest)
+    assert Analytics().stats().delivered < 10_000, "the flood was over too soon to tell"
+    assert oldest < 5
+
+
+@pytest.mark.parametrize("offset", ["+3600", "-3600"])
+def test_a_worker_whose_clock_is_an_hour_off_delivers_all_the_same(
+    make_app, server, workers, offset
+):
+    library = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"))
+    clock = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": offset,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    app = make_app(**FAST)
+    server.reply(Reply.status(500), times=3)
+    ids = {track.delay("u", f"E{n}").id for n in range(30)}
+    worker = workers.start(app, environ=clock)
+    assert Analytics().flush(20) == 0
+    assert set(server.received) == ids
+    (sent_at, *_) = (request.sent_at for request in server.requests)
+    off = datetime.fromisoformat(sent_at.replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert abs(off.total_seconds() - int(offset)) < 60, "the worker's clock was not off"
+    assert worker.process.poll() is None
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import gevent, json, os
+from support import new_app
+from celery_segment import Analytics, track
+app = new_app(json.loads(os.environ["TESTS_CONF"]))
+app.set_default()
+def work():
+    app.set_current()
+    return [track.delay("u", "E").id for _ in range(20)]
+jobs = [gevent.spawn(work) for _ in range(100)]
+gevent.joinall(jobs)
+for job in jobs:
+    print(*job.get(), sep="\\n")
+"""
+
+
+def test_greenlets_share_without_mixing(make_app, redis):
+    app = make_app()
+    conf = {**DEFAULTS, "broker_url": app.conf.broker_url}
+    environ = {**os.environ, "TESTS_CONF": json.dumps(conf), "PYTHONPATH": str(TESTS)}
+    before = redis.info("stats")["total_connections_received"]
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS], env=environ, check=True, capture_output=True, text=True
+    )
+    assert len(set(done.stdout.split())) == 2000
+    assert Analytics().stats().accepted == 2000
+    # As many as were under way at once, not one for each call.
+    assert redis.info("stats")["total_connections_received"] - before <= 110
+
+
+def test_a_prefork_web_server_forks_after_its_first_call(make_app):
+    app = make_app()
+    track.delay("u", "before the fork")
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            try:
+                for _ in range(100):
+                    track.delay("u", "E")
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    assert Analytics(app=app).stats().accepted == 401
