@@ -8,6 +8,7 @@ The task's body does the same, for messages that did travel through the broker.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -80,10 +81,8 @@ class Call(Task, Generic[P]):
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Store the message and return its messageId: what a worker runs, and a direct call."""
         directly = self.request.called_directly
-        if not directly:
-            # A redelivered task must not mint a second messageId.
-            kwargs.setdefault("message_id", self.request.id)
-        source, message = self.build(*args, **kwargs)
+        # A redelivered task must not mint a second messageId.
+        source, message = self._frozen(args, kwargs, None if directly else self.request.id)
         try:
             self._store(source, messages.to_bytes(message))
         except SegmentBufferError as error:
@@ -160,10 +159,13 @@ class Call(Task, Generic[P]):
 
     def _frozen(self, args: Any, kwargs: Any, task_id: str | None) -> Built:
         """Build the message; a task id that Celery froze becomes its messageId."""
-        named = dict(kwargs or {})
-        if task_id is not None:
-            named.setdefault("message_id", task_id)
-        return self.build(*(args or ()), **named)
+        args, kwargs = args or (), kwargs or {}
+        if task_id is None:
+            return self.build(*args, **kwargs)
+        given = inspect.signature(self.build).bind(*args, **kwargs).arguments
+        if given.get("message_id") is None:
+            given["message_id"] = task_id
+        return self.build(**given)
 
     def _store(self, source: str, data: bytes) -> None:
         try:

@@ -106,6 +106,13 @@ class TestEveryWayOfCalling:
         assert track.apply_async(("u", "E"), task_id="mine").id == "mine"
         assert stored(redis)[0]["messageId"] == "mine"
 
+    def test_a_message_id_that_is_given_stays_however_it_is_given(self, redis):
+        eight = ("u", "E", None, None, None, None, None, "mine")
+        assert track.apply_async(eight, task_id="task").get() == "mine"
+        track.apply_async(("u", "E"), {"message_id": None}, task_id="task2")
+        celery.group(track.s(*eight)).delay()
+        assert [m["messageId"] for m in stored(redis)] == ["mine", "task2", "mine"]
+
     def test_signatures(self, redis):
         track.s("u", event="E").delay(properties={"a": 1})
         track.si(user_id="u", event="F").apply_async()

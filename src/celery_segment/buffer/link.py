@@ -49,10 +49,13 @@ class Link:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        from redis import ConnectionPool
+        # redis-py is loaded with the first link, not with the library, and its errors
+        # are looked up here, not at each call.
+        from redis import ConnectionPool, exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
+        self._errors = exceptions
         # A call may find its connection closed, connect, and send again: two
         # waits on the network that together stay within the timeout.
         try:
@@ -115,17 +118,14 @@ class Link:
         self._idle = deque()
 
     def _exchange(self, packed: bytes, replies: int, *, once: bool = False) -> list[Any]:
-        from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
-        from redis.exceptions import ConnectionError as RedisConnectionError
-        from redis.exceptions import TimeoutError as RedisTimeoutError
-
+        errors = self._errors
         connection, used = self._take()
         try:
             try:
-                result = _round_trip(connection, packed, replies)
-            except BusyLoadingError:
+                result = self._round_trip(connection, packed, replies)
+            except errors.BusyLoadingError:
                 raise
-            except RedisConnectionError as error:
+            except errors.ConnectionError as error:
                 # A server that was restarted is an ordinary event, told apart from
                 # an outage by one fresh connection.
                 if not used:
@@ -136,15 +136,15 @@ class Link:
                         f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
                         " operation may have been carried out"
                     ) from None
-                result = _round_trip(connection, packed, replies)
-        except RedisTimeoutError:
+                result = self._round_trip(connection, packed, replies)
+        except errors.TimeoutError:
             raise BufferUnavailable(
                 f"Redis at {self.address} did not answer in time; the operation may have been"
                 " carried out: check the server, or raise segment_redis_timeout"
             ) from None
-        except (AuthenticationError, BusyLoadingError) as error:
+        except (errors.AuthenticationError, errors.BusyLoadingError) as error:
             raise self._translated(error) from None
-        except RedisError as error:
+        except errors.RedisError as error:
             raise BufferUnavailable(
                 f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
                 " and segment_redis_url"
@@ -162,6 +162,21 @@ class Link:
             self.close()  # the others are no younger
             return self._connection_class(**self._connection_kwargs), False
         return connection, True
+
+    def _round_trip(self, connection: Any, packed: bytes, replies: int) -> list[Any]:
+        result: list[Any] = []
+        try:
+            connection.send_packed_command([packed], check_health=False)
+            for _ in range(replies):
+                try:
+                    result.append(connection.read_response())
+                except self._errors.ResponseError as error:  # noqa: PERF203 - one reply's, not the others'
+                    result.append(error)
+        except BaseException:
+            # A reply that nobody reads would answer the next command.
+            connection.disconnect()
+            raise
+        return result
 
     def _raise_errors(self, result: list[Any]) -> list[Any]:
         for reply in result:
@@ -190,24 +205,6 @@ class Link:
         ):
             return BufferUnavailable(f"{where} does not serve at present: {text}")
         return SegmentBufferError(f"{where} refused a command: {text}")
-
-
-def _round_trip(connection: Any, packed: bytes, replies: int) -> list[Any]:
-    from redis.exceptions import ResponseError
-
-    result: list[Any] = []
-    try:
-        connection.send_packed_command([packed], check_health=False)
-        for _ in range(replies):
-            try:
-                result.append(connection.read_response())
-            except ResponseError as error:  # noqa: PERF203 - one reply's error leaves the others
-                result.append(error)
-    except BaseException:
-        # A reply that nobody reads would answer the next command.
-        connection.disconnect()
-        raise
-    return result
 
 
 def _is_closed(connection: Any) -> bool:
