@@ -284,21 +284,3 @@ def test_greenlets_share_without_mixing(make_app, redis):
     assert Analytics().stats().accepted == 2000
     # As many as were under way at once, not one for each call.
     assert redis.info("stats")["total_connections_received"] - before <= 110
-
-
-def test_a_prefork_web_server_forks_after_its_first_call(make_app):
-    app = make_app()
-    track.delay("u", "before the fork")
-    children = []
-    for _ in range(4):
-        child = os.fork()
-        if child == 0:
-            try:
-                for _ in range(100):
-                    track.delay("u", "E")
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    assert Analytics(app=app).stats().accepted == 401

@@ -110,8 +110,8 @@ class DeadLetter:
 class Snapshot:
     """A source's figures at one moment; messages, unless the name says batches or bytes.
 
-    ``dropped_…`` were never accepted; of these,
-    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always.
+    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
+    what ``dropped_…`` counts was never accepted.
     ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
     "open", "paused", "probing" while one batch asks whether a failing endpoint
     is back, or why the source is closed; ``closed`` for how many seconds (None

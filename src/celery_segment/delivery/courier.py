@@ -78,16 +78,20 @@ def _patiently(settle: Callable[[], Report], seconds: float) -> Report:
     The request was made: an outcome that is not written down is a batch sent twice.
     """
     deadline = time.monotonic() + seconds
-    try:
-        return settle()
-    except BufferUnavailable:
-        if time.monotonic() >= deadline:
-            raise
-    time.sleep(SETTLE_AGAIN)
-    try:
-        return _patiently(settle, deadline - time.monotonic())
-    except Stale:  # the first was carried out, and its reply lost; or another took over
-        return Report("settled already, while Redis was away")
+    away = False
+    while True:
+        try:
+            return settle()
+        except BufferUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            away = True
+        except Stale:
+            if not away:
+                raise
+            # The first was carried out, and its reply lost; or another took over.
+            return Report("settled already, while Redis was away")
+        time.sleep(SETTLE_AGAIN)
 
 
 def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
