@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SECONDS ?=
 SEED ?=
+MESSAGES ?=
 REPORT ?=
 # A fresh environment of the built wheel with an extra. `venv --without-pip` and pip's
 # --python work where Debian's python3-venv is absent.
@@ -32,9 +33,10 @@ test:
 	build/test/bin/python -m pytest
 
 ## Faults on every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
+## MESSAGES=1000000 tracks so many instead, while a worker is killed every five seconds.
 chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
-		--seed $(or $(SEED),7) $(if $(REPORT),--report $(REPORT))
+		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
 wheel:
 	rm -rf build/dist

@@ -1,4 +1,9 @@
-"""The schedule: which fault is done when, what was in flight then, and when it was over."""
+"""The schedule: volleys of faults, each followed by a calm in which all must recover.
+
+A volley is one fault, or several that overlap; a calm lasts until whatever was stored
+when its volley ended is delivered. So each recovery, and each message that was sent
+twice, has a volley that explains it, and every kind of fault is seen alone as well.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +17,54 @@ from celery_segment.errors import SegmentBufferError
 from chaos.faults import FAULTS, Effect, Fault
 from chaos.stage import LEASE, TICK, Stage
 
-#: Seconds between two faults.
-PAUSE = (1.0, 3.0)
+#: How many faults a volley may have: one as often as several.
+SIZES = (1, 1, 1, 2, 3, 5)
+#: Seconds between two faults of a volley, and between a recovery and the next volley.
+PAUSE = (0.1, 1.5)
 #: Seconds between two looks at the figures.
-LOOK = 0.1
-#: Seconds after the last fault within which all must be delivered.
-BOUND = LEASE + TICK + 60
+LOOK = 0.05
+#: Seconds within which a volley must be recovered from, once its faults have ended.
+RECOVERY = LEASE + TICK + 5
+#: Seconds after which a recovery is not waited for any more.
+LONGEST = RECOVERY + 60
 
 
 @dataclass
 class Injected:
-    """A fault that was done.
-
-    Attributes:
-        fault: Its kind.
-        at: When, by ``time.monotonic()``.
-        effect: What there is to undo.
-        inflight: Messages in flight at that moment.
-        ended: When it was undone.
-        mark: The last batch that was sealed when it was undone.
-        recovered: Seconds from its end until all up to the mark was settled.
-    """
+    """A fault that was done: its kind, when (``time.monotonic()``), and what there is to undo."""
 
     fault: Fault
     at: float
     effect: Effect
-    inflight: int
+    undone: bool = False
+
+
+@dataclass
+class Volley:
+    """Faults that overlap, and the recovery from them.
+
+    Attributes:
+        faults: Those that were done, in order.
+        began: When the first was.
+        ended: When the last was undone.
+        closed: For how many seconds the source was closed at that moment.
+        recovered: Seconds from there until all that was stored then was settled.
+    """
+
+    faults: list[Injected] = field(default_factory=list)
+    began: float = 0.0
     ended: float | None = None
-    mark: int | None = None
+    closed: float = 0.0
     recovered: float | None = None
+
+    @property
+    def names(self) -> str:
+        return ", ".join(injected.fault.name for injected in self.faults)
+
+    @property
+    def doubtful(self) -> int:
+        """How many messages its faults may have had posted again."""
+        return sum(injected.effect.doubtful for injected in self.faults)
 
 
 @dataclass
@@ -48,102 +72,136 @@ class Story:
     """What happened.
 
     Attributes:
-        faults: Every fault, in order.
-        drained: Seconds from the healing of all until nothing remained, or the bound.
+        volleys: All of them, in order.
+        drained: Seconds from the end of all until nothing remained, or the bound.
         oldest: The greatest age of a waiting message that was seen.
         unbalanced: Snapshots whose sums did not hold.
         end: The last snapshot.
     """
 
-    faults: list[Injected] = field(default_factory=list)
+    volleys: list[Volley] = field(default_factory=list)
     drained: float = 0.0
     oldest: float = 0.0
     unbalanced: list[object] = field(default_factory=list)
     end: object = None
+
+    @property
+    def faults(self) -> list[Injected]:
+        return [injected for volley in self.volleys for injected in volley.faults]
 
 
 class Director:
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
         self._chance = Random(seed)
-        self._deck = self._deal()
-        self._inflight = 0
+        self._alone, self._together = self._deal(), self._deal()
         self.story = Story()
 
     def run(self, seconds: float) -> Story:
         """Inject faults for some time, heal them, and wait until all is delivered."""
         end = time.monotonic() + seconds
-        due = time.monotonic() + PAUSE[0]
         while time.monotonic() < end:
-            self._undo(time.monotonic())
-            if time.monotonic() >= due:
-                self._inject()
-                due = time.monotonic() + self._chance.uniform(*PAUSE)
-            self._look()
-            time.sleep(LOOK)
-        self._undo(float("inf"))
-        self._stage.heal_links()
+            self._rest(self._chance.uniform(*PAUSE))
+            volley = Volley(began=time.monotonic())
+            self.story.volleys.append(volley)
+            self._fire(volley)
+            self._recover(volley)
+        return self.end()
+
+    def kill_a_worker_every(self, seconds: float) -> Story:
+        """Kill a worker again and again until the producers are done, and wait for delivery."""
+        (kill,) = (fault for fault in FAULTS if fault.name == "kill worker")
+        while self._stage.producers_run():
+            volley = Volley(began=time.monotonic())
+            self._inject(volley, iter([kill]))
+            if volley.faults:
+                self.story.volleys.append(volley)
+            self._rest(seconds)
+        return self.end()
+
+    def end(self) -> Story:
+        """Have the producers end, and wait until all is delivered."""
         self._stage.stop_producers()
-        self._drain()
+        began = time.monotonic()
+        while time.monotonic() - began < LONGEST:
+            try:
+                remain = self._stage.analytics.flush(timeout=LOOK)
+            except SegmentBufferError:
+                continue
+            self._look()
+            if not remain and self.story.end.accepted == self.story.end.delivered:
+                break
+        self.story.drained = time.monotonic() - began
         return self.story
 
-    # ------------------------------------------------------------ faults
+    # ------------------------------------------------------------ volleys
 
     def _deal(self) -> Iterator[Fault]:
         """Give faults in random order, each kind equally often."""
         while True:
             yield from self._chance.sample(FAULTS, len(FAULTS))
 
-    def _inject(self) -> None:
+    def _fire(self, volley: Volley) -> None:
+        size = self._chance.choice(SIZES)
+        deck = self._alone if size == 1 else self._together
+        for number in range(size):
+            if number:
+                self._rest(self._chance.uniform(*PAUSE))
+                self._undo(volley)
+            self._inject(volley, deck)
+        while not all(injected.undone for injected in volley.faults):
+            self._undo(volley)
+            self._rest(LOOK)
+        self._stage.heal_links()
+        volley.ended = time.monotonic()
+
+    def _inject(self, volley: Volley, deck: Iterator[Fault]) -> None:
         self._look()
-        for fault in self._deck:
+        for fault in deck:
             at = time.monotonic()
             effect = fault.inject(self._stage, self._chance)
             if effect is not None:
-                break
-        self.story.faults.append(Injected(fault, at, effect, self._inflight))
-        sys.stderr.write(f"{time.strftime('%X')} {fault.name}\n")
+                volley.faults.append(Injected(fault, at, effect))
+                sys.stderr.write(f"{time.strftime('%X')} {fault.name}\n")
+                return
 
-    def _undo(self, now: float) -> None:
-        for injected in self.story.faults:
-            if injected.ended is None and injected.at + injected.effect.seconds <= now:
+    def _undo(self, volley: Volley) -> None:
+        for injected in volley.faults:
+            if not injected.undone and injected.at + injected.effect.seconds <= time.monotonic():
                 injected.effect.undo()
-                injected.ended = time.monotonic()
+                injected.undone = True
+
+    def _recover(self, volley: Volley) -> None:
+        mark = None
+        while time.monotonic() - volley.ended < LONGEST:
+            try:
+                if mark is None:
+                    volley.closed = self._stage.buffer.snapshot().closed or 0.0
+                    mark = self._stage.buffer.mark()
+                if self._stage.buffer.remaining(mark) == 0:
+                    volley.recovered = time.monotonic() - volley.ended
+                    return
+            except SegmentBufferError:  # Redis has only just been started, say
+                pass
+            self._rest(LOOK)
 
     # ------------------------------------------------------------ figures
+
+    def _rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._look()
+            time.sleep(min(LOOK, left))
 
     def _look(self) -> None:
         self._stage.look_after_workers()
         snapshot = self._stage.snapshot()
         if snapshot is None:
             return
-        self._inflight = snapshot.inflight
         self.story.oldest = max(self.story.oldest, snapshot.oldest)
         self.story.end = snapshot
         if not balances(snapshot):
             self.story.unbalanced.append(snapshot)
-        for injected in self.story.faults:
-            if injected.ended is not None and injected.recovered is None:
-                self._see_recovery(injected)
-
-    def _see_recovery(self, injected: Injected) -> None:
-        stage = self._stage
-        try:
-            if injected.mark is None:
-                injected.mark = stage.sequence()
-            if stage.buffer.remaining(injected.mark) == 0:
-                injected.recovered = time.monotonic() - injected.ended
-        except SegmentBufferError:  # the next look will tell
-            return
-
-    def _drain(self) -> None:
-        began = time.monotonic()
-        while time.monotonic() - began < BOUND:
-            remain = self._stage.analytics.flush(timeout=LOOK)
-            self._look()
-            if not remain and self.story.end.accepted == self.story.end.delivered:
-                break
-        self.story.drained = time.monotonic() - began
 
 
 def balances(s) -> bool:

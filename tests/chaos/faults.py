@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from celery_segment.testing import Reply
-from chaos.stage import BATCH, LEASE, TICK, Stage
+from chaos.stage import LEASE, PROCESSES, TICK, Stage
 
 #: How every key of the buffer begins; the rest of Redis is the broker's.
 BUFFER = b"{segment:"
@@ -27,8 +27,9 @@ class Effect:
     Attributes:
         seconds: Until it is to be undone.
         undo: Undoes it.
-        doubtful: Messages whose attempts it may leave in doubt beyond those that were
-            in flight when it began.
+        doubtful: How many messages it may have had posted again, at the most: a batch for
+            each delivery that it cut off. Those which the endpoint accepted without an
+            answer are counted there, not here.
     """
 
     seconds: float = 0.0
@@ -42,25 +43,19 @@ class Fault:
 
     Attributes:
         name: Its name in the report.
-        doubts: Whether batches in flight may be posted again because of it. Those which
-            the endpoint accepted without an answer are counted there, not here.
         inject: Does it.
     """
 
     name: str
-    doubts: bool
     inject: Callable[[Stage, Random], Effect | None]
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(*, doubts: bool):
-    def register(function):
-        FAULTS.append(Fault(function.__name__.replace("_", " "), doubts, function))
-        return function
-
-    return register
+def fault(function):
+    FAULTS.append(Fault(function.__name__.replace("_", " "), function))
+    return function
 
 
 # ---------------------------------------------------------------- workers
@@ -71,36 +66,37 @@ def _any_ready(stage, chance):
     return chance.choice(ready) if ready else None
 
 
-@fault(doubts=True)
+@fault
 def kill_worker(stage, chance):
     hand = _any_ready(stage, chance)
     if hand is None:
         return None
     hand.kill()
     stage.add_worker()
-    return Effect()
+    return Effect(doubtful=PROCESSES * stage.load.batch)
 
 
-@fault(doubts=True)
+@fault
 def kill_child(stage, chance):
     hand = _any_ready(stage, chance)
     children = hand.children() if hand else []
     if not children:
         return None
     os.kill(chance.choice(children), signal.SIGKILL)
-    return Effect()
+    return Effect(doubtful=stage.load.batch)
 
 
-@fault(doubts=True)
+@fault
 def stop_worker_beyond_its_lease(stage, chance):
     hand = _any_ready(stage, chance)
     if hand is None:
         return None
     hand.stop()
-    return Effect(LEASE + TICK + chance.uniform(0.5, 2), hand.resume)
+    seconds = LEASE + TICK + chance.uniform(0.5, 2)
+    return Effect(seconds, hand.resume, doubtful=PROCESSES * stage.load.batch)
 
 
-@fault(doubts=False)
+@fault
 def roll_worker(stage, chance):
     hand = _any_ready(stage, chance)
     if hand is None:
@@ -113,7 +109,7 @@ def roll_worker(stage, chance):
 # ---------------------------------------------------------------- Redis
 
 
-@fault(doubts=True)
+@fault
 def kill_redis(stage, chance):
     if stage.redis_is_away:
         return None
@@ -124,10 +120,10 @@ def kill_redis(stage, chance):
         stage.redis.start()
         stage.redis_is_away = False
 
-    return Effect(chance.uniform(0.1, 2), undo)
+    return Effect(chance.uniform(0.1, 2), undo, stage.deliveries * stage.load.batch)
 
 
-@fault(doubts=True)
+@fault
 def freeze_redis(stage, chance):
     if stage.redis_is_away:
         return None
@@ -138,7 +134,7 @@ def freeze_redis(stage, chance):
         stage.redis.resume()
         stage.redis_is_away = False
 
-    return Effect(chance.uniform(0.3, 3), undo)
+    return Effect(chance.uniform(0.3, 3), undo, stage.deliveries * stage.load.batch)
 
 
 def _on_redis(function):
@@ -151,22 +147,22 @@ def _on_redis(function):
     return inject
 
 
-@fault(doubts=True)
+@fault
 @_on_redis
 def kill_connections(stage, _):
     for kind in ("normal", "pubsub"):
         stage.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    return Effect()
+    return Effect(doubtful=stage.deliveries * stage.load.batch)
 
 
-@fault(doubts=False)
+@fault
 @_on_redis
 def flush_scripts(stage, _):
     stage.client.script_flush()
     return Effect()
 
 
-@fault(doubts=False)
+@fault
 @_on_redis
 def delete_broker_keys(stage, _):
     keys = [key for key in stage.client.scan_iter() if not key.startswith(BUFFER)]
@@ -175,7 +171,7 @@ def delete_broker_keys(stage, _):
     return Effect()
 
 
-@fault(doubts=False)
+@fault
 @_on_redis
 def double_messages(stage, _):
     queued = stage.client.lrange("celery", 0, -1)
@@ -190,33 +186,33 @@ def double_messages(stage, _):
     return Effect()
 
 
-@fault(doubts=False)
+@fault
 def cut_producers_replies(stage, chance):
     stage.producers_link.cut(chance.randint(1, REPLIES))
     return Effect()
 
 
-@fault(doubts=False)
+@fault
 def mute_producers_replies(stage, chance):
     stage.producers_link.mute(chance.randint(1, REPLIES))
     return Effect()
 
 
-@fault(doubts=True)
+@fault
 def cut_workers_replies(stage, chance):
     replies = chance.randint(1, REPLIES)
     stage.workers_link.cut(replies)
-    return Effect(doubtful=replies * BATCH)
+    return Effect(doubtful=replies * stage.load.batch)
 
 
-@fault(doubts=True)
+@fault
 def mute_workers_replies(stage, chance):
     replies = chance.randint(1, REPLIES)
     stage.workers_link.mute(replies)
-    return Effect(doubtful=replies * BATCH)
+    return Effect(doubtful=replies * stage.load.batch)
 
 
-@fault(doubts=False)
+@fault
 def cut_broker_replies(stage, chance):
     stage.broker_link.cut(chance.randint(1, REPLIES))
     return Effect()
@@ -225,7 +221,7 @@ def cut_broker_replies(stage, chance):
 # ---------------------------------------------------------------- the endpoint
 
 
-def episode(name, reply, shortest, longest, *, doubts=False):
+def episode(name, reply, shortest, longest):
     """Register a time in which the endpoint gives one reply to every batch."""
 
     def inject(stage, chance):
@@ -240,10 +236,10 @@ def episode(name, reply, shortest, longest, *, doubts=False):
 
         return Effect(chance.uniform(shortest, longest), undo)
 
-    FAULTS.append(Fault(f"endpoint {name}", doubts, inject))
+    FAULTS.append(Fault(f"endpoint {name}", inject))
 
 
-@fault(doubts=True)
+@fault
 def endpoint_closed(stage, chance):
     if stage.endpoint_fails:
         return None
@@ -254,7 +250,7 @@ def endpoint_closed(stage, chance):
         stage.server.start()
         stage.endpoint_fails = False
 
-    return Effect(chance.uniform(0.5, 3), undo)
+    return Effect(chance.uniform(0.5, 3), undo, stage.deliveries * stage.load.batch)
 
 
 episode("500", Reply.status(500), 0.5, 3)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.director import Injected, Story, balances
+from chaos.director import RECOVERY, Story, Volley, balances
 from chaos.stage import Stage
 
 _STALE = "taken over by another worker"
@@ -53,16 +54,36 @@ class Books:
 
 
 @dataclass
+class Account:
+    """A volley's part in the messages that were sent twice.
+
+    Attributes:
+        again: Messages of batches that were accepted a second time, from the volley's
+            beginning until the next one's.
+        unanswered: Messages that the endpoint accepted then, while the worker could not know.
+        explained: How many may have been posted again because of it, at the most.
+    """
+
+    volley: Volley
+    again: int = 0
+    unanswered: int = 0
+
+    @property
+    def explained(self) -> int:
+        return self.volley.doubtful + self.unanswered
+
+
+@dataclass
 class Ledger:
     """The figures of a run.
 
     Attributes:
         books: What the producers wrote down.
         story: What happened.
+        accounts: The volleys, each with what it had posted again.
         received: How often the endpoint accepted each messageId.
         stored: How many copies of each messageId there were in different batches, or
             within one: how often Redis stored it.
-        unanswered: Messages that the endpoint accepted while the worker could not know.
         violations: What broke Segment's limits.
         early: Requests before a Retry-After had passed.
         stale: Settlements that were refused to a stale holder.
@@ -73,9 +94,9 @@ class Ledger:
 
     books: Books
     story: Story
+    accounts: list[Account]
     received: Counter[str]
     stored: Counter[str]
-    unanswered: int
     violations: list[str]
     early: list[str]
     stale: int
@@ -91,9 +112,9 @@ class Ledger:
         return cls(
             books=Books.read(stage.folder),
             story=story,
+            accounts=_accounts(story.volleys, requests),
             received=stage.server.received,
             stored=_copies(request.message_ids for request in requests),
-            unanswered=sum(len(r.message_ids) for r in requests if _in_doubt(r)),
             violations=[v for v in stage.server.violations if _EARLY not in v],
             early=[v for v in stage.server.violations if _EARLY in v],
             stale=logs.count(_STALE),
@@ -137,10 +158,15 @@ class Ledger:
         return repeated, twice.total() - repeated
 
     @property
-    def explained(self) -> int:
-        """How many messages the faults may have had posted again."""
-        faults = [f for f in self.story.faults if f.fault.doubts]
-        return self.unanswered + sum(f.inflight + f.effect.doubtful for f in faults)
+    def unexplained(self) -> list[Account]:
+        """The volleys in which more was posted again than their faults explain."""
+        return [account for account in self.accounts if account.again > account.explained]
+
+    @property
+    def slow(self) -> list[Volley]:
+        """The volleys that were recovered from too late, or never."""
+        volleys = [v for v in self.story.volleys if v.ended is not None]
+        return [v for v in volleys if v.recovered is None or v.recovered > RECOVERY]
 
     @property
     def ok(self) -> bool:
@@ -150,13 +176,18 @@ class Ledger:
             or self.story.end.dead
             or not self.conserved
             or self.violations
+            or self.unexplained
+            or self.slow
+            or self.strays
         )
 
     def as_markdown(self) -> str:
         lines = [f"**{'passed' if self.ok else 'FAILED'}**", ""]
         lines += _table(("figure", "value"), self._figures())
-        lines += ["", *_table(("fault", "times", "recovery, mean s", "max s"), self._recoveries())]
+        lines += ["", *_table(_PER_FAULT, self._faults())]
         for title, found in (
+            ("Recovered late", [f"{v.recovered} s, {v.names}" for v in self.slow]),
+            ("Posted again unexplained", self.unexplained),
             ("Lost", sorted(self.lost)),
             ("Unknown", sorted(self.unknown)),
             ("Violations", self.violations),
@@ -185,29 +216,60 @@ class Ledger:
         yield "stats: retries / takeovers", f"{end.retries:,} / {end.takeovers:,}"
         yield "duplicates", self.duplicates
         yield "… batches posted again", self.posted_again
-        yield "… at most, by the faults", self.explained
+        yield "… at most, by the faults", sum(account.explained for account in self.accounts)
+        yield "… volleys with more than theirs", len(self.unexplained)
         yield "… stored again after the call raised", repeated
         yield "… stored again within one call", resent
-        yield "stale settlements refused", self.stale
+        yield "stale settlements that were refused", self.stale
         yield "requests before a Retry-After had passed", len(self.early)
         yield "errors of calls", _listed(books.errors)
         yield "slowest call that returned", f"{books.slowest.get('returned', 0):.2f} s"
         yield "slowest call that raised", f"{books.slowest.get('raised', 0):.2f} s"
         yield "tasks that failed", _listed(self.failures)
         yield "oldest message seen waiting", f"{self.story.oldest:.1f} s"
+        yield "faults / volleys", f"{len(self.story.faults):,} / {len(self.story.volleys):,}"
+        recovered = [volley.recovered or 0 for volley in self.story.volleys]
+        yield "longest recovery", f"{max(recovered, default=0):.1f} s, allowed are {RECOVERY:g} s"
         yield "drained after the last fault", f"{self.story.drained:.1f} s"
 
-    def _recoveries(self) -> Iterator[tuple[str, Any, str, str]]:
-        by_name: dict[str, list[Injected]] = defaultdict(list)
-        for injected in self.story.faults:
-            by_name[injected.fault.name].append(injected)
-        for name, times in sorted(by_name.items()):
-            seconds = [f.recovered for f in times if f.recovered is not None]
-            if len(seconds) < len(times):
-                yield name, len(times), "never", "never"
-            else:
-                mean = sum(seconds) / len(seconds)
-                yield name, len(times), f"{mean:.1f}", f"{max(seconds):.1f}"
+    def _faults(self) -> Iterator[tuple[str, Any, Any, str, str, Any, Any]]:
+        """A row for each kind of fault that came alone, and for volleys of several."""
+        by_name: dict[str, list[Account]] = defaultdict(list)
+        for account in self.accounts:
+            faults = account.volley.faults
+            by_name[
+                faults[0].fault.name if len(faults) == 1 else f"~ {len(faults)} at once"
+            ].append(account)
+        for name, accounts in sorted(by_name.items()):
+            recovered = [a.volley.recovered for a in accounts if a.volley.recovered is not None]
+            yield (
+                name.removeprefix("~ "),
+                len(accounts),
+                f"{sum(recovered) / max(len(recovered), 1):.1f}",
+                f"{max(recovered, default=0):.1f}",
+                f"{max(a.volley.closed for a in accounts):.1f}",
+                sum(a.again for a in accounts),
+                sum(a.explained for a in accounts),
+            )
+
+
+_PER_FAULT = (
+    *("fault", "times", "recovery, mean s", "max s", "of it closed, max s"),
+    *("messages posted again", "at most"),
+)
+
+
+def _accounts(volleys: list[Volley], requests: list[Any]) -> list[Account]:
+    accounts = [Account(volley) for volley in volleys]
+    starts = [volley.began for volley in volleys]
+    seen: set[tuple[str, ...]] = set()
+    for request in sorted(requests, key=lambda request: request.at):
+        account = accounts[max(bisect_right(starts, request.at) - 1, 0)]
+        size = len(request.message_ids)
+        account.again += size if request.message_ids in seen else 0
+        account.unanswered += size if _in_doubt(request) else 0
+        seen.add(request.message_ids)
+    return accounts
 
 
 def _copies(batches: Iterable[tuple[str, ...]]) -> Counter[str]:

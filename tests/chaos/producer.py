@@ -1,4 +1,4 @@
-"""A client process of the chaos: tracks events until SIGTERM, and keeps a book of its calls.
+"""A client process of the chaos: tracks events, and keeps a book of its calls.
 
 The book is append-only, a line per fact: ``? id`` a call began, ``! id Error`` it
 raised and will be repeated with the same messageId, ``+ id`` it returned.
@@ -19,17 +19,16 @@ from celery_segment import Analytics, track
 from celery_segment.errors import SegmentBufferError
 from support import new_app
 
-#: Every so many rounds, a round is a ``batch()`` of messages.
-BATCH_EVERY, BATCH_OF = 25, 10
 #: Seconds between two attempts at a call that raised.
 PAUSE = 0.05
 TEXTS = ["x" * 40, "Núria " * 30, "漢字" * 200, '"\\\n\u2028' * 100, "🦉" * 300]
 
 
 class Producer:
-    def __init__(self, number: int, rate: float, book) -> None:
+    def __init__(self, number: int, load: dict, messages: int, book) -> None:
         self._number = number
-        self._rate = rate
+        self._load = load
+        self._messages = messages
         self._book = book
         self._chance = random.Random(number)
         self._stop = threading.Event()
@@ -40,14 +39,20 @@ class Producer:
 
     def run(self) -> None:
         due = time.monotonic()
-        while not self._stop.wait(max(due - time.monotonic(), 0)):
+        while self._is_to_go_on(due):
             ids = [self._new_id() for _ in range(self._size())]
             self._until_accepted(ids)
             # After an outage it goes on at its rate, with a second's worth to catch up.
-            due = max(due + len(ids) / self._rate, time.monotonic() - 1)
+            due = max(due + len(ids) / self._load["rate"], time.monotonic() - 1)
+
+    def _is_to_go_on(self, due):
+        if self._messages and self._made >= self._messages:
+            return False
+        return not self._stop.wait(max(due - time.monotonic(), 0))
 
     def _size(self):
-        return BATCH_OF if self._chance.randrange(BATCH_EVERY) == 0 else 1
+        together = self._chance.randrange(self._load["every"]) == 0
+        return self._load["together"] if together else 1
 
     def _new_id(self):
         self._made += 1
@@ -86,14 +91,14 @@ class Producer:
         self._book.flush()
 
 
-def main(number: int, rate: float, folder: Path) -> None:
+def main(number: int, folder: Path, load: dict, messages: int) -> None:
     app = new_app(json.loads(os.environ["TESTS_CONF"]))
     app.set_current()
     with (folder / f"producer-{number}.book").open("a") as book:
-        producer = Producer(number, rate, book)
+        producer = Producer(number, load, messages, book)
         producer.run()
     (folder / f"producer-{number}.json").write_text(json.dumps(producer.slowest))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4]))

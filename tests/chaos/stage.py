@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kombu import pools
@@ -22,19 +23,37 @@ from support import DEFAULTS, TESTS, Worker, new_app, wait_until
 
 LEASE, TIMEOUT, INTERVAL = 4.0, 2.0, 0.5
 TICK = INTERVAL / 4
-BATCH = 40
 CONF = {
     **DEFAULTS,
     "segment_lease": LEASE,
     "segment_timeout": TIMEOUT,
     "segment_flush_interval": INTERVAL,
     "segment_redis_timeout": 1,
-    "segment_max_batch_messages": BATCH,
 }
 WORKERS, PROCESSES, PRODUCERS = 2, 2, 2
 #: Seconds that a warm stop may take.
 WARM = 30.0
-STATE = "{segment:default}:state"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the producers do.
+
+    Attributes:
+        rate: Messages per second and producer.
+        together: How many messages a ``batch()`` has.
+        every: A round is a ``batch()`` so often, else one call.
+        batch: The greatest number of messages in a request.
+    """
+
+    rate: float
+    together: int
+    every: int
+    batch: int
+
+
+STEADY = Load(rate=250.0, together=10, every=25, batch=40)
+MANY = Load(rate=6_000.0, together=250, every=1, batch=2_500)
 
 
 class Hand:
@@ -89,6 +108,7 @@ class Stage:
     """Everything that runs.
 
     Attributes:
+        load: What the producers do, until they are stopped or have tracked ``messages``.
         redis: The server; its append-only file is synced before each reply.
         server: The endpoint.
         producers_link: The proxy through which the producers reach Redis.
@@ -100,15 +120,16 @@ class Stage:
         endpoint_fails: Whether a fault has the endpoint failing.
     """
 
-    def __init__(self, folder: Path, rate: float) -> None:
+    def __init__(self, folder: Path, load: Load, messages: int = 0) -> None:
         self.folder = folder
+        self.load = load
+        self._messages = messages
         self.redis = EmbeddedRedis(folder / "redis", config={"appendfsync": "always"})
         self.server = SegmentServer(record="ids", in_flight_grace=0.25)
         self.hands: list[Hand] = []
         self.notes: list[str] = []
         self.redis_is_away = False
         self.endpoint_fails = False
-        self._rate = rate
         self._producers: list[subprocess.Popen] = []
         self._stack = contextlib.ExitStack()
 
@@ -143,6 +164,11 @@ class Stage:
         hand = Hand(Worker(self.folder, conf, f"w{len(self.hands) + 1}", options))
         self.hands.append(hand)
         return hand
+
+    @property
+    def deliveries(self) -> int:
+        """How many deliveries may be under way at once."""
+        return PROCESSES * sum(hand.state != "gone" for hand in self.hands)
 
     def ready(self) -> list[Hand]:
         return [hand for hand in self.hands if hand.state == "ready"]
@@ -193,7 +219,8 @@ class Stage:
         conf = json.dumps(self._conf(url, url))
         environ = {**os.environ, "TESTS_CONF": conf, "PYTHONPATH": str(TESTS)}
         for number in range(1, PRODUCERS + 1):
-            arguments = [str(number), str(self._rate), str(self.folder)]
+            load, share = self.load, -(-self._messages // PRODUCERS)
+            arguments = [str(number), str(self.folder), json.dumps(asdict(load)), str(share)]
             with (self.folder / f"producer-{number}.log").open("wb") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "chaos.producer", *arguments],
@@ -204,6 +231,9 @@ class Stage:
                     start_new_session=True,
                 )
             self._producers.append(process)
+
+    def producers_run(self) -> bool:
+        return any(process.poll() is None for process in self._producers)
 
     def stop_producers(self) -> None:
         """End the producers once each has its last call accepted."""
@@ -236,14 +266,11 @@ class Stage:
         except SegmentBufferError:
             return None
 
-    def sequence(self) -> int:
-        """Return the id of the last batch that was sealed."""
-        return int(self.client.hget(STATE, "sequence") or 0)
-
     # ------------------------------------------------------------ ends
 
     def _conf(self, broker: str, buffer: str) -> dict:
         conf = {"broker_url": broker, "segment_redis_url": buffer}
+        conf["segment_max_batch_messages"] = self.load.batch
         return {**CONF, **conf, "segment_host": self.server.url}
 
     def _kill_all(self) -> None:
