@@ -17,8 +17,9 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.buffer import buffer_of
+from celery_segment.delivery import attempt
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
-from support import DEFAULTS, TESTS, wait_until
+from support import DEFAULTS, TESTS, let_pass, wait_until
 
 FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 1.5}
 
@@ -31,17 +32,23 @@ from celery_segment.delivery import attempt, transport, courier
 app = new_app(json.loads(os.environ["TESTS_CONF"]))
 buffer = buffer_of(app)
 die = lambda *_, **__: os.kill(os.getpid(), 9)
-where = sys.argv[1]
-if where == "claim":
-    # The command is sent; whether it was carried out, nobody hears.
-    buffer._link._exchange = lambda packed, *_, **__: (send(packed), die())
-    def send(packed):
+def die_within(operation, *args, **kwargs):
+    # The command is sent and carried out, and nobody hears of it.
+    def exchange(packed, *_, **__):
         connection = buffer._link._connection_class(**buffer._link._connection_kwargs)
         connection.send_packed_command([packed])
         connection.can_read(timeout=5)
-    buffer.claim(1, whatever_waits=True)
+        die()
+    buffer._link._exchange = exchange
+    operation(*args, **kwargs)
+where = sys.argv[1]
+if where == "claim":
+    die_within(buffer.claim, 1, whatever_waits=True)
 (batch,) = buffer.claim(1, whatever_waits=True)
-if where == "post":
+if where == "reap":
+    buffer._link.command("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
+    die_within(buffer.reap)
+elif where == "post":
     transport.post = die
 elif where == "ack":
     Buffer.ack = die
@@ -65,7 +72,7 @@ def run_doomed(app, where):
 
 @pytest.mark.parametrize(
     ("where", "requests", "duplicates"),
-    [("claim", 1, 0), ("post", 1, 0), ("ack", 2, 20), ("within ack", 1, 0)],
+    [("claim", 1, 0), ("reap", 1, 0), ("post", 1, 0), ("ack", 2, 20), ("within ack", 1, 0)],
 )
 def test_a_worker_killed_at(make_app, server, workers, where, requests, duplicates):
     app = make_app(**FAST)
@@ -134,6 +141,27 @@ def test_redis_full_refuses_calls_and_is_drained_empty(
         redis.config_set("maxmemory", 0)
         track.delay("u", "fits again")
         assert Analytics().flush(10) == 0
+
+
+def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
+    with SegmentServer(write_keys=["right"]) as server:
+        wrong = make_app(segment_host=server.url, segment_write_key="wrong")
+        ids = {track.delay("u", f"E{n}").id for n in range(50)}
+        buffer = buffer_of(wrong)
+        for _ in range(200):
+            let_pass(redis, 500)  # beyond the longest pause and the lease
+            for batch in (*buffer.reap(), *buffer.claim(32, whatever_waits=True)):
+                assert attempt(buffer, batch.id).retry_in is not None
+        # Beyond both limits, and not given up: 27 hours, with more than max_retries requests.
+        assert len(server.requests) == 200
+        assert buffer.snapshot().dead == 0
+        assert buffer.snapshot().gate.startswith("401")
+        right = make_app(segment_host=server.url, segment_write_key="right")
+        let_pass(redis, 500)
+        for batch in buffer_of(right).reap():
+            attempt(buffer_of(right), batch.id)
+        assert set(server.received) == ids
+        assert server.duplicates == 0
 
 
 def test_doubled_task_messages_do_nothing_twice(make_app, server, redis, workers):

@@ -1,8 +1,8 @@
 """Transitions in any order, on a real Redis, held to a model: nothing lost, doubled or stray.
 
-The clock is the server's, and nobody waits for it: where time is to pass,
-whatever Redis keeps of the time is moved into the past instead. Durations are
-hours, so that the seconds a run really takes never decide anything.
+The clock is the server's, and nobody waits for it: where time is to pass, it is
+moved (``support.let_pass``). Durations are hours, so that the seconds a run really
+takes never decide anything.
 
 SEGMENT_TEST_EXAMPLES and SEGMENT_TEST_STEPS make the run longer: 200 and 60, say.
 """
@@ -39,6 +39,7 @@ from celery_segment.buffer import (
     buffer_of,
     keys,
 )
+from support import let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "60"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "50"))
@@ -71,33 +72,6 @@ for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
 end
 return found
 """
-#: Let ARGV[1] milliseconds pass.
-PASS = """
-local source, passed = KEYS[1], tonumber(ARGV[1])
-for _, set in ipairs({':inflight', ':dead'}) do
-  for _, id in ipairs(redis.call('ZRANGE', source .. set, 0, -1)) do
-    redis.call('ZINCRBY', source .. set, -passed, id)
-  end
-end
-for _, name in ipairs({':gate', ':probe', ':tick'}) do
-  local left = redis.call('PTTL', source .. name)
-  if left > passed then
-    redis.call('PEXPIRE', source .. name, left - passed)
-  else
-    redis.call('DEL', source .. name)
-  end
-end
-local hashes = redis.call('KEYS', source .. ':meta:*')
-table.insert(hashes, source .. ':state')
-for _, hash in ipairs(hashes) do
-  for _, field in ipairs({'since', 'flushed', 'began', 'buried'}) do
-    if redis.call('HEXISTS', hash, field) == 1 then
-      redis.call('HINCRBY', hash, field, -passed)
-    end
-  end
-end
-"""
-
 MESSAGE = st.tuples(
     st.text(max_size=6),
     st.sampled_from(["a", "é", "中", "😀"]),
@@ -460,7 +434,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 4))
     def time_passes(self, hours):
-        self.redis.eval(PASS, 1, TAG, round(hours * HOUR * 1000))
+        let_pass(self.redis, hours * HOUR)
         self.now += hours * HOUR
 
     # ------------------------------------------------------------ operating
