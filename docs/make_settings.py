@@ -41,10 +41,18 @@ enter Redis, a task message, a log line, a `repr` or Flower.
 """
 
 
+_KINDS = {
+    "values.WriteKey": "str",
+    "Callable[..., Any]": "callable",
+    "Any": "task or callable",
+}
+
+
 def _rows(cls: Any) -> str:
     rows = ["| setting | type | default | |", "|---|---|---|---|"]
     for name, field in declared(cls).items():
-        kind = str(field.type).replace(" | None", "").replace("WriteKey", "str")
+        kind = str(field.type).replace(" | None", "")
+        kind = _KINDS.get(kind, kind)
         show = field.metadata["show"]
         default = show if "`" in show or " " in show else f"`{show}`"
         rows.append(f"| `segment_{name}` | {kind} | {default} | {field.metadata['doc']} |")

@@ -51,7 +51,7 @@ def wait_until(condition, timeout=20.0, message=None):
 #: Move all that Redis keeps of the time ARGV[1] milliseconds into the past.
 _PASS = """
 local source, passed = KEYS[1], tonumber(ARGV[1])
-for _, set in ipairs({':inflight', ':dead'}) do
+for _, set in ipairs({':inflight', ':dead', ':settled'}) do
   for _, id in ipairs(redis.call('ZRANGE', source .. set, 0, -1)) do
     redis.call('ZINCRBY', source .. set, -passed, id)
   end

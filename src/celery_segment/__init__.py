@@ -5,12 +5,14 @@ from __future__ import annotations
 from celery import _state
 
 import celery_segment.tasks  # noqa: F401 - registers the workers' two tasks
+from celery_segment.callbacks import SettledBatch
 from celery_segment.calls import alias, group, identify, page, screen, track
 from celery_segment.client import Analytics
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
     ConfigurationError,
+    DeliveryFailed,
     MessageTooLarge,
     SegmentBufferError,
     SegmentError,
@@ -23,9 +25,11 @@ __all__ = [
     "BufferFull",
     "BufferUnavailable",
     "ConfigurationError",
+    "DeliveryFailed",
     "MessageTooLarge",
     "SegmentBufferError",
     "SegmentError",
+    "SettledBatch",
     "ValidationError",
     "__version__",
     "alias",

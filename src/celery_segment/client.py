@@ -14,6 +14,7 @@ from celery_segment.buffer import Buffer, Snapshot, buffer_of
 from celery_segment.config import DEFAULT_SOURCE, settings_of
 from celery_segment.dead_letters import DeadLetters
 from celery_segment.doorbell import wake
+from celery_segment.intake import collect
 
 __all__ = ["Analytics", "BoundCall"]
 
@@ -115,7 +116,7 @@ class Analytics:
 
     def batch(self) -> AbstractContextManager[None]:
         """Store the calls made inside a ``with`` block in one round trip, at its end."""
-        return calls.collect(self.app, self.source)
+        return collect(self.app, self.source)
 
     def flush(self, timeout: float = 30.0) -> int:
         """Have the workers deliver all that is stored now, and wait for it.

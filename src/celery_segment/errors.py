@@ -4,9 +4,10 @@
     ├── ConfigurationError      a segment_* setting is unknown, missing or wrong
     ├── ValidationError         a call's argument is refused; nothing was stored
     │   └── MessageTooLarge     the encoded message is above 32,768 bytes
-    └── SegmentBufferError      the buffer did not take, or give, a message
-        ├── BufferUnavailable   Redis is out of reach, loading, or read-only
-        └── BufferFull          Redis is above its maxmemory
+    ├── SegmentBufferError      the buffer did not take, or give, a message
+    │   ├── BufferUnavailable   Redis is out of reach, loading, or read-only
+    │   └── BufferFull          Redis is above its maxmemory
+    └── DeliveryFailed          a message was given up, as its receipt and link_error tell
 
 Each message says what is wrong, where, and the mend. None carries a write key,
 a password or a payload.
@@ -18,6 +19,7 @@ __all__ = [
     "BufferFull",
     "BufferUnavailable",
     "ConfigurationError",
+    "DeliveryFailed",
     "MessageTooLarge",
     "SegmentBufferError",
     "SegmentError",
@@ -81,3 +83,7 @@ class BufferUnavailable(SegmentBufferError):  # noqa: N818 - a state, as in http
 
 class BufferFull(SegmentBufferError):  # noqa: N818 - a state, as in queue.Full
     """There is no room: Redis is above its maxmemory."""
+
+
+class DeliveryFailed(SegmentError):  # noqa: N818 - a state, as the batch's
+    """A message was given up: it is a dead letter, kept until replayed or purged."""

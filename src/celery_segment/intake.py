@@ -1,140 +1,111 @@
-"""The way into a source's buffer, and what is done when the buffer takes no message.
-
-``segment_on_full`` and ``segment_on_unavailable`` say it: raise, drop and count,
-or spill to a file of this host. A source that raises has no more on its way than
-the buffer itself.
-"""
+"""A validated message's way into its source's buffer: defaults, hook, bytes, append, wake."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from celery_segment.buffer import Buffer, buffer_of
-from celery_segment.config import Settings, settings_of
-from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
-from celery_segment.spill import Spill
+from celery_segment import messages
+from celery_segment.buffer import NO_CALLBACKS
+from celery_segment.config import settings_of
+from celery_segment.doorbell import wake
+from celery_segment.fallback import way_into
+from celery_segment.messages import Message
+from celery_segment.signals import messages_dropped
 
-__all__ = ["Intake", "intake_of"]
+__all__ = ["Intake", "collect", "intake_of"]
 
-logger = logging.getLogger("celery_segment")
-
-#: Seconds for which Redis is not asked again once it was out of reach.
-REST = 1.0
-#: Seconds between two warnings of the same kind.
-QUIET = 10.0
+#: Of each source, by application and name: messages that a ``batch()`` holds back, and
+#: their callbacks by place.
+_Held = tuple[list[bytes], dict[int, bytes]]
+_collected: ContextVar[dict[Intake, _Held] | None] = ContextVar("collected", default=None)
 
 
 class Intake:
-    """A buffer that does not raise where the settings say otherwise."""
+    """The way of one source's messages.
 
-    def __init__(self, buffer: Buffer, spill: Spill | None) -> None:
-        self._buffer = buffer
-        self._spill = spill
-        self._source = buffer.source
-        # The file may hold what an earlier process left.
-        self._spilled = spill is not None
-        self._rests_until = 0.0
-        self._dropped: Counter[str] = Counter()
-        self._warned_at: dict[str, float] = {}
+    Attributes:
+        source: The source's name.
+        enabled: Whether messages are stored; else they are validated alone.
 
-    def append(self, message: bytes) -> bool:
-        """Store one message, or do with it as configured; return whether to wake a worker."""
-        return self._take([message], lambda: self._buffer.append(message))
+    Its methods raise ``ValidationError`` where a message is refused and, where the
+    settings do not say otherwise, ``BufferUnavailable`` or ``BufferFull``.
+    """
 
-    def append_many(self, messages: Sequence[bytes]) -> bool:
-        """Store messages in their order, or do with them as configured."""
-        return self._take(messages, lambda: self._buffer.append_many(messages))
+    def __init__(self, app: Any, source: str) -> None:
+        self._app = ref(app)
+        self._source = s = settings_of(app).source(source)
+        self.source, self.enabled = s.name, s.enabled
+        self._way = way_into(app, source) if s.enabled else None
+        self._plain = not (s.context or s.integrations or s.before_send)
 
-    def give_back(self) -> bool:
-        """Move some messages from the file into the buffer; return whether there were any."""
-        if self._spill is None:
-            return False
-        try:
-            given = self._spill.give_back(self._source.name, self._buffer.append_many)
-        except SegmentBufferError:  # they stay where they are
-            return False
-        self._spilled = given != 0
-        return given > 0
+    def prepare(self, message: Message) -> bytes | None:
+        """Return a message's bytes, with the source's defaults; None when its hook drops it."""
+        if self._plain:
+            return messages.to_bytes(message)
+        s = self._source
+        messages.add_defaults(message, s.context, s.integrations)
+        if s.before_send is None:
+            return messages.to_bytes(message)
+        changed = messages.changed(message, s.before_send)
+        if changed is None:
+            messages_dropped.send(sender=s.name, reason="before_send", messages=1)
+            return None
+        return messages.to_bytes(changed)
 
-    def _take(self, messages: Sequence[bytes], append: Callable[[], bool]) -> bool:
-        if time.monotonic() < self._rests_until:
-            error = BufferUnavailable("Redis was out of reach a moment ago")
-            self._set_aside(messages, error)
-            return False
-        try:
-            wake = append()
-        except BufferFull:
-            if self._source.on_full == "raise":
-                raise
-            self._drop("full", len(messages))
-            return False
-        except BufferUnavailable as error:
-            if self._source.on_unavailable == "raise":
-                raise
-            self._rests_until = time.monotonic() + REST
-            self._set_aside(messages, error)
-            return False
-        if self._dropped:
-            self._count_drops()
-        return (self._spilled and self.give_back()) or wake
-
-    def _set_aside(self, messages: Sequence[bytes], error: BufferUnavailable) -> None:
-        if self._spill is None:
-            self._drop("unavailable", len(messages))
+    def store(self, data: bytes, callbacks: bytes = b"") -> None:
+        """Store a message, with its callbacks beside it, and wake a worker if need be."""
+        if self._way is None:
             return
-        self._spill.put(self._source.name, messages)
-        self._spilled = True
-        self._warn("spilled", f"{error}; messages go to {self._spill.path}")
+        collected = _collected.get()
+        if collected is not None and self in collected:
+            held, theirs = collected[self]
+            if callbacks:
+                theirs[len(held)] = callbacks
+            held.append(data)
+        elif self._way.append_many([data], {0: callbacks}) if callbacks else self._way.append(data):
+            wake(self._app(), self.source)
 
-    def _drop(self, reason: str, messages: int) -> None:
-        self._dropped[reason] += messages
-        self._warn(reason, f"messages are dropped: {reason}")
-
-    def _count_drops(self) -> None:
-        """Tell Redis, now that it answers, how many were dropped."""
-        with suppress(SegmentBufferError):  # at the next call, then
-            for reason in list(self._dropped):
-                self._buffer.count_dropped(reason, self._dropped[reason])
-                del self._dropped[reason]
-
-    def _warn(self, kind: str, text: str) -> None:
-        now = time.monotonic()
-        if now - self._warned_at.get(kind, -QUIET) >= QUIET:
-            self._warned_at[kind] = now
-            logger.warning("%s: %s", self._source.name, text)
+    def store_many(
+        self, data: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS
+    ) -> None:
+        """Store messages in their order, many to a round trip; callbacks by their place."""
+        if self._way is not None and self._way.append_many(data, callbacks):
+            wake(self._app(), self.source)
 
 
-_BY_APP: WeakKeyDictionary[Any, dict[str, Buffer | Intake]] = WeakKeyDictionary()
+_BY_APP: WeakKeyDictionary[Any, dict[str, Intake]] = WeakKeyDictionary()
 
 
-def intake_of(app: Any, source: str) -> Buffer | Intake:
+def intake_of(app: Any, source: str) -> Intake:
     """Return the way into a source's buffer.
 
     Raises:
-        ConfigurationError: As ``buffer_of``.
+        ConfigurationError: The settings are wrong, there is no such source, or it
+            needs a Redis and none is configured.
     """
-    ways = _BY_APP.setdefault(app, {})
-    if source not in ways:
-        settings = settings_of(app)
-        s = settings.source(source)
-        buffer = buffer_of(app, source)
-        raises = s.on_full == s.on_unavailable == "raise"
-        ways[source] = buffer if raises else Intake(buffer, _spill_of(settings, source))
-    return ways[source]
+    intakes = _BY_APP.setdefault(app, {})
+    if source not in intakes:
+        intakes[source] = Intake(app, source)
+    return intakes[source]
 
 
-_spills: dict[str, Spill] = {}
-
-
-def _spill_of(settings: Settings, source: str) -> Spill | None:
-    """Return the process' one handle on the host's file, where the source spills."""
-    if settings.source(source).on_unavailable != "spill":
-        return None
-    path = str(settings.spill_path)
-    return _spills.setdefault(path, Spill(path, settings.max_spill_bytes))
+@contextmanager
+def collect(app: Any, source: str) -> Iterator[None]:
+    """Hold a source's messages back and store them together at the end of the block."""
+    intake = intake_of(app, source)
+    outer = _collected.get() or {}
+    if intake in outer:  # an inner block is part of the outer one
+        yield
+        return
+    mine: _Held = ([], {})
+    token = _collected.set({**outer, intake: mine})
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+        if mine[0]:
+            intake.store_many(*mine)

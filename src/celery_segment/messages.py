@@ -30,8 +30,11 @@ __all__ = [
     "Page",
     "Screen",
     "Track",
+    "add_defaults",
     "arguments",
+    "changed",
     "decode",
+    "from_wire",
     "make",
     "to_bytes",
 ]
@@ -143,6 +146,55 @@ def make(
         context=_CONTEXT if context is None else _context(context),
         **own,
     )
+
+
+def from_wire(content: Mapping[str, Any]) -> Message:
+    """Validate a message that is given as it is sent: ``{"type": "track", "userId": …}``.
+
+    Raises:
+        ValidationError: As ``make``; or there is no such type, or no such field.
+    """
+    given = dict(content)
+    type_ = given.pop("type", None)
+    kind = _KINDS.get(type_) if isinstance(type_, str) else None
+    if kind is None:
+        raise ValidationError("type", f"must be one of {', '.join(_KINDS)}, not {type_!r:.40}")
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    unknown = given.keys() - names.keys()
+    if unknown:
+        raise ValidationError(min(unknown), f"is no field of {type_}: put it into properties")
+    return make(kind, **{field: given.get(name) for name, field in names.items()})
+
+
+def changed(message: M, hook: Callable[[dict[str, Any]], Any]) -> Message | None:
+    """Return what a hook makes of a message; None when it returns None.
+
+    The hook gets the message as it is sent, and returns the like, which is validated.
+
+    Raises:
+        ValidationError: The hook returned what is no message, or another messageId.
+    """
+    content = hook(decode(to_bytes(message)))
+    if content is None:
+        return None
+    if not isinstance(content, Mapping):
+        raise ValidationError(
+            "segment_before_send", f"must return the message or None, {_kind(content)}"
+        )
+    if content.get("messageId") != message.message_id:
+        raise ValidationError("segment_before_send", "must leave the messageId as it is")
+    return from_wire(content)
+
+
+def add_defaults(
+    message: Message, context: dict[str, Any] | None, integrations: dict[str, Any] | None
+) -> None:
+    """Give a message what it does not say itself of its source's context and destinations."""
+    if context:
+        given = message.context if isinstance(message.context, dict) else {"library": _LIBRARY}
+        message.context = {**context, **given}
+    if integrations:
+        message.integrations = {**integrations, **(message.integrations or {})}
 
 
 def to_bytes(message: Message) -> bytes:
@@ -305,8 +357,11 @@ _PARSE: dict[str, Callable[[str, Any], Any]] = {
     "integrations": _object,
 }
 
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
+}
 _SNAKE = {
     encoded: name
-    for kind in (Identify, Track, Page, Screen, Group, Alias)
+    for kind in _KINDS.values()
     for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -48,8 +48,8 @@ class Spill:
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
 
-    def put(self, source: str, messages: Sequence[bytes]) -> None:
-        """Take messages; they are on the disk when this returns.
+    def put(self, source: str, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> None:
+        """Take messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
         Raises:
             BufferFull: The file has reached its bound.
@@ -58,8 +58,11 @@ class Spill:
         try:
             with self._transaction(BUSY) as connection:
                 connection.executemany(
-                    "INSERT INTO spilled (source, message) VALUES (?, ?)",
-                    [(source, message) for message in messages],
+                    "INSERT INTO spilled (source, message, callbacks) VALUES (?, ?, ?)",
+                    [
+                        (source, message, callbacks.get(place))
+                        for place, message in enumerate(messages)
+                    ],
                 )
         except sqlite3.Error as error:
             if "full" in str(error):
@@ -71,7 +74,9 @@ class Spill:
                 " check segment_spill_path"
             ) from error
 
-    def give_back(self, source: str, append: Callable[[Sequence[bytes]], object]) -> int:
+    def give_back(
+        self, source: str, append: Callable[[Sequence[bytes], Mapping[int, bytes]], object]
+    ) -> int:
         """Hand a source's oldest messages to ``append``, then forget them; return how many.
 
         One process at a time: -1 when another is at it. When ``append`` raises,
@@ -82,11 +87,13 @@ class Spill:
         try:
             with self._transaction(0) as connection:
                 rows = connection.execute(
-                    "SELECT id, message FROM spilled WHERE source = ? ORDER BY id LIMIT ?",
+                    "SELECT id, message, callbacks FROM spilled WHERE source = ?"
+                    " ORDER BY id LIMIT ?",
                     (source, PAGE),
                 ).fetchall()
                 if rows:
-                    append([message for _, message in rows])
+                    callbacks = {place: row[2] for place, row in enumerate(rows) if row[2]}
+                    append([row[1] for row in rows], callbacks)
                     last = rows[-1][0]
                     connection.execute(
                         "DELETE FROM spilled WHERE source = ? AND id <= ?", (source, last)
@@ -131,7 +138,8 @@ class Spill:
         connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS spilled"
-            " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL)"
+            " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
+            " callbacks BLOB)"
         )
         os.chmod(self.path, 0o600)  # noqa: PTH101 - payloads are the owner's
         self._connection, self._pid = connection, os.getpid()

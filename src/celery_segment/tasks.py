@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import shared_task
 
+from celery_segment import callbacks
 from celery_segment.buffer import Batch, buffer_of
 from celery_segment.doorbell import DRAIN
 from celery_segment.errors import BufferUnavailable, SegmentError
@@ -48,12 +49,14 @@ def drain(self: Any, source: str) -> str:
     """Claim what waits in a source's buffer and publish a delivery for each batch."""
     buffer = buffer_of(self.app, source)
     try:
-        taken_over = buffer.reap()
+        taken_over, uncalled = buffer.reap()
         claimed = buffer.claim(buffer.source.max_inflight, whatever_waits=True)
     except BufferUnavailable as error:
         logger.warning("%s: not drained, the tick tries again: %s", source, error)
         return f"not drained: {error}"
     _publish(self.app, source, [*taken_over, *claimed])
+    for settled in buffer.uncalled() if uncalled else ():
+        callbacks.call(self.app, buffer, settled)
     text = _counted(claimed)
     return f"{text}; taken over: {_counted(taken_over)}" if taken_over else text
 
@@ -74,6 +77,8 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
         raise self.retry(exc=error, countdown=AGAIN) from None
     if report.retry_in is None:
         _publish(self.app, source, following)
+        if report.settled is not None:
+            callbacks.call(self.app, buffer, report.settled)
     elif not self.request.is_eager:
         raise self.retry(exc=DeliveryError(report.text), countdown=report.retry_in)
     return report.text

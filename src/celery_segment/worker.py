@@ -12,10 +12,11 @@ from typing import Any
 from celery import bootsteps
 
 from celery_segment.buffer import buffer_of
+from celery_segment.callbacks import told
 from celery_segment.config import Settings, Source, settings_of
 from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentError
-from celery_segment.intake import Intake, intake_of
+from celery_segment.fallback import Fallback, way_into
 
 __all__ = ["Check", "Tick"]
 
@@ -32,6 +33,8 @@ class Check(bootsteps.Step):
     def __init__(self, worker: Any, **_: Any) -> None:
         for source in enabled_sources(worker.app):
             buffer_of(worker.app, source.name)
+            for hook in (source.on_delivered, source.on_failed):
+                told(worker.app, hook)
             if source.write_key is None:
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
@@ -67,8 +70,8 @@ class Tick(bootsteps.StartStopStep):
         """Publish a drain for each source that is due."""
         try:
             for source in enabled_sources(app):
-                way = intake_of(app, source.name)
-                if isinstance(way, Intake):
+                way = way_into(app, source.name)
+                if isinstance(way, Fallback):
                     way.give_back()
                 if buffer_of(app, source.name).due(period):
                     wake(app, source.name)

@@ -150,7 +150,7 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         buffer = buffer_of(wrong)
         for _ in range(200):
             let_pass(redis, 500)  # beyond the longest pause and the lease
-            for batch in (*buffer.reap(), *buffer.claim(32, whatever_waits=True)):
+            for batch in (*buffer.reap()[0], *buffer.claim(32, whatever_waits=True)):
                 assert attempt(buffer, batch.id).retry_in is not None
         # Beyond both limits, and not given up: 27 hours, with more than max_retries requests.
         assert len(server.requests) == 200
@@ -158,7 +158,7 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         assert buffer.snapshot().gate.startswith("401")
         right = make_app(segment_host=server.url, segment_write_key="right")
         let_pass(redis, 500)
-        for batch in buffer_of(right).reap():
+        for batch in buffer_of(right).reap()[0]:
             attempt(buffer_of(right), batch.id)
         assert set(server.received) == ids
         assert server.duplicates == 0

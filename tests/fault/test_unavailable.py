@@ -13,7 +13,7 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ValidationError, track
 from celery_segment.buffer import buffer_of, messages_of
-from celery_segment.intake import intake_of
+from celery_segment.fallback import way_into
 from celery_segment.spill import Spill
 from celery_segment.testing import EmbeddedRedis
 from support import DEFAULTS, TESTS, wait_until
@@ -28,7 +28,7 @@ def own():
 
 def settle(analytics):
     """Make a call once Redis is asked again, and return the figures."""
-    wait_until(lambda: intake_of(analytics.app, "default")._rests_until < time.monotonic())
+    wait_until(lambda: way_into(analytics.app, "default")._rests_until < time.monotonic())
     track.delay("u", "after")
     return analytics.stats()
 
@@ -137,7 +137,7 @@ class TestSpill:
         spilled = [track.delay("u", f"E{number}").id for number in range(1200)]
         own.restart()
         settle(Analytics(app=app))
-        while intake_of(app, "default").give_back():
+        while way_into(app, "default").give_back():
             pass
         content = own.client().get("{segment:default}:open")
         ids = [json.loads(bytes(m))["messageId"] for m in messages_of(content)]
@@ -216,31 +216,36 @@ class TestSpill:
 
     def test_a_refusal_while_giving_back_loses_nothing(self, tmp_path):
         spill = Spill(str(tmp_path / "spill"), 10**7)
-        spill.put("s", [b"%d" % n for n in range(1200)])
-        spill.put("other", [b"x"])
-        taken = []
+        spill.put("s", [b"%d" % n for n in range(1200)], {7: b"callbacks", 700: b"more"})
+        spill.put("other", [b"x"], {})
+        taken, theirs = [], {}
 
-        def append(messages):
+        def take(messages, callbacks):
+            theirs.update({len(taken) + place: each for place, each in callbacks.items()})
+            taken.extend(messages)
+
+        def append(messages, callbacks):
             if len(taken) == 500:
                 raise BufferUnavailable("away")
-            taken.extend(messages)
+            take(messages, callbacks)
 
         assert spill.give_back("s", append) == 500
         with pytest.raises(BufferUnavailable):
             spill.give_back("s", append)
         assert spill.waiting("s") == 700
-        while spill.give_back("s", taken.extend):
+        while spill.give_back("s", take):
             pass
         assert taken == [b"%d" % n for n in range(1200)]
+        assert theirs == {7: b"callbacks", 700: b"more"}
         assert (spill.waiting("s"), spill.waiting("other")) == (0, 1)
 
     def test_a_forked_child_writes_as_well(self, tmp_path):
         spill = Spill(str(tmp_path / "spill"), 10**7)
-        spill.put("s", [b"parent"])
+        spill.put("s", [b"parent"], {})
         child = os.fork()
         if child == 0:
-            spill.put("s", [b"child"])
+            spill.put("s", [b"child"], {})
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-        spill.put("s", [b"parent again"])
+        spill.put("s", [b"parent again"], {})
         assert spill.waiting("s") == 3

@@ -18,7 +18,7 @@ from celery_segment.buffer import (
 )
 from celery_segment.buffer.buffer import ENVELOPE
 from celery_segment.errors import BufferFull
-from support import wait_until
+from support import let_pass, wait_until
 
 BREAKER = (5, 0.2, 0.4)
 
@@ -203,8 +203,8 @@ class TestHolding:
         buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
         buffer.append(message(0))
         stale = hold(buffer)
-        assert buffer.reap() == []
-        (again,) = wait_until(buffer.reap)
+        assert buffer.reap()[0] == []
+        (again,) = wait_until(lambda: buffer.reap()[0])
         assert again.id == stale.id
         for settle in (
             lambda: buffer.ack(stale),
@@ -293,6 +293,16 @@ class TestGate:
         wait_until(lambda: buffer.snapshot().gate == "probing")
         assert hold(buffer, held.id, "t2").attempts == 0
 
+    def test_the_pauses_of_one_kind_do_not_lengthen_the_others(self, buffer, redis):
+        buffer.append(message(0))
+        batch, hour, found = claim_one(buffer), 3600.0, []
+        for what in ("failure", "failure", "failure", "refused", "refused"):
+            held = hold(buffer, batch, f"t{len(found)}")
+            wait, trips = buffer.retry(held, what, 0, "503", breaker=(1, hour, 24 * hour))
+            found.append((round(wait / hour), trips))
+            let_pass(redis, wait + 1)
+        assert found == [(1, 1), (2, 2), (4, 3), (1, 1), (2, 2)]
+
     def test_pause_and_resume(self, buffer):
         buffer.append(message(0))
         assert buffer.pause()
@@ -322,7 +332,7 @@ class TestGate:
         held = hold(buffer)
         buffer.retry(held, "refused", 0, "401", breaker=(1, 300, 300))
         assert buffer.resume() == 0
-        assert [b.id for b in buffer.reap()] == [held.id]
+        assert [b.id for b in buffer.reap()[0]] == [held.id]
         assert isinstance(buffer.begin(held.id, "t2"), Held)
 
 
@@ -469,7 +479,7 @@ class TestDue:
         buffer.mark()
         assert buffer.due(1.0)
         assert not buffer.due(1.0)
-        buffer.reap()
+        buffer.reap()[0]
         assert buffer.due(1.0)
 
     def test_nothing_is_due_in_an_empty_or_a_paused_source(self, buffer):
@@ -533,7 +543,7 @@ class TestFullRedis:
             buffer.append_many([message(1)] * 3)
         assert replace(buffer.snapshot(), oldest=0) == replace(before, oldest=0)
         assert buffer.due(1.0)
-        buffer.reap()
+        buffer.reap()[0]
         first = hold(buffer)
         buffer.retry(first, "failure", 0, "503", breaker=BREAKER)
         buffer.split(hold(buffer, first.id, "t2"))

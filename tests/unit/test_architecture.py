@@ -23,17 +23,21 @@ LAYERS = {
     "messages": {"encoding", "errors", "version"},
     "buffer": {"config", "errors"},
     "doorbell": {"config", "errors"},
-    "delivery": {"buffer", "config", "errors", "version"},
+    "delivery": {"buffer", "config", "errors", "signals", "version"},
     "results": set(),
+    "signals": set(),
     "spill": {"errors"},
-    "intake": {"buffer", "config", "errors", "spill"},
-    "calls": {"buffer", "config", "doorbell", "errors", "intake", "messages", "results"},
+    "fallback": {"buffer", "config", "errors", "signals", "spill"},
+    "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
+    "callbacks": {"buffer", "errors", "messages"},
+    "call": {"callbacks", "errors", "intake", "messages", "results"},
+    "calls": {"call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
-    "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors"},
-    "tasks": {"buffer", "config", "delivery", "doorbell", "errors", "messages"},
-    "worker": {"buffer", "config", "doorbell", "errors", "intake"},
+    "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
+    "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors"},
+    "worker": {"buffer", "callbacks", "config", "doorbell", "errors", "fallback"},
     # the package itself: the door
-    "": {"calls", "client", "config", "errors", "tasks", "version", "worker"},
+    "": {"callbacks", "calls", "client", "config", "errors", "tasks", "version", "worker"},
 }
 #: What stands on top: the core imports none of it. Any other part is on top too.
 ON_TOP = {"cli", "contrib", "demo", "testing"}

@@ -37,6 +37,11 @@ DEFAULTS = {
     "max_buffer_bytes": None,
     "on_full": "raise",
     "on_unavailable": "raise",
+    "context": None,
+    "integrations": None,
+    "before_send": None,
+    "on_delivered": None,
+    "on_failed": None,
     "gzip": True,
     "timeout": 15.0,
     "proxies": None,
@@ -149,6 +154,11 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
         "max_buffer_bytes": 100_000,
         "on_full": "drop",
         "on_unavailable": "drop",
+        "context": {"app": {"name": "shop"}},
+        "integrations": {"All": False, "Vero": True},
+        "before_send": "json.loads",
+        "on_delivered": "shop.tasks.delivered",
+        "on_failed": print,
         "gzip": False,
         "timeout": 0.5,
         "proxies": {"https": "http://proxy:3128"},
@@ -163,6 +173,7 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
     settings = configured(segment_sources={"a": given})
     one = settings.source("a")
     expected = {**given, "write_key": WriteKey("k"), "ca_bundle": str(tmp_path)}
+    expected["before_send"] = json.loads
     assert {name: getattr(one, name) for name in given} == expected
     other = settings.source("default")
     assert {name: getattr(other, name) for name in DEFAULTS} == DEFAULTS
@@ -365,6 +376,11 @@ BAD = {
     "max_buffer_bytes": [*(v for v in NO_WHOLE_NUMBER if v is not None), 0, 99_999],
     "on_full": [None, "spill", "Raise", True, 1, ["raise"]],
     "on_unavailable": [None, "ignore", "", False, {"raise"}],
+    "context": [5, [], "ip", {1: "a"}],
+    "integrations": [5, ["All"], "All", {None: True}],
+    "before_send": [5, "", "nowhere.hook", "json.nothing", "json.__name__", ["json.loads"]],
+    "on_delivered": [5, "", " ", ["tell"]],
+    "on_failed": [5, "", {}],
     "gzip": NO_TRUTH,
     "timeout": [*NO_NUMBER, 0, 0.09, 301, NAN, INF],
     "proxies": ["http://proxy", ["http://proxy"], {"https": None}, {1: "http://p"}, 5],

@@ -6,25 +6,25 @@ import weakref
 from threading import Lock
 from typing import Any
 
-from celery_segment.buffer.buffer import (
-    ENVELOPE,
+from celery_segment.buffer.buffer import ENVELOPE, NO_CALLBACKS, Buffer, messages_of
+from celery_segment.buffer.state import (
     Batch,
-    Buffer,
     Closed,
     DeadLetter,
     DeadLettersFull,
     Gone,
     Held,
     HeldByAnother,
+    Settled,
     Snapshot,
     Stale,
-    messages_of,
 )
 from celery_segment.config import DEFAULT_SOURCE, settings_of
 from celery_segment.errors import ConfigurationError
 
 __all__ = [
     "ENVELOPE",
+    "NO_CALLBACKS",
     "Batch",
     "Buffer",
     "Closed",
@@ -33,6 +33,7 @@ __all__ = [
     "Gone",
     "Held",
     "HeldByAnother",
+    "Settled",
     "Snapshot",
     "Stale",
     "buffer_of",

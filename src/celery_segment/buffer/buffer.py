@@ -6,31 +6,31 @@ the keys hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from celery_segment.buffer.keys import batch_key, prefix
 from celery_segment.buffer.link import Interrupted, Link
 from celery_segment.buffer.scripts import pack, script
+from celery_segment.buffer.state import (
+    Batch,
+    Closed,
+    DeadLetter,
+    DeadLettersFull,
+    Gone,
+    Held,
+    HeldByAnother,
+    Settled,
+    Snapshot,
+    Stale,
+)
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull
 
-__all__ = [
-    "ENVELOPE",
-    "Batch",
-    "Buffer",
-    "Closed",
-    "DeadLetter",
-    "DeadLettersFull",
-    "Gone",
-    "Held",
-    "HeldByAnother",
-    "Snapshot",
-    "Stale",
-]
+__all__ = ["ENVELOPE", "Buffer", "messages_of"]
 
 #: What stands around the messages in a request body; the time is filled in at each attempt.
 ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
@@ -41,107 +41,10 @@ _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
 APPEND_MESSAGES = 500
 REAP_BATCHES = 100
 STORED_BATCHES = 20
+UNCALLED_BATCHES = 10
 LOOK_AT_BATCHES = 1_000
 
-
-class Batch(NamedTuple):
-    """A claimed batch, by reference: what a delivery's task message carries."""
-
-    id: str
-    messages: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A batch that this process holds for one attempt.
-
-    ``attempts`` are the counted failures and ``requests`` all requests before
-    this one; ``age`` is seconds since the first.
-    """
-
-    id: str
-    token: str
-    body: bytes
-    messages: int
-    bytes: int
-    attempts: int
-    requests: int
-    age: float
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """No batch of that id is in flight: it is settled, or waits among the ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldByAnother:
-    """Another holds the batch, and its lease lasts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The source is closed for so many seconds (None: until resumed); the batch was put back."""
-
-    seconds: float | None
-
-
-class Stale(Exception):  # noqa: N818 - a refusal, not a fault
-    """This process no longer holds the batch: another took it over. Nothing was changed."""
-
-
-class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
-    """The dead letters would pass ``segment_max_dead_bytes``. Nothing was changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A batch that was given up. ``buried`` is seconds since the epoch, by Redis' clock."""
-
-    id: str
-    messages: int
-    bytes: int
-    buried: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A source's figures at one moment; messages, unless the name says batches or bytes.
-
-    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
-    what ``dropped_…`` counts was never accepted.
-    ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
-    "open", "paused", "probing" while one batch asks whether a failing endpoint
-    is back, or why the source is closed; ``closed`` for how many seconds (None
-    while paused, 0 when open).
-    """
-
-    accepted: int
-    buffered: int
-    ready: int
-    inflight: int
-    delivered: int
-    dead: int
-    purged: int
-    buffered_bytes: int
-    ready_bytes: int
-    inflight_bytes: int
-    delivered_bytes: int
-    dead_bytes: int
-    ready_batches: int
-    inflight_batches: int
-    delivered_batches: int
-    dead_batches: int
-    retries: int
-    splits: int
-    takeovers: int
-    dropped_full: int
-    dropped_unavailable: int
-    oldest: float
-    gate: str
-    closed: float | None
+NO_CALLBACKS: Mapping[int, bytes] = MappingProxyType({})
 
 
 class Buffer:
@@ -163,7 +66,7 @@ class Buffer:
             _ms(source.flush_interval),
             source.max_buffer_bytes or 0,
         )
-        one = self._append.call(key, *self._limits, b"")
+        one = self._append.call(key, *self._limits, 1, b"")
         # All of an append but its message is the same each time: packed once.
         self._append_one = one[: -len(b"$0\r\n\r\n")]
 
@@ -178,28 +81,46 @@ class Buffer:
         try:
             return self._taken(self._link.send(self._append, packed, once=True)[0])
         except Interrupted:
-            return self._append_rest([message])
+            return self._append_rest([message], NO_CALLBACKS)
 
-    def append_many(self, messages: Sequence[bytes]) -> bool:
-        """Store messages in their order, many to a round trip; return whether to wake a worker."""
+    def append_many(
+        self, messages: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS
+    ) -> bool:
+        """Store messages in their order, many to a round trip; return whether to wake a worker.
+
+        Args:
+            messages: The messages.
+            callbacks: What to keep beside a message, by its place among them (from 0),
+                until it is settled: ``Settled.callbacks`` gives it back.
+        """
         wake = False
         for start in range(0, len(messages), APPEND_MESSAGES):
             part = messages[start : start + APPEND_MESSAGES]
-            stored = [message + b"," for message in part]
+            theirs = {
+                place - start: content
+                for place, content in callbacks.items()
+                if start <= place < start + len(part)
+            }
             try:
-                reply = self._link.run(self._append, self._key, *self._limits, *stored, once=True)
-                wake |= self._taken(reply)
+                wake |= self._append_part(part, theirs)
             except Interrupted:
-                wake |= self._append_rest(part)
+                wake |= self._append_rest(part, theirs)
         return wake
 
-    def _append_rest(self, messages: Sequence[bytes]) -> bool:
+    def _append_part(self, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> bool:
+        stored = [message + b"," for message in messages]
+        if callbacks:
+            pairs = ((message, callbacks.get(place, b"")) for place, message in enumerate(stored))
+            stored = [part for pair in pairs for part in pair]
+        each = 2 if callbacks else 1
+        reply = self._link.run(self._append, self._key, *self._limits, each, *stored, once=True)
+        return self._taken(reply)
+
+    def _append_rest(self, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> bool:
         """Store what an interrupted append did not; a script stores all of them or none."""
         if self._link.run(script("stored"), self._key, messages[-1] + b",", STORED_BATCHES):
             return True  # whether to wake was in the lost reply
-        stored = [message + b"," for message in messages]
-        reply = self._link.run(self._append, self._key, *self._limits, *stored, once=True)
-        return self._taken(reply)
+        return self._append_part(messages, callbacks)
 
     def _taken(self, reply: int) -> bool:
         if reply < 0:
@@ -228,10 +149,11 @@ class Buffer:
         )
         return _batches(reply)
 
-    def reap(self) -> list[Batch]:
-        """Take batches over whose lease has expired."""
+    def reap(self) -> tuple[list[Batch], bool]:
+        """Take batches over whose lease has expired; tell whether ``uncalled`` has some, too."""
         lease = _ms(self.source.lease)
-        return _batches(self._link.run(script("reap"), self._key, lease, REAP_BATCHES))
+        uncalled, flat = self._link.run(script("reap"), self._key, lease, REAP_BATCHES)
+        return _batches(flat), bool(uncalled)
 
     def due(self, period: float) -> bool:
         """Return whether there is something to drain: True to one caller until it has begun.
@@ -258,9 +180,13 @@ class Buffer:
             return Closed(None if rest[0] < 0 else rest[0] / 1000)
         return HeldByAnother() if verdict == -1 else Gone()
 
-    def ack(self, held: Held) -> None:
-        """Settle a delivered batch."""
-        _unless_stale(self._link.run(script("ack"), self._key, held.id, held.token, once=True))
+    def ack(self, held: Held) -> Settled | None:
+        """Settle a delivered batch; return what has to be called for it."""
+        told, lease = self.source.on_delivered is not None, _ms(self.source.lease)
+        reply = self._link.run(
+            script("ack"), self._key, held.id, held.token, int(told), lease, once=True
+        )
+        return _settled(held, "delivered", None, told, reply)
 
     def retry(
         self, held: Held, what: str, wait: float, cause: str, *, breaker: tuple[int, float, float]
@@ -305,17 +231,42 @@ class Buffer:
         )
         _unless_stale(reply)
 
-    def bury(self, held: Held, reason: str, *, answered: bool) -> None:
-        """Give a batch up: it becomes a dead letter.
+    def bury(self, held: Held, cause: str, text: str = "", *, answered: bool) -> Settled | None:
+        """Give a batch up: it becomes a dead letter. Return what has to be called for it.
+
+        Args:
+            held: The batch.
+            cause: Why, for people.
+            text: What the endpoint said to it, for the dead letter alone.
+            answered: Whether the endpoint answered, and so is not failing.
 
         Raises:
             DeadLettersFull: There is no room for it among them.
         """
-        arguments = (held.id, held.token, reason, int(answered), self.source.max_dead_bytes)
-        reply = self._link.run(script("bury"), self._key, *arguments, once=True)
-        if reply == -2:  # noqa: PLR2004 - as bury.lua says
+        told, lease = self.source.on_failed is not None, _ms(self.source.lease)
+        reason = f"{cause}: {text}" if text else cause
+        limits = (int(answered), self.source.max_dead_bytes, int(told), lease)
+        reply = self._link.run(
+            script("bury"), self._key, held.id, held.token, reason, *limits, cause, once=True
+        )
+        if reply[0] == -2:  # noqa: PLR2004 - as bury.lua says
             raise DeadLettersFull
-        _unless_stale(reply)
+        return _settled(held, "dead", cause, told, reply)
+
+    # ------------------------------------------------------------ calling back
+
+    def uncalled(self) -> list[Settled]:
+        """Take settled batches over whose worker has not called what it had to."""
+        lease = _ms(self.source.lease)
+        flat = self._link.run(script("uncalled"), self._key, lease, UNCALLED_BATCHES)
+        return [
+            Settled(name.decode(), i.decode(), why.decode() or None, tuple(own), body, n, size)
+            for name, i, n, size, why, body, own in zip(*[iter(flat)] * 7, strict=True)
+        ]
+
+    def called(self, settled: Settled) -> None:
+        """Forget a settled batch: all that had to be called for it was called."""
+        self._link.run(script("called"), self._key, settled.name)
 
     # ------------------------------------------------------------ operating
 
@@ -393,34 +344,8 @@ class Buffer:
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
         flat = self._link.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
-        raw = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
-        gate = raw.pop("gate").decode()
-        n = {name: int(value) for name, value in raw.items()}
-        closed = n["closed"]
-        if closed < 0:
-            gate = "paused"
-        elif closed > 0:
-            gate = gate.partition(" ")[2]
-        else:
-            gate = "probing" if n["trips"] else "open"
-        return Snapshot(
-            accepted=n.get("accepted", 0) + n["open"],
-            buffered=n["open"],
-            buffered_bytes=n["open_bytes"],
-            **{name: n.get(name, 0) for name in _COUNTED},
-            delivered_batches=n.get("batches", 0),
-            oldest=n["oldest"] / 1000,
-            gate=gate,
-            closed=None if closed < 0 else closed / 1000,
-        )
+        return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
 
-
-_COUNTED = (
-    *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
-    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes"),
-    *("ready_batches", "inflight_batches", "dead_batches"),
-    *("dropped_full", "dropped_unavailable"),
-)
 
 _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -432,6 +357,17 @@ def messages_of(content: bytes) -> list[msgspec.Raw]:
 
 def _batches(flat: Sequence[Any]) -> list[Batch]:
     return [Batch(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
+
+
+def _settled(
+    held: Held, how: str, cause: str | None, told: bool, reply: list[Any]
+) -> Settled | None:
+    verdict, callbacks = reply
+    _unless_stale(verdict)
+    if not verdict:
+        return None
+    name, body = f"{how}:{held.id}", held.body if told else b""
+    return Settled(name, held.id, cause, tuple(callbacks), body, held.messages, held.bytes)
 
 
 def _unless_stale(reply: int) -> None:

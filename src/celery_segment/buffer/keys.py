@@ -7,11 +7,17 @@ touch them all. Times are milliseconds of the server's clock.
     :open        string  the batch being filled: messages as JSON, each with a comma behind it
     :state       hash    count, since (first message's time) of the open batch; flushed (last
                          seal); woken (1 once a worker was called); sequence (last batch id);
-                         failures and trips in a row
+                         in a row: failures, and pauses after them (trips) and after refusals
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
     :dead        zset    dead letters by the time they were given up
     :batch:<id>  string  a sealed batch's messages, as in :open
+    :callbacks   hash    of the open batch: what a message's caller wants called once it is
+                         settled, by the message's place in the batch, from 1 on
+    :callbacks:<id> hash of a sealed batch, the same
+    :settled     zset    batches whose callbacks have still to be called, as delivered:<id> or
+                         dead:<id>, by the time until when their worker is left to it
+    :settled:<name> hash of such a batch: its callbacks; batch, count, bytes; cause when dead
     :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
                          (all), began (first request); cause of the last failure; buried
     :gate        string  why the source is closed; expires when it opens

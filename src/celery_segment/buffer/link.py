@@ -197,7 +197,9 @@ class Link:
         if said("ReadOnlyError", "READONLY"):
             mend = "point segment_redis_url at the primary"
             return BufferUnavailable(f"{where} is a read-only replica: {mend}")
-        if "Authentication" in code or said("NoPermissionError", "NOPERM", "NOAUTH", "WRONGPASS"):
+        # Before it knows the user, Redis takes no command of more than ten arguments.
+        unknown = ("NOPERM", "NOAUTH", "WRONGPASS", "unauthenticated multibulk")
+        if "Authentication" in code or said("NoPermissionError", *unknown):
             mend = "check the user, password and ACL behind segment_redis_url"
             return BufferUnavailable(f"{where} refused the user ({text}): {mend}")
         if code == "BusyLoadingError" or said(

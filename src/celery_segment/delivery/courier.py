@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from secrets import token_hex
+from typing import Any
 
 from celery_segment.buffer import (
     Buffer,
@@ -16,11 +17,13 @@ from celery_segment.buffer import (
     Gone,
     Held,
     HeldByAnother,
+    Settled,
     Stale,
 )
 from celery_segment.delivery import outcome, transport
 from celery_segment.delivery.request import build
 from celery_segment.errors import BufferUnavailable
+from celery_segment.signals import batch_delivered, batch_failed, batch_retried
 
 __all__ = ["Report", "attempt"]
 
@@ -36,10 +39,17 @@ REFUSED = (1, 5.0, 300.0)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of an attempt, in plain words; ``retry_in`` seconds when there is another."""
+    """What became of an attempt.
+
+    Attributes:
+        text: In plain words, for Flower.
+        retry_in: Seconds until the next attempt, when there is one.
+        settled: What has to be called, where something has to be.
+    """
 
     text: str
     retry_in: float | None = None
+    settled: Settled | None = None
 
 
 def attempt(buffer: Buffer, batch_id: str) -> Report:
@@ -117,10 +127,10 @@ def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
 def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float) -> Report:
     match decision:
         case outcome.Delivered(status):
-            buffer.ack(held)
-            return Report(
-                f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
-            )
+            settled = buffer.ack(held)
+            batch_delivered.send(**_about(buffer, held), status=status, seconds=took)
+            text = f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
+            return Report(text, settled=settled)
         case outcome.Retry(wait, cause, asked):
             what = "asked" if asked else "failure"
             return _retry(buffer, held, what, wait, cause, BREAKER)
@@ -135,9 +145,8 @@ def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float)
 
 def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
     cause, source = decision.cause, buffer.source
-    reason = f"{cause}: {decision.text}" if decision.text else cause
     try:
-        buffer.bury(held, reason, answered=decision.answered)
+        settled = buffer.bury(held, cause, decision.text, answered=decision.answered)
     except DeadLettersFull:
         size = f"{source.max_dead_bytes / 1e6:,.0f} MB"
         full = f"dead letters are full ({size}): replay, purge or export them"
@@ -149,7 +158,8 @@ def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
         held.messages,
         cause,
     )
-    return Report(f"dead letter, {held.messages:,} messages: {cause}")
+    batch_failed.send(**_about(buffer, held), cause=cause)
+    return Report(f"dead letter, {held.messages:,} messages: {cause}", settled=settled)
 
 
 def _retry(
@@ -161,6 +171,7 @@ def _retry(
     breaker: tuple[int, float, float],
 ) -> Report:
     wait, trips = buffer.retry(held, what, wait, cause, breaker=breaker)
+    batch_retried.send(**_about(buffer, held), cause=cause, wait=wait)
     name = buffer.source.name
     if trips:
         # Once per pause, not once per batch.
@@ -168,3 +179,13 @@ def _retry(
     else:
         logger.info("%s: batch %s again in %.1f s: %s", name, held.id, wait, cause)
     return Report(cause, retry_in=wait)
+
+
+def _about(buffer: Buffer, held: Held) -> dict[str, Any]:
+    """What every signal tells of a batch."""
+    return {
+        "sender": buffer.source.name,
+        "batch": held.id,
+        "messages": held.messages,
+        "bytes": held.bytes,
+    }

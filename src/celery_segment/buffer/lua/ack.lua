@@ -3,18 +3,32 @@
 -- KEYS[1] the source's prefix
 -- ARGV[1] batch id
 -- ARGV[2] the holder's token
+-- ARGV[3] 1 when somebody is told of each batch, and its messages are kept until then; else 0
+-- ARGV[4] lease, milliseconds: so long the holder is left to call what has to be called
 --
--- Returns the number of messages, or -1 for a stale holder: nothing was changed.
+-- Returns {1 when something has to be called, else 0, a list of the messages' callbacks}; {-1, {}}
+-- for a stale holder: nothing was changed.
+-- @include _now
 -- @include _held
 -- @include _move
+-- @include _answered
+-- @include _owe
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
 if not meta then
-  return -1
+  return {-1, {}}
 end
-redis.call('DEL', source .. ':batch:' .. id, meta, source .. ':probe')
+local callbacks = source .. ':callbacks:' .. id
+local told = ARGV[3] == '1'
+redis.call('DEL', meta)
+if not told then
+  redis.call('DEL', source .. ':batch:' .. id)
+end
 redis.call('ZREM', source .. ':inflight', id)
 move(count, bytes, 'inflight', 'delivered')
 redis.call('HINCRBY', source .. ':stats', 'batches', 1)
-redis.call('HDEL', source .. ':state', 'failures', 'trips')
-return count
+answered()
+if told or redis.call('EXISTS', callbacks) == 1 then
+  return {1, owe('delivered', count, bytes, callbacks, now() + ARGV[4])}
+end
+return {0, {}}

@@ -5,15 +5,16 @@
 -- ARGV[2]  greatest number of messages in a batch
 -- ARGV[3]  flush_at
 -- ARGV[4]  flush_interval, milliseconds
--- ARGV[5] greatest size of all that waits, bytes; 0 for none
--- ARGV[6…] messages, each ending with a comma
+-- ARGV[5]  greatest size of all that waits, bytes; 0 for none
+-- ARGV[6]  1, or 2 when each message is followed by its callbacks, '' for none
+-- ARGV[7…] messages, each ending with a comma
 --
 -- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
 -- there is no room: nothing was stored.
 -- @include _now
 -- @include _seal
 local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
-local wake = 0
+local each, wake = tonumber(ARGV[6]), 0
 
 local function first_of_batch()
   local time = now()
@@ -25,14 +26,14 @@ end
 if ARGV[5] ~= '0' then
   local waiting = redis.call('HMGET', KEYS[1] .. ':stats', 'ready_bytes', 'inflight_bytes')
   local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
-  for i = 6, #ARGV do
+  for i = 7, #ARGV, each do
     bytes = bytes + #ARGV[i]
   end
   if bytes > tonumber(ARGV[5]) then
     return -1
   end
 end
-for i = 6, #ARGV do
+for i = 7, #ARGV, each do
   local message = ARGV[i]
   local count = redis.call('HINCRBY', state, 'count', 1)
   if count > 1 and (count > tonumber(ARGV[2])
@@ -46,6 +47,9 @@ for i = 6, #ARGV do
     wake = 1
   end
   redis.call('APPEND', open, message)
+  if each == 2 and ARGV[i + 1] ~= '' then
+    redis.call('HSET', KEYS[1] .. ':callbacks', count, ARGV[i + 1])
+  end
 end
 if wake == 0 or redis.call('HGET', state, 'woken') == '1' then
   return 0

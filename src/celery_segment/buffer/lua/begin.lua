@@ -38,7 +38,8 @@ end
 free_first()
 
 local closed = closed_for()
-if closed == 0 and tonumber(redis.call('HGET', source .. ':state', 'trips') or 0) > 0 then
+local failing = redis.call('HMGET', source .. ':state', 'trips', 'refusals')
+if closed == 0 and (failing[1] or failing[2]) then
   -- The source was failing: one batch at a time asks whether it still does.
   if not redis.call('SET', probe, id, 'NX', 'PX', ARGV[3]) and redis.call('GET', probe) ~= id then
     closed = math.max(redis.call('PTTL', probe), 1)

@@ -6,25 +6,34 @@
 -- ARGV[3] the reason, for people
 -- ARGV[4] 1 when the endpoint answered, and so is not failing; else 0
 -- ARGV[5] how many bytes the dead letters may hold
+-- ARGV[6] 1 when somebody is told of each batch; else 0
+-- ARGV[7] lease, milliseconds: so long the holder is left to call what has to be called
+-- ARGV[8] the reason without the endpoint's own words, for what is called
 --
--- Returns the number of messages; -1 for a stale holder, -2 when there is no room
--- among the dead letters: nothing was changed.
+-- The messages' callbacks stay with the dead letter, too: a replay may deliver it yet.
+-- Returns {1 when something has to be called, else 0, a list of the messages' callbacks}; {-1, {}}
+-- for a stale holder, {-2, {}} when there is no room among the dead letters: nothing was
+-- changed.
 -- @include _now
 -- @include _free
 -- @include _held
 -- @include _move
+-- @include _answered
+-- @include _owe
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
 if not meta then
-  return -1
+  return {-1, {}}
 end
 local buried = tonumber(redis.call('HGET', source .. ':stats', 'dead_bytes') or 0)
 if buried + bytes > tonumber(ARGV[5]) then
-  return -2
+  return {-2, {}}
 end
 free_first()
 local time = now()
-if ARGV[4] == '1' or redis.call('GET', source .. ':probe') == id then
+if ARGV[4] == '1' then
+  answered()
+elseif redis.call('GET', source .. ':probe') == id then
   redis.call('DEL', source .. ':probe')
 end
 redis.call('ZREM', source .. ':inflight', id)
@@ -32,7 +41,8 @@ redis.call('HDEL', meta, 'token')
 redis.call('HSET', meta, 'cause', ARGV[3], 'buried', time)
 redis.call('ZADD', source .. ':dead', time, id)
 move(count, bytes, 'inflight', 'dead')
-if ARGV[4] == '1' then
-  redis.call('HDEL', source .. ':state', 'failures', 'trips')
+local callbacks = source .. ':callbacks:' .. id
+if ARGV[6] == '1' or redis.call('EXISTS', callbacks) == 1 then
+  return {1, owe('dead', count, bytes, callbacks, time + ARGV[7], ARGV[8])}
 end
-return count
+return {0, {}}

@@ -1,4 +1,4 @@
--- A worker's tick: is there anything to drain? One worker is told so, and no other
+-- A worker's tick: is there anything to drain, or to call? One worker is told so, and no other
 -- until that drain has begun or flush_interval has passed.
 --
 -- KEYS[1] the source's prefix
@@ -15,7 +15,8 @@ local source = KEYS[1]
 local inflight, time = source .. ':inflight', now()
 
 local function something_waits()
-  if redis.call('ZCOUNT', inflight, '-inf', time) > 0 then
+  if redis.call('ZCOUNT', inflight, '-inf', time) > 0
+      or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0 then
     return true
   end
   if closed_for() ~= 0 or redis.call('ZCARD', inflight) >= tonumber(ARGV[2]) then

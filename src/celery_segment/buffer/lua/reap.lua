@@ -5,7 +5,8 @@
 -- ARGV[1] lease, milliseconds
 -- ARGV[2] how many at the most
 --
--- Returns a flat list: id, messages, bytes of each batch.
+-- Returns {how many settled batches wait for another to call what has to be called, a
+-- flat list: id, messages, bytes of each batch}.
 -- @include _now
 local source = KEYS[1]
 local inflight, time, taken = source .. ':inflight', now(), {}
@@ -21,4 +22,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', inflight, '-inf', time, 'LIMIT',
   table.insert(taken, tonumber(fields[2]))
 end
 redis.call('HINCRBY', source .. ':stats', 'takeovers', #taken / 3)
-return taken
+return {redis.call('ZCOUNT', source .. ':settled', '-inf', time), taken}

@@ -6,6 +6,7 @@
 -- Returns the milliseconds for which the source stays closed.
 -- @include _now
 -- @include _free
+-- @include _answered
 local source = KEYS[1]
 local gate, inflight = source .. ':gate', source .. ':inflight'
 free_first()
@@ -13,8 +14,8 @@ redis.call('DEL', source .. ':paused')
 if string.sub(redis.call('GET', gate) or '', 1, 6) == 'asked ' then
   return redis.call('PTTL', gate)
 end
-redis.call('DEL', gate, source .. ':probe')
-redis.call('HDEL', source .. ':state', 'failures', 'trips')
+redis.call('DEL', gate)
+answered()
 local time = now()
 for _, id in ipairs(redis.call('ZRANGE', inflight, 0, -1)) do
   if not redis.call('HGET', source .. ':meta:' .. id, 'token') then

@@ -15,8 +15,8 @@
 -- ARGV[8] the longest pause, milliseconds
 -- ARGV[9] the cause, for people
 --
--- Returns {milliseconds until the retry, trips in a row when this one tripped the
--- breaker, else 0}, or {-1} for a stale holder.
+-- Returns {milliseconds until the retry, how often in a row such a one tripped the
+-- breaker when this one did, else 0}, or {-1} for a stale holder.
 -- @include _now
 -- @include _free
 -- @include _held
@@ -29,7 +29,14 @@ end
 free_first()
 local wait = tonumber(ARGV[4])
 local closed = math.max(redis.call('PTTL', gate), 0)
-local trips = tonumber(redis.call('HGET', state, 'trips') or 0)
+local fields = redis.call('HMGET', state, 'trips', 'refusals')
+local failing = fields[1] or fields[2]
+-- Each kind has pauses of its own: an endpoint that was down for long, and is then asked
+-- with a wrong key, is asked again as soon as any.
+local kind, before = 'trips', tonumber(fields[1] or 0)
+if what == 'refused' then
+  kind, before = 'refusals', tonumber(fields[2] or 0)
+end
 local tripped = 0
 
 local function close_for(milliseconds)
@@ -44,9 +51,9 @@ if what == 'asked' then
 else
   local failures = redis.call('HINCRBY', state, 'failures', 1)
   -- Batches that were under way when the gate closed say nothing new about it.
-  if closed == 0 and (what == 'refused' or trips > 0 or failures >= tonumber(ARGV[6])) then
-    tripped = redis.call('HINCRBY', state, 'trips', 1)
-    close_for(math.min(ARGV[7] * 2 ^ math.min(trips, 30), tonumber(ARGV[8])))
+  if closed == 0 and (what == 'refused' or failing or failures >= tonumber(ARGV[6])) then
+    tripped = redis.call('HINCRBY', state, kind, 1)
+    close_for(math.min(ARGV[7] * 2 ^ math.min(before, 30), tonumber(ARGV[8])))
   end
 end
 if what == 'failure' then

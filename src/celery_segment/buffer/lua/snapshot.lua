@@ -8,7 +8,7 @@
 -- @include _gate
 local source, time = KEYS[1], now()
 local stats = redis.call('HGETALL', source .. ':stats')
-local fields = redis.call('HMGET', source .. ':state', 'count', 'since', 'trips')
+local fields = redis.call('HMGET', source .. ':state', 'count', 'since', 'trips', 'refusals')
 local open = tonumber(fields[1] or 0)
 local since = open > 0 and tonumber(fields[2]) or time
 
@@ -33,5 +33,5 @@ add('dead_batches', redis.call('ZCARD', source .. ':dead'))
 add('oldest', time - since)
 add('closed', closed_for())
 add('gate', redis.call('GET', source .. ':gate') or '')
-add('trips', tonumber(fields[3] or 0))
+add('failing', (fields[3] or fields[4]) and 1 or 0)
 return stats

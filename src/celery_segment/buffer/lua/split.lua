@@ -11,6 +11,7 @@
 -- @include _free
 -- @include _held
 -- @include _move
+-- @include _answered
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
 if not meta then
@@ -30,12 +31,20 @@ local function half(suffix, content, messages)
 end
 
 local content = redis.call('GET', body)
-redis.call('DEL', body, meta, source .. ':probe')
+local callbacks = redis.call('HGETALL', source .. ':callbacks:' .. id)
+redis.call('DEL', body, meta, source .. ':callbacks:' .. id)
 redis.call('ZREM', source .. ':inflight', id)
 half('.1', string.sub(content, 1, cut), first)
 half('.2', string.sub(content, cut + 1), count - first)
+for i = 1, #callbacks, 2 do
+  local place = tonumber(callbacks[i])
+  local child, offset = id .. '.1', 0
+  if place > first then
+    child, offset = id .. '.2', first
+  end
+  redis.call('HSET', source .. ':callbacks:' .. child, place - offset, callbacks[i + 1])
+end
 move(count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
--- The endpoint answered, so it is not failing.
-redis.call('HDEL', source .. ':state', 'failures', 'trips')
+answered()
 return 1

@@ -1,0 +1,174 @@
+"""What the buffer tells: batches, their holders, what became of them, and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Batch",
+    "Closed",
+    "DeadLetter",
+    "DeadLettersFull",
+    "Gone",
+    "Held",
+    "HeldByAnother",
+    "Settled",
+    "Snapshot",
+    "Stale",
+]
+
+
+class Batch(NamedTuple):
+    """A claimed batch, by reference: what a delivery's task message carries."""
+
+    id: str
+    messages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A batch that this process holds for one attempt.
+
+    ``attempts`` are the counted failures and ``requests`` all requests before
+    this one; ``age`` is seconds since the first.
+    """
+
+    id: str
+    token: str
+    body: bytes
+    messages: int
+    bytes: int
+    attempts: int
+    requests: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """No batch of that id is in flight: it is settled, or waits among the ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldByAnother:
+    """Another holds the batch, and its lease lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The source is closed for so many seconds (None: until resumed); the batch was put back."""
+
+    seconds: float | None
+
+
+class Stale(Exception):  # noqa: N818 - a refusal, not a fault
+    """This process no longer holds the batch: another took it over. Nothing was changed."""
+
+
+class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
+    """The dead letters would pass ``segment_max_dead_bytes``. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A batch that was delivered, or given up, and what has to be called for it.
+
+    Attributes:
+        name: Its name among the settled ones.
+        id: The batch's id.
+        cause: Why it was given up; None when it was delivered.
+        callbacks: Those of its messages that have some, as ``append`` got them.
+        body: Its messages, each with a comma behind it; empty where nobody is told of
+            each batch.
+        messages: How many it held.
+        bytes: Their size.
+    """
+
+    name: str
+    id: str
+    cause: str | None
+    callbacks: tuple[bytes, ...]
+    body: bytes
+    messages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A batch that was given up. ``buried`` is seconds since the epoch, by Redis' clock."""
+
+    id: str
+    messages: int
+    bytes: int
+    buried: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A source's figures at one moment; messages, unless the name says batches or bytes.
+
+    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
+    what ``dropped_…`` counts was never accepted.
+    ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
+    "open", "paused", "probing" while one batch asks whether a failing endpoint
+    is back, or why the source is closed; ``closed`` for how many seconds (None
+    while paused, 0 when open).
+    """
+
+    accepted: int
+    buffered: int
+    ready: int
+    inflight: int
+    delivered: int
+    dead: int
+    purged: int
+    buffered_bytes: int
+    ready_bytes: int
+    inflight_bytes: int
+    delivered_bytes: int
+    dead_bytes: int
+    ready_batches: int
+    inflight_batches: int
+    delivered_batches: int
+    dead_batches: int
+    retries: int
+    splits: int
+    takeovers: int
+    dropped_full: int
+    dropped_unavailable: int
+    oldest: float
+    gate: str
+    closed: float | None
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Snapshot:
+        """Read the figures as snapshot.lua gives them."""
+        gate = raw.pop("gate").decode()
+        n = {name: int(value) for name, value in raw.items()}
+        closed = n["closed"]
+        if closed < 0:
+            gate = "paused"
+        elif closed > 0:
+            gate = gate.partition(" ")[2]
+        else:
+            gate = "probing" if n["failing"] else "open"
+        return cls(
+            accepted=n.get("accepted", 0) + n["open"],
+            buffered=n["open"],
+            buffered_bytes=n["open_bytes"],
+            **{name: n.get(name, 0) for name in _COUNTED},
+            delivered_batches=n.get("batches", 0),
+            oldest=n["oldest"] / 1000,
+            gate=gate,
+            closed=None if closed < 0 else closed / 1000,
+        )
+
+
+_COUNTED = (
+    *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
+    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes"),
+    *("ready_batches", "inflight_batches", "dead_batches"),
+    *("dropped_full", "dropped_unavailable"),
+)

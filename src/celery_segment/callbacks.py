@@ -1,0 +1,160 @@
+"""What is called once a message, or a batch, is settled.
+
+A message's ``link``, ``link_error`` and receipt lie beside it in the buffer. A batch that
+is settled leaves them there until they have been called: a worker that dies in between
+has them called by another. So each is called at least once, and after the fact only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import Any
+
+from celery.app.task import Context
+from celery.canvas import maybe_signature
+from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps, loads
+
+from celery_segment.buffer import Buffer, Settled, messages_of
+from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
+from celery_segment.messages import decode
+
+__all__ = ["SettledBatch", "call", "keeps_results", "pack", "told"]
+
+logger = logging.getLogger("celery_segment")
+
+
+@dataclass(frozen=True, slots=True)
+class SettledBatch:
+    """What ``segment_on_delivered`` and ``segment_on_failed`` are told of a batch.
+
+    Attributes:
+        source: The source's name.
+        batch: The batch's id.
+        messages: How many it holds.
+        bytes: Their size, as JSON.
+        cause: Why it was given up; None when it was delivered.
+    """
+
+    source: str
+    batch: str
+    messages: int
+    bytes: int
+    cause: str | None
+    _body: Any = field(repr=False)
+
+    def contents(self) -> list[dict[str, Any]]:
+        """Return the messages as they were sent."""
+        return [decode(bytes_) for bytes_ in messages_of(self._body)]
+
+
+def pack(task_id: str, message_id: str, link: Any, link_error: Any, *, receipt: bool) -> bytes:
+    """Return the callbacks of a message as the buffer keeps them: JSON.
+
+    Raises:
+        TypeError: An argument of a signature has no JSON form.
+        ValueError: Likewise.
+    """
+    content: dict[str, Any] = {"id": task_id, "result": message_id}
+    if link:
+        content["link"] = _signatures(link)
+    if link_error:
+        content["link_error"] = _signatures(link_error)
+    if receipt:
+        content["receipt"] = True
+    packed: bytes = dumps(content).encode()
+    return packed
+
+
+def keeps_results(app: Any) -> bool:
+    """Return whether an application has a result backend."""
+    from celery.backends.base import DisabledBackend
+
+    return not isinstance(app.backend, DisabledBackend)
+
+
+def _signatures(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def told(app: Any, hook: Any) -> Callable[..., Any]:
+    """Return the task or callable that ``segment_on_delivered`` or ``segment_on_failed`` means.
+
+    Raises:
+        ConfigurationError: A text names neither.
+    """
+    if not isinstance(hook, str):
+        return hook  # type: ignore[no-any-return]
+    if hook in app.tasks:
+        return app.tasks[hook]  # type: ignore[no-any-return]
+    try:
+        found = resolve_name(hook)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{hook!r} of segment_on_delivered or segment_on_failed is neither a registered"
+            f" task nor can it be imported ({error})"
+        ) from None
+    if not callable(found):
+        raise ConfigurationError(
+            f"{hook!r} of segment_on_delivered or segment_on_failed is not callable"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def call(app: Any, buffer: Buffer, settled: Settled) -> None:
+    """Call all that has to be called for a batch, and note that it was.
+
+    What a callback raises is logged. While the broker is out of reach nothing is noted,
+    and a tick has all of them called again.
+    """
+    try:
+        with app.producer_or_acquire() as producer:
+            for packed in settled.callbacks:
+                _guarded(_call_back, app, loads(packed), settled, producer)
+        hook = buffer.source.on_delivered if settled.cause is None else buffer.source.on_failed
+        if hook is not None:
+            _guarded(_tell, app, hook, buffer.source.name, settled)
+        buffer.called(settled)
+    except (OperationalError, SegmentBufferError) as error:
+        logger.warning(
+            "%s: callbacks of batch %s are called again: %s", buffer.source.name, settled.id, error
+        )
+
+
+def _guarded(function: Callable[..., None], *args: Any) -> None:
+    try:
+        function(*args)
+    except OperationalError:
+        raise
+    except Exception:
+        logger.exception("a callback failed; the delivery stands")
+
+
+def _call_back(app: Any, wanted: dict[str, Any], settled: Settled, producer: Any) -> None:
+    task_id, result = wanted["id"], wanted["result"]
+    receipt = bool(wanted.get("receipt")) and keeps_results(app)
+    if settled.cause is None:
+        if receipt:
+            app.backend.mark_as_done(task_id, result)
+        for each in wanted.get("link", ()):
+            signature = maybe_signature(each, app=app)
+            signature.apply_async((result,), producer=producer, parent_id=task_id, root_id=task_id)
+        return
+    request = Context(id=task_id, errbacks=wanted.get("link_error"), delivery_info={})
+    error = DeliveryFailed(settled.cause)
+    app.backend.mark_as_failure(task_id, error, request=request, store_result=receipt)
+
+
+def _tell(app: Any, hook: Any, source: str, settled: Settled) -> None:
+    hook = told(app, hook)
+    batch = SettledBatch(
+        source, settled.id, settled.messages, settled.bytes, settled.cause, settled.body
+    )
+    if hasattr(hook, "apply_async"):
+        names = ("source", "batch", "messages", "bytes", "cause")
+        hook.apply_async(kwargs={name: getattr(batch, name) for name in names})
+    else:
+        hook(batch)

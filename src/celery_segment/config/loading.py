@@ -1,0 +1,146 @@
+"""Settings from a Celery application's configuration and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakKeyDictionary
+
+from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
+from celery_segment.config.values import WriteKey
+from celery_segment.errors import ConfigurationError
+
+__all__ = ["load", "settings_of"]
+
+PREFIX = "segment_"
+_SOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_BY_APP: WeakKeyDictionary[Any, Settings] = WeakKeyDictionary()
+
+
+def settings_of(app: Any) -> Settings:
+    """Return the settings of a Celery application, read and checked once.
+
+    Raises:
+        ConfigurationError: A ``segment_*`` setting is unknown or has a bad value.
+    """
+    try:
+        return _BY_APP[app]
+    except KeyError:
+        return _BY_APP.setdefault(app, load(app.conf, os.environ))
+
+
+def load(conf: Any, environ: Mapping[str, str]) -> Settings:
+    """Build the settings from a Celery configuration and the environment."""
+    given = _given(conf)
+    entries = given.pop("sources", {})
+    _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
+    own = {name: _parsed(Settings, name, value, PREFIX) for name, value in _in(Settings, given)}
+    if not own.get("redis_url"):
+        own["redis_url"] = _broker_redis_url(conf)
+    shared = {name: _parsed(Source, name, value, PREFIX) for name, value in _in(Source, given)}
+    key = shared.pop("write_key", None)
+    if key is None and environ.get("SEGMENT_WRITE_KEY"):
+        key = _parsed(Source, "write_key", environ["SEGMENT_WRITE_KEY"], PREFIX)
+    sources = _sources(entries, shared, key)
+    if not own.get("spill_path"):
+        for source in sources.values():
+            if source.on_unavailable == "spill":
+                raise ConfigurationError(
+                    f"segment_on_unavailable of source {source.name!r} is 'spill', which needs"
+                    " segment_spill_path: a file on this host's disk"
+                )
+    return Settings(sources=sources, **own)
+
+
+def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict[str, Source]:
+    if not isinstance(entries, Mapping):
+        raise ConfigurationError(
+            'segment_sources must be a mapping such as {"marketing": {"write_key": "..."}}'
+        )
+    sources = {}
+    for name, entry in {DEFAULT_SOURCE: {}, **entries}.items():
+        if not isinstance(name, str) or not _SOURCE_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"segment_sources: {name!r} must be a name of up to 64 letters, digits,"
+                " dots, dashes and underscores"
+            )
+        where = f"segment_sources[{name!r}]."
+        if not isinstance(entry, Mapping):
+            raise ConfigurationError(f"{where[:-1]} must be a mapping of settings")
+        _refuse_unknown(entry, list(declared(Source)), where)
+        own = {k: _parsed(Source, k, v, where) for k, v in _in(Source, entry)}
+        if name == DEFAULT_SOURCE:
+            own.setdefault("write_key", key)
+        sources[name] = Source(**{**shared, **own, "name": name})
+        sources[name].check()
+    return sources
+
+
+def _given(conf: Any) -> dict[str, Any]:
+    """Return the ``segment_*`` settings that the user gave, without the prefix."""
+    if hasattr(conf, "finalize"):  # Celery reads its configuration, and the prefix, lazily
+        conf.finalize()
+    prefix = getattr(conf, "prefix", None) or ""
+    names = (
+        {str(key) for mapping in conf.maps for key in mapping} if hasattr(conf, "maps") else conf
+    )
+    given = {}
+    for name in names:
+        # Without the namespace, a Django setting SEGMENT_WRITE_KEY is another library's.
+        plain = name.removeprefix(prefix).lower() if prefix and name.startswith(prefix) else name
+        if plain.startswith(PREFIX):
+            given[plain.removeprefix(PREFIX)] = conf[plain if plain in conf else name]
+    return given
+
+
+def _in(cls: type[Settings | Source], given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, given[name]) for name in declared(cls) if name in given]
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
+            raise ConfigurationError(
+                f"{where}{name} is not a setting; did you mean {where}{near[0]}?"
+            )
+
+
+def _parsed(cls: type[Settings | Source], name: str, value: Any, where: str) -> Any:
+    declaration = declared(cls)[name]
+    if value is None and declaration.default in (None, "", MISSING):
+        return declaration.default
+    try:
+        return declaration.metadata["parse"](value)
+    except (ValueError, OverflowError) as error:
+        hidden = declaration.metadata["secret"] or "@" in str(value)
+        shown = "" if hidden else f", not {value!r}"
+        raise ConfigurationError(f"{where}{name} {error}{shown}") from None
+
+
+def _broker_redis_url(conf: Any) -> str:
+    """Return the broker's URL as redis-py takes it, or "" when the broker is not Redis."""
+    url = conf.get("broker_write_url") or getattr(conf, "broker_write_url", None) or ""
+    first = url[0] if isinstance(url, list | tuple) and url else url
+    text = str(first).split(";")[0]
+    if text.startswith("redis+socket://"):
+        parts = urlsplit(text)
+        options = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+        password = f":{parts.password}@" if parts.password else ""
+        return f"unix://{password}{parts.path}?db={options.get('virtual_host', '0').strip('/')}"
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        return ""
+    use_ssl = conf.get("broker_use_ssl")
+    if use_ssl:
+        options = dict(use_ssl) if isinstance(use_ssl, Mapping) else {}
+        named = {k: getattr(v, "name", v) for k, v in options.items() if v is not None}
+        text = text.replace("redis://", "rediss://", 1) if text.startswith("redis://") else text
+        text += f"{'&' if '?' in text else '?'}{urlencode(named)}" if named else ""
+    # kombu takes CERT_REQUIRED and required alike, redis-py only the latter.
+    return re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda match: match[0][5:].lower(), text)
