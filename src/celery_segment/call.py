@@ -17,6 +17,7 @@ from celery import Signature, Task
 from celery.result import AsyncResult
 
 from celery_segment import callbacks, messages
+from celery_segment.doorbell import wake
 from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
 from celery_segment.intake import Intake, intake_of
 from celery_segment.results import SentResult, StoredResult
@@ -99,6 +100,8 @@ class Call(Task, Generic[P]):
                 if request.is_eager:
                     raise
                 raise self.retry(exc=error, countdown=_BODY_RETRY) from None
+        if request.is_eager:  # no worker will ever look
+            wake(self.app, ready.intake.source)
         # They are called once the message is delivered, not now.
         request.callbacks = request.errbacks = None
         return ready.message_id

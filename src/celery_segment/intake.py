@@ -109,3 +109,5 @@ def collect(app: Any, source: str) -> Iterator[None]:
         _collected.reset(token)
         if mine[0]:
             intake.store_many(*mine)
+            if app.conf.task_always_eager:
+                wake(app, source)

@@ -174,7 +174,7 @@ class TestPerMessage:
         assert Analytics().stats().accepted == 0
 
     def test_under_task_always_eager(self, make_app, server, noted):
-        make_app(**FAST, task_always_eager=True, segment_flush_at=1)
+        make_app(**FAST, task_always_eager=True)
         server.fail_messages(bad)
         good = track.apply_async(("u", "good"), **LINK)
         doomed = track.apply_async(("u", "bad"), **LINK)

@@ -294,6 +294,16 @@ class TestEager:
         assert [m["event"] for m in server.messages] == ["E"]
         assert result.get() == server.messages[0]["messageId"]
 
+    def test_each_call_is_whatever_the_thresholds(self, make_app, server):
+        make_app(task_always_eager=True)
+        for number in range(3):
+            track.delay("u", f"E{number}")
+            assert len(server.messages) == number + 1
+        with Analytics().batch():
+            identify.delay("u")
+            page.apply_async(("u",))
+        assert len(server.messages) == 5
+
     def test_a_failing_endpoint_leaves_the_message_to_the_workers(self, make_app, server):
         make_app(task_always_eager=True)
         server.always(Reply.status(500))

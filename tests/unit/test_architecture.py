@@ -30,7 +30,7 @@ LAYERS = {
     "fallback": {"buffer", "config", "errors", "signals", "spill"},
     "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
     "callbacks": {"buffer", "errors", "messages"},
-    "call": {"callbacks", "errors", "intake", "messages", "results"},
+    "call": {"callbacks", "doorbell", "errors", "intake", "messages", "results"},
     "calls": {"call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
     "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
