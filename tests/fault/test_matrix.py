@@ -35,9 +35,8 @@ die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
     def exchange(packed, *_, **__):
-        connection = buffer._link._connection_class(**buffer._link._connection_kwargs)
-        connection.send_packed_command([packed])
-        connection.can_read(timeout=5)
+        wire = buffer._link._connect()
+        wire.exchange(packed, 1)
         die()
     buffer._link._exchange = exchange
     operation(*args, **kwargs)

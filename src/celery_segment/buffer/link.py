@@ -1,9 +1,7 @@
 """The shortest road to Redis: a packed command out, its reply back.
 
-Connections are redis-py's own (TLS, unix sockets, ACL users, its parser); only
-its pool and its command machinery are passed by, which cost several times what
-the round trip does. Connections lie on a stack: taking one is a single atomic
-operation, for threads and greenlets alike, and a forked child starts with none.
+Connections lie on a stack: taking one is a single atomic operation, for threads and
+greenlets alike, and a forked child starts with none.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from celery_segment.buffer.scripts import Script, pack
+from celery_segment.buffer.wire import Wire
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
@@ -49,8 +48,7 @@ class Link:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        # redis-py is loaded with the first link, not with the library, and its errors
-        # are looked up here, not at each call.
+        # redis-py is loaded with the first link, not with the library.
         from redis import ConnectionPool, exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -71,7 +69,7 @@ class Link:
             raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
         self._connection_class = pool.connection_class
         self._connection_kwargs = pool.connection_kwargs
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._idle: deque[tuple[Wire, float]] = deque()
         kwargs = pool.connection_kwargs
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
@@ -99,7 +97,7 @@ class Link:
         """
         replies = 2 if also else 1
         result = self._exchange(packed + also, replies, once=once)
-        if isinstance(result[0], Exception) and _is_noscript(result[0]):
+        if isinstance(result[0], Exception) and str(result[0]).startswith("NOSCRIPT"):
             self._raise_errors(self._exchange(pack("SCRIPT", "LOAD", script.text), 1))
             result = self._exchange(packed + also, replies, once=once)
         return self._raise_errors(result)
@@ -111,21 +109,20 @@ class Link:
     def close(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            self._idle.pop()[0].disconnect()
+            self._idle.pop()[0].close()
 
     def forget(self) -> None:
         """Let go of the connections, which belong to the parent process."""
         self._idle = deque()
 
     def _exchange(self, packed: bytes, replies: int, *, once: bool = False) -> list[Any]:
-        errors = self._errors
-        connection, used = self._take()
         try:
+            wire, used = self._take()
             try:
-                result = self._round_trip(connection, packed, replies)
-            except errors.BusyLoadingError:
+                result = _exchanged(wire, packed, replies)
+            except TimeoutError:
                 raise
-            except errors.ConnectionError as error:
+            except OSError as error:
                 # A server that was restarted is an ordinary event, told apart from
                 # an outage by one fresh connection.
                 if not used:
@@ -136,47 +133,37 @@ class Link:
                         f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
                         " operation may have been carried out"
                     ) from None
-                result = self._round_trip(connection, packed, replies)
-        except errors.TimeoutError:
+                wire = self._connect()
+                result = _exchanged(wire, packed, replies)
+        except (TimeoutError, self._errors.TimeoutError):
             raise BufferUnavailable(
                 f"Redis at {self.address} did not answer in time; the operation may have been"
                 " carried out: check the server, or raise segment_redis_timeout"
             ) from None
-        except (errors.AuthenticationError, errors.BusyLoadingError) as error:
+        except (self._errors.AuthenticationError, self._errors.BusyLoadingError) as error:
             raise self._translated(error) from None
-        except errors.RedisError as error:
+        except (OSError, self._errors.RedisError) as error:
             raise BufferUnavailable(
                 f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
                 " and segment_redis_url"
             ) from error
-        self._idle.append((connection, time.monotonic()))
+        self._idle.append((wire, time.monotonic()))
         return result
 
-    def _take(self) -> tuple[Any, bool]:
+    def _take(self) -> tuple[Wire, bool]:
         """Return a connection, and whether it was used before."""
         try:
-            connection, since = self._idle.pop()
+            wire, since = self._idle.pop()
         except IndexError:
-            return self._connection_class(**self._connection_kwargs), False
-        if time.monotonic() - since > IDLE and _is_closed(connection):
+            return self._connect(), False
+        if time.monotonic() - since > IDLE and wire.is_closed():
+            wire.close()
             self.close()  # the others are no younger
-            return self._connection_class(**self._connection_kwargs), False
-        return connection, True
+            return self._connect(), False
+        return wire, True
 
-    def _round_trip(self, connection: Any, packed: bytes, replies: int) -> list[Any]:
-        result: list[Any] = []
-        try:
-            connection.send_packed_command([packed], check_health=False)
-            for _ in range(replies):
-                try:
-                    result.append(connection.read_response())
-                except self._errors.ResponseError as error:  # noqa: PERF203 - one reply's, not the others'
-                    result.append(error)
-        except BaseException:
-            # A reply that nobody reads would answer the next command.
-            connection.disconnect()
-            raise
-        return result
+    def _connect(self) -> Wire:
+        return Wire(self._connection_class(**self._connection_kwargs))
 
     def _raise_errors(self, result: list[Any]) -> list[Any]:
         for reply in result:
@@ -186,39 +173,36 @@ class Link:
 
     def _translated(self, error: Exception) -> SegmentBufferError:
         where = f"Redis at {self.address}"
-        # redis-py puts the code into the class, a script leaves it in the text.
-        code, text = type(error).__name__, str(error)[:200]
+        # A script's error has the code somewhere in its text; redis-py puts it into the
+        # class of what it raises while it connects.
+        text = str(error)[:200]
+        said = f"{type(error).__name__} {text}"
 
-        def said(name: str, *codes: str) -> bool:
-            return code == name or any(c in text for c in codes)
+        def is_one_of(*codes: str) -> bool:
+            return any(code in said for code in codes)
 
-        if said("OutOfMemoryError", "OOM command not allowed"):
+        if is_one_of("OOM command not allowed"):
             return BufferFull(f"{where} is full: raise its maxmemory, or let the workers drain it")
-        if said("ReadOnlyError", "READONLY"):
+        if is_one_of("READONLY"):
             mend = "point segment_redis_url at the primary"
             return BufferUnavailable(f"{where} is a read-only replica: {mend}")
         # Before it knows the user, Redis takes no command of more than ten arguments.
-        unknown = ("NOPERM", "NOAUTH", "WRONGPASS", "unauthenticated multibulk")
-        if "Authentication" in code or said("NoPermissionError", *unknown):
+        unknown = ("Authentication", "NOPERM", "NOAUTH", "WRONGPASS", "unauthenticated multibulk")
+        if is_one_of(*unknown):
             mend = "check the user, password and ACL behind segment_redis_url"
             return BufferUnavailable(f"{where} refused the user ({text}): {mend}")
-        if code == "BusyLoadingError" or said(
-            "MasterDownError", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"
-        ):
+        if is_one_of("BusyLoading", "LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"):
             return BufferUnavailable(f"{where} does not serve at present: {text}")
         return SegmentBufferError(f"{where} refused a command: {text}")
 
 
-def _is_closed(connection: Any) -> bool:
-    """Return whether an idle connection has something to read, which can only be its end."""
+def _exchanged(wire: Wire, packed: bytes, replies: int) -> list[Any]:
     try:
-        return bool(connection.can_read(0))
-    except Exception:  # noqa: BLE001 - whatever it says, it is of no use
-        return True
-
-
-def _is_noscript(error: Exception) -> bool:
-    return type(error).__name__ == "NoScriptError"
+        return wire.exchange(packed, replies)
+    except BaseException:
+        # A reply that nobody reads would answer the next command.
+        wire.close()
+        raise
 
 
 def _brief(error: Exception) -> str:
