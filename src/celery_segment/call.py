@@ -18,6 +18,7 @@ from celery.result import AsyncResult
 
 from celery_segment import callbacks, messages
 from celery_segment.doorbell import wake
+from celery_segment.eager import Eager
 from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
 from celery_segment.intake import Intake, intake_of
 from celery_segment.results import SentResult, StoredResult
@@ -79,6 +80,7 @@ class Call(Task, Generic[P]):
 
     def __init__(self) -> None:
         self._intakes: dict[str, Intake] = {}
+        self._eager: Eager | None = None
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Store the message and return its messageId: what a worker runs, and a direct call."""
@@ -108,7 +110,10 @@ class Call(Task, Generic[P]):
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """Store the message; return a result whose id is its messageId."""
-        if self.app.conf.task_always_eager:
+        eager = self._eager
+        if eager is None:
+            eager = self._eager = Eager(self.app)
+        if eager:
             return self.apply_async(args, kwargs)
         source, message = self.build(*args, **kwargs)
         intake = self._intake(source)
