@@ -8,8 +8,9 @@ nothing to do.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
@@ -18,6 +19,9 @@ from celery_segment.buffer import Batch, buffer_of
 from celery_segment.doorbell import DRAIN
 from celery_segment.errors import BufferUnavailable, SegmentError
 
+if TYPE_CHECKING:
+    from celery_segment.delivery import Report
+
 __all__ = ["DeliveryError", "deliver", "drain"]
 
 logger = logging.getLogger("celery_segment")
@@ -25,6 +29,10 @@ logger = logging.getLogger("celery_segment")
 #: What a delivery that ends claims: two, so that a recovered source speeds up
 #: step by step, and never beyond max_inflight.
 NEXT = 2
+#: Seconds after which a delivery leaves the batches that follow to another task: long
+#: enough that Celery's part of a batch is small, short enough that other tasks, other
+#: sources and a worker's shutdown do not wait for it.
+STINT = 0.25
 #: Seconds until a delivery that found Redis away is tried again.
 AGAIN = 5.0
 
@@ -62,26 +70,55 @@ def drain(self: Any, source: str) -> str:
 
 
 @shared_task(name="segment.deliver", **_DOORBELL)
-def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002, ARG001 - shown in Flower
-    """Post a batch once, settle it by the outcome, and claim the next."""
+def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
+    """Post a batch, settle it by the outcome, and go on with those that follow, for a stint."""
     from celery_segment import delivery
 
     buffer = buffer_of(self.app, source)
-    try:
-        report = delivery.attempt(buffer, batch)
-        following = [] if report.retry_in is not None else buffer.claim(NEXT, whatever_waits=False)
-    except BufferUnavailable as error:
-        if self.request.is_eager:
-            raise
-        # Where this cannot be published either, the lease finds the batch.
-        raise self.retry(exc=error, countdown=AGAIN) from None
-    if report.retry_in is None:
-        _publish(self.app, source, following)
+    at, done = Batch(batch, messages, bytes), _Done()
+    while True:
+        try:
+            report = delivery.attempt(buffer, at.id)
+            following = buffer.follow(NEXT) if report.goes_on else []
+        except BufferUnavailable as error:
+            if self.request.is_eager:
+                raise
+            # Where this cannot be published either, the lease finds the batch.
+            raise self.retry(exc=error, countdown=AGAIN, kwargs=_named(source, at)) from None
+        if report.retry_in is not None and not self.request.is_eager:
+            cause = DeliveryError(report.text)
+            raise self.retry(exc=cause, countdown=report.retry_in, kwargs=_named(source, at))
+        goes_on = bool(following) and done.seconds < STINT
+        _publish(self.app, source, following[1:] if goes_on else following)
         if report.settled is not None:
             callbacks.call(self.app, buffer, report.settled)
-    elif not self.request.is_eager:
-        raise self.retry(exc=DeliveryError(report.text), countdown=report.retry_in)
-    return report.text
+        done.add(at, report)
+        if not goes_on:
+            return done.text
+        at = following[0]
+
+
+class _Done:
+    """What a delivery has done so far, in plain words, and for how long."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._batches: list[Batch] = []
+        self._last = ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def add(self, batch: Batch, report: Report) -> None:
+        self._batches.append(batch)
+        self._last = report.text
+
+    @property
+    def text(self) -> str:
+        if len(self._batches) == 1:
+            return self._last
+        return f"{_counted(self._batches)} in {self.seconds * 1000:,.0f} ms; the last: {self._last}"
 
 
 def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
@@ -89,13 +126,18 @@ def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
         return
     with app.producer_or_acquire() as producer:
         for batch in batches:
-            kwargs = {
-                "source": source,
-                "batch": batch.id,
-                "messages": batch.messages,
-                "bytes": batch.bytes,
-            }
-            app.tasks["segment.deliver"].apply_async(kwargs=kwargs, producer=producer)
+            app.tasks["segment.deliver"].apply_async(
+                kwargs=_named(source, batch), producer=producer
+            )
+
+
+def _named(source: str, batch: Batch) -> dict[str, Any]:
+    return {
+        "source": source,
+        "batch": batch.id,
+        "messages": batch.messages,
+        "bytes": batch.bytes,
+    }
 
 
 def _counted(batches: Sequence[Batch]) -> str:

@@ -48,6 +48,7 @@ class Volley:
         began: When the first was.
         ended: When the last was undone.
         closed: For how many seconds the source was closed at that moment.
+        deaths: Workers that ended by themselves meanwhile, and count as killed.
         recovered: Seconds from there until all that was stored then was settled.
     """
 
@@ -55,16 +56,12 @@ class Volley:
     began: float = 0.0
     ended: float | None = None
     closed: float = 0.0
+    deaths: int = 0
     recovered: float | None = None
 
     @property
     def names(self) -> str:
         return ", ".join(injected.fault.name for injected in self.faults)
-
-    @property
-    def doubtful(self) -> int:
-        """How many messages its faults may have had posted again."""
-        return sum(injected.effect.doubtful for injected in self.faults)
 
 
 @dataclass
@@ -104,8 +101,10 @@ class Director:
             self._rest(self._chance.uniform(*PAUSE))
             volley = Volley(began=time.monotonic())
             self.story.volleys.append(volley)
+            deaths = self._stage.deaths
             self._fire(volley)
             self._recover(volley)
+            volley.deaths = self._stage.deaths - deaths
         return self.end()
 
     def kill_a_worker_every(self, seconds: float) -> Story:

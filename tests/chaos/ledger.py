@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.director import RECOVERY, Story, Volley, balances
-from chaos.stage import Stage
+from chaos.stage import PROCESSES, Stage
 
 _STALE = "taken over by another worker"
 _EARLY = "before its Retry-After had passed"
@@ -60,17 +60,20 @@ class Account:
     Attributes:
         again: Messages of batches that were accepted a second time, from the volley's
             beginning until the next one's.
+        per_worker: How many a worker that ends may leave in doubt.
         unanswered: Messages that the endpoint accepted then, while the worker could not know.
         explained: How many may have been posted again because of it, at the most.
     """
 
     volley: Volley
+    per_worker: int
     again: int = 0
     unanswered: int = 0
 
     @property
     def explained(self) -> int:
-        return self.volley.doubtful + self.unanswered
+        doubtful = sum(injected.effect.doubtful for injected in self.volley.faults)
+        return doubtful + self.volley.deaths * self.per_worker + self.unanswered
 
 
 @dataclass
@@ -112,7 +115,7 @@ class Ledger:
         return cls(
             books=Books.read(stage.folder),
             story=story,
-            accounts=_accounts(story.volleys, requests),
+            accounts=_accounts(story.volleys, requests, PROCESSES * stage.load.batch),
             received=stage.server.received,
             stored=_copies(request.message_ids for request in requests),
             violations=[v for v in stage.server.violations if _EARLY not in v],
@@ -187,7 +190,10 @@ class Ledger:
         lines += ["", *_table(_PER_FAULT, self._faults())]
         for title, found in (
             ("Recovered late", [f"{v.recovered} s, {v.names}" for v in self.slow]),
-            ("Posted again unexplained", self.unexplained),
+            (
+                "Posted again unexplained",
+                [f"{a.again} of {a.explained}: {a.volley.names}" for a in self.unexplained],
+            ),
             ("Lost", sorted(self.lost)),
             ("Unknown", sorted(self.unknown)),
             ("Violations", self.violations),
@@ -259,8 +265,8 @@ _PER_FAULT = (
 )
 
 
-def _accounts(volleys: list[Volley], requests: list[Any]) -> list[Account]:
-    accounts = [Account(volley) for volley in volleys]
+def _accounts(volleys: list[Volley], requests: list[Any], per_worker: int) -> list[Account]:
+    accounts = [Account(volley, per_worker) for volley in volleys]
     starts = [volley.began for volley in volleys]
     seen: set[tuple[str, ...]] = set()
     for request in sorted(requests, key=lambda request: request.at):

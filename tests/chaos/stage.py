@@ -116,6 +116,7 @@ class Stage:
         broker_link: That through which every other worker reaches the broker.
         hands: Every worker there ever was.
         notes: What happened that nobody ordered.
+        deaths: How many workers ended by themselves.
         redis_is_away: Whether a fault has Redis down or frozen.
         endpoint_fails: Whether a fault has the endpoint failing.
     """
@@ -128,6 +129,7 @@ class Stage:
         self.server = SegmentServer(record="ids", in_flight_grace=0.25)
         self.hands: list[Hand] = []
         self.notes: list[str] = []
+        self.deaths = 0
         self.redis_is_away = False
         self.endpoint_fails = False
         self._producers: list[subprocess.Popen] = []
@@ -187,6 +189,7 @@ class Stage:
                     self.notes.append(f"{name} ended with {code} after SIGTERM")
             elif hand.state in ("starting", "ready") and hand.ended():
                 hand.bury()
+                self.deaths += 1
                 last = hand.worker.output.rstrip().splitlines()[-1:]
                 self.notes.append(f"{name} ended by itself, see its log: {last}")
                 self.add_worker()

@@ -34,9 +34,8 @@ buffer = buffer_of(app)
 die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
-    def exchange(packed, *_, **__):
-        wire = buffer._link._connect()
-        wire.exchange(packed, 1)
+    def exchange(exchange, **_):
+        exchange(buffer._link._connect())
         die()
     buffer._link._exchange = exchange
     operation(*args, **kwargs)

@@ -100,6 +100,7 @@ class Sealed:
     messages: list[bytes]
     since: float
     place: str = "ready"
+    waits: bool = False  # claimed, and no delivery has begun
     token: str | None = None
     deadline: float = 0.0
     attempts: int = 0
@@ -293,11 +294,25 @@ class Machine(RuleBasedStateMachine):
             if len(self.at("ready")) < room and self.open_is_due(*due):
                 self.seal()
             for batch in self.at("ready")[:room]:
-                batch.place, batch.deadline = "inflight", self.now + LEASE
+                batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
                 expected.append(batch.reference)
-        assert self.buffer.claim(limit, whatever_waits=whatever_waits) == expected
+        found = self.buffer.claim(limit, whatever_waits=whatever_waits)
+        assert found == expected
         for batch in expected if begin else ():
             self.begin_one(self.batches[batch.id], twice=True)
+
+    @precondition(lambda self: any(batch.waits for batch in self.batches.values()))
+    @rule(limit=st.integers(1, 3))
+    def follow(self, limit):
+        """A delivery goes on: with what was claimed and waits, before anything is claimed."""
+        waiting = [batch for batch in self.at("inflight") if batch.waits]
+        found = self.buffer.follow(limit)
+        if self.closed_for() != 0:
+            assert found == []
+            return
+        assert found == [waiting[0].reference]
+        waiting[0].waits = False
+        self.begin_one(waiting[0], twice=False)
 
     @precondition(lambda self: self.at("inflight"))
     @rule()
@@ -305,7 +320,7 @@ class Machine(RuleBasedStateMachine):
         expected = []
         for batch in self.at("inflight"):
             if batch.deadline <= self.now:
-                batch.token, batch.deadline = None, self.now + LEASE
+                batch.token, batch.deadline, batch.waits = None, self.now + LEASE, True
                 expected.append(batch.reference)
         self.tick_until = 0.0
         self.count["takeovers"] += len(expected)
@@ -329,6 +344,7 @@ class Machine(RuleBasedStateMachine):
             assert self.unchanged(lambda: begin(token)) == HeldByAnother()
             return
         found, closed = begin(token), self.closed_to(batch)
+        batch.waits = False
         if closed != 0:
             assert isinstance(found, Closed), "a closed source is to put the batch back"
             assert found.seconds == (closed and near(closed))
@@ -602,6 +618,8 @@ class Machine(RuleBasedStateMachine):
         for place in ("ready", "inflight", "dead"):
             assert sorted(zset(found, place)) == sorted(b.id for b in self.at(place)), place
         assert len(zset(found, "inflight")) <= MAX_INFLIGHT
+        waiting = [batch.id for batch in self.at("inflight") if batch.waits]
+        assert sorted(zset(found, "waiting")) == sorted(waiting)
 
     def check_messages(self, found):
         """Each accepted message lies in one place, byte for byte as it was accepted."""

@@ -420,7 +420,7 @@ class TestDeadLettersBound:
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(40)])
         first = hold(buffer)
-        assert first.bytes > 460_000
+        assert first.bytes > 430_000
         buffer.bury(first, "400", answered=True)
 
 

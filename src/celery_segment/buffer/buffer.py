@@ -14,7 +14,7 @@ import msgspec
 
 from celery_segment.buffer.keys import batch_key, prefix
 from celery_segment.buffer.link import Interrupted, Link
-from celery_segment.buffer.scripts import pack, script
+from celery_segment.buffer.scripts import script
 from celery_segment.buffer.state import (
     Batch,
     Closed,
@@ -36,6 +36,10 @@ __all__ = ["ENVELOPE", "Buffer", "messages_of"]
 ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
 #: A stored batch ends with a comma, which the request leaves out.
 _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
+
+#: A batch is not filled beyond this, whatever is allowed: Redis' allocator (jemalloc) has a
+#: size of 448 KiB, and its next, 512 KiB, would waste a twentieth of a full batch's memory.
+_FILL = 448 * 1024 - 16
 
 #: Bounds of the work that one script call does.
 APPEND_MESSAGES = 500
@@ -60,7 +64,7 @@ class Buffer:
         self._key = key = prefix(source.name)
         self._append = script("append")
         self._limits = (
-            source.max_batch_bytes - _ROOM,
+            min(source.max_batch_bytes - _ROOM, _FILL),
             source.max_batch_messages,
             source.flush_at,
             _ms(source.flush_interval),
@@ -79,7 +83,7 @@ class Buffer:
         """Store one message; return whether to wake a worker."""
         packed = b"%b$%d\r\n%b,\r\n" % (self._append_one, len(message) + 1, message)
         try:
-            return self._taken(self._link.send(self._append, packed, once=True)[0])
+            return self._taken(self._link.send(self._append, packed, once=True))
         except Interrupted:
             return self._append_rest([message], NO_CALLBACKS)
 
@@ -142,12 +146,23 @@ class Buffer:
 
         The open batch is taken when it is due, or whatever it holds.
         """
+        return self._claim(limit, whatever_waits=whatever_waits, going_on=False)
+
+    def follow(self, limit: int) -> list[Batch]:
+        """Return batches for a delivery that goes on.
+
+        One that was claimed before and still waits for its delivery to begin; where there
+        is none, up to ``limit`` that are claimed now.
+        """
+        return self._claim(limit, whatever_waits=False, going_on=True)
+
+    def _claim(self, limit: int, *, whatever_waits: bool, going_on: bool) -> list[Batch]:
         s = self.source
         due = (1, 0) if whatever_waits else (s.flush_at, _ms(s.flush_interval))
-        reply = self._link.run(
-            script("claim"), self._key, s.max_inflight, limit, _ms(s.lease), *due, once=True
+        limits = (s.max_inflight, limit, _ms(s.lease), *due)
+        return _batches(
+            self._link.run(script("claim"), self._key, *limits, int(going_on), once=True)
         )
-        return _batches(reply)
 
     def reap(self) -> tuple[list[Batch], bool]:
         """Take batches over whose lease has expired; tell whether ``uncalled`` has some, too."""
@@ -171,8 +186,8 @@ class Buffer:
         """Become the holder of a claimed batch for one attempt, and read its messages."""
         begin = script("begin")
         packed = begin.call(self._key, batch_id, token, _ms(self.source.lease))
-        body = pack("GET", batch_key(self.source.name, batch_id))
-        (verdict, *rest), content = self._link.send(begin, packed, body)
+        key = batch_key(self.source.name, batch_id)
+        (verdict, *rest), content = self._link.run_and_get(begin, packed, key)
         if verdict == 1:
             messages, size, attempts, requests, age = rest
             return Held(batch_id, token, content, messages, size, attempts, requests, age / 1000)

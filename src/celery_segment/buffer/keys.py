@@ -10,6 +10,7 @@ touch them all. Times are milliseconds of the server's clock.
                          in a row: failures, and pauses after them (trips) and after refusals
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
+    :waiting     zset    of these, by number, the ones that no delivery has begun
     :dead        zset    dead letters by the time they were given up
     :batch:<id>  string  a sealed batch's messages, as in :open
     :callbacks   hash    of the open batch: what a message's caller wants called once it is

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -83,28 +85,36 @@ class Link:
         self, script: Script, key: str, *arguments: str | bytes | float, once: bool = False
     ) -> Any:
         """Run a script on one key and return its reply."""
-        return self.send(script, script.call(key, *arguments), once=once)[0]
+        return self.send(script, script.call(key, *arguments), once=once)
 
-    def send(
-        self, script: Script, packed: bytes, also: bytes = b"", *, once: bool = False
-    ) -> list[Any]:
-        """Send a packed call of ``script``, and another command with it; return the replies.
+    def send(self, script: Script, packed: bytes, *, once: bool = False) -> Any:
+        """Send a packed call of ``script`` and return its reply.
 
-        Both travel in one round trip. Where Redis does not know the script (it
-        was restarted, or its cache flushed) the script is loaded and the call,
-        which had no effect, repeated. A call that may be carried out ``once`` only
-        is not repeated when its connection breaks: ``Interrupted`` is raised.
+        Where Redis does not know the script (it was restarted, or its cache flushed) the
+        script is loaded and the call, which had no effect, repeated. A call that may be
+        carried out ``once`` only is not repeated when its connection breaks:
+        ``Interrupted`` is raised.
         """
-        replies = 2 if also else 1
-        result = self._exchange(packed + also, replies, once=once)
+        return self._known(script, partial(_one, packed), once=once)[0]
+
+    def run_and_get(self, script: Script, packed: bytes, key: str) -> tuple[list[int], Any]:
+        """Send a packed call that returns integers, and get a key's content, in one round trip.
+
+        The call may be carried out twice. The content is None, bytes or a memoryview.
+        """
+        reply, content = self._known(script, partial(_bulk, packed + pack("GET", key)), once=False)
+        return reply, content
+
+    def _known(self, script: Script, exchange: Exchange, *, once: bool) -> list[Any]:
+        result = self._exchange(exchange, once=once)
         if isinstance(result[0], Exception) and str(result[0]).startswith("NOSCRIPT"):
-            self._raise_errors(self._exchange(pack("SCRIPT", "LOAD", script.text), 1))
-            result = self._exchange(packed + also, replies, once=once)
+            self.command("SCRIPT", "LOAD", script.text)
+            result = self._exchange(exchange, once=once)
         return self._raise_errors(result)
 
     def command(self, *arguments: str | bytes | float) -> Any:
         """Run a plain command and return its reply."""
-        return self._raise_errors(self._exchange(pack(*arguments), 1))[0]
+        return self._raise_errors(self._exchange(partial(_one, pack(*arguments))))[0]
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -115,11 +125,11 @@ class Link:
         """Let go of the connections, which belong to the parent process."""
         self._idle = deque()
 
-    def _exchange(self, packed: bytes, replies: int, *, once: bool = False) -> list[Any]:
+    def _exchange(self, exchange: Exchange, *, once: bool = False) -> list[Any]:
         try:
             wire, used = self._take()
             try:
-                result = _exchanged(wire, packed, replies)
+                result = _exchanged(wire, exchange)
             except TimeoutError:
                 raise
             except OSError as error:
@@ -134,7 +144,7 @@ class Link:
                         " operation may have been carried out"
                     ) from None
                 wire = self._connect()
-                result = _exchanged(wire, packed, replies)
+                result = _exchanged(wire, exchange)
         except (TimeoutError, self._errors.TimeoutError):
             raise BufferUnavailable(
                 f"Redis at {self.address} did not answer in time; the operation may have been"
@@ -196,9 +206,21 @@ class Link:
         return SegmentBufferError(f"{where} refused a command: {text}")
 
 
-def _exchanged(wire: Wire, packed: bytes, replies: int) -> list[Any]:
+#: What is done on a connection; it returns the replies.
+Exchange = Callable[[Wire], list[Any]]
+
+
+def _one(packed: bytes, wire: Wire) -> list[Any]:
+    return wire.exchange(packed)
+
+
+def _bulk(packed: bytes, wire: Wire) -> list[Any]:
+    return wire.exchange_bulk(packed)
+
+
+def _exchanged(wire: Wire, exchange: Exchange) -> list[Any]:
     try:
-        return wire.exchange(packed, replies)
+        return exchange(wire)
     except BaseException:
         # A reply that nobody reads would answer the next command.
         wire.close()

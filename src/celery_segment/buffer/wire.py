@@ -15,6 +15,7 @@ __all__ = ["Wire"]
 
 #: Bytes that are read at once: most replies are a few, a batch's is half a million.
 _FIRST, _MORE = 4_096, 1 << 18
+_CLOSED = "it was closed by Redis"
 
 
 class Wire:
@@ -35,16 +36,44 @@ class Wire:
         self._sock: Any = connection._sock  # noqa: SLF001 - there is no public way to it
         self._reader = hiredis.Reader()
 
-    def exchange(self, packed: bytes, replies: int) -> list[Any]:
-        """Send packed commands and return so many replies; one may be a ``hiredis.ReplyError``.
+    def exchange(self, packed: bytes) -> list[Any]:
+        """Send a packed command and return its reply, in a list; a ``hiredis.ReplyError`` is one.
 
         Raises:
             TimeoutError: There was no reply in time.
             OSError: The connection broke.
         """
-        sock, reader = self._sock, self._reader
+        self._sock.sendall(packed)
+        return self._parsed(_received(self._sock, _FIRST), 1)
+
+    def exchange_bulk(self, packed: bytes) -> list[Any]:
+        """As ``exchange``, of two replies: a list of integers, and a string of any size.
+
+        The string, a memoryview, is read into its place: a batch is copied once, not
+        three times.
+        """
+        sock = self._sock
         sock.sendall(packed)
-        reader.feed(_received(sock, _FIRST))
+        data = _received(sock, _FIRST)
+        while (end := _end_of_integers(data)) is None or (line := _end_of_line(data, end)) is None:
+            data += _received(sock, _FIRST)
+        size = int(data[end + 1 : line - 2]) if data[end : end + 1] == b"$" else -1
+        if size < 0 or size + 2 <= len(data) - line:
+            return self._parsed(data, 2)  # an error, no such key, or all of it is here
+        content = memoryview(bytearray(size + 2))
+        have = len(data) - line
+        content[:have] = data[line:]
+        while have < size + 2:
+            got = sock.recv_into(content[have:])
+            if not got:
+                raise ConnectionError(_CLOSED)
+            have += got
+        return [*self._parsed(data[:end], 1), content[:size]]
+
+    def _parsed(self, data: bytes, replies: int) -> list[Any]:
+        """Return so many replies, of which this is the beginning."""
+        reader = self._reader
+        reader.feed(data)
         result: list[Any] = []
         while len(result) < replies:
             try:
@@ -52,7 +81,7 @@ class Wire:
             except hiredis.ProtocolError as error:
                 raise ConnectionError(f"not Redis' protocol: {error}") from None
             if reply is False:  # the rest is still on its way
-                reader.feed(_received(sock, _MORE))
+                reader.feed(_received(self._sock, _MORE))
             else:
                 result.append(reply)
         return result
@@ -68,8 +97,25 @@ class Wire:
         self._connection.disconnect()
 
 
+def _end_of_line(data: bytes, start: int) -> int | None:
+    end = data.find(b"\r\n", start)
+    return None if end < 0 else end + 2
+
+
+def _end_of_integers(data: bytes) -> int | None:
+    """Return where a reply that is a list of integers, or an error, ends; None when it does not."""
+    end = _end_of_line(data, 0)
+    if end is None or data[:1] != b"*":
+        return end
+    for _ in range(int(data[1 : end - 2])):
+        end = _end_of_line(data, end)
+        if end is None:
+            return None
+    return end
+
+
 def _received(sock: Any, size: int) -> bytes:
     data: bytes = sock.recv(size)
     if not data:
-        raise ConnectionError("it was closed by Redis")
+        raise ConnectionError(_CLOSED)
     return data

@@ -45,11 +45,13 @@ class Report:
         text: In plain words, for Flower.
         retry_in: Seconds until the next attempt, when there is one.
         settled: What has to be called, where something has to be.
+        goes_on: Whether the batch was settled here, and another may follow.
     """
 
     text: str
     retry_in: float | None = None
     settled: Settled | None = None
+    goes_on: bool = False
 
 
 def attempt(buffer: Buffer, batch_id: str) -> Report:
@@ -100,7 +102,7 @@ def _patiently(settle: Callable[[], Report], seconds: float) -> Report:
             if not away:
                 raise
             # The first was carried out, and its reply lost; or another took over.
-            return Report("settled already, while Redis was away")
+            return Report("settled already, while Redis was away", goes_on=True)
         time.sleep(SETTLE_AGAIN)
 
 
@@ -130,7 +132,7 @@ def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float)
             settled = buffer.ack(held)
             batch_delivered.send(**_about(buffer, held), status=status, seconds=took)
             text = f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
-            return Report(text, settled=settled)
+            return Report(text, settled=settled, goes_on=True)
         case outcome.Retry(wait, cause, asked):
             what = "asked" if asked else "failure"
             return _retry(buffer, held, what, wait, cause, BREAKER)
@@ -138,7 +140,7 @@ def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float)
             return _retry(buffer, held, "refused", 0.0, cause, REFUSED)
         case outcome.Split(cause):
             buffer.split(held)
-            return Report(f"split {held.messages:,} messages in two: {cause}")
+            return Report(f"split {held.messages:,} messages in two: {cause}", goes_on=True)
         case outcome.Bury():
             return _bury(buffer, held, decision)
 
@@ -159,7 +161,8 @@ def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
         cause,
     )
     batch_failed.send(**_about(buffer, held), cause=cause)
-    return Report(f"dead letter, {held.messages:,} messages: {cause}", settled=settled)
+    text = f"dead letter, {held.messages:,} messages: {cause}"
+    return Report(text, settled=settled, goes_on=True)
 
 
 def _retry(

@@ -6,15 +6,17 @@ import base64
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import ModuleType
 
 from celery_segment.buffer import ENVELOPE
 from celery_segment.config import Source, WriteKey
 from celery_segment.version import __version__
 
+deflate: ModuleType
 try:
-    from isal import igzip
+    from isal import isal_zlib as deflate
 except ImportError:  # a platform without its wheel
-    igzip = None  # type: ignore[assignment,unused-ignore]
+    deflate = zlib
 
 __all__ = ["Request", "build"]
 
@@ -31,7 +33,7 @@ class Request:
 
 
 def build(
-    source: Source, write_key: WriteKey, messages: bytes, requests: int, now: datetime
+    source: Source, write_key: WriteKey, messages: bytes | memoryview, requests: int, now: datetime
 ) -> Request:
     """Return the request for a batch's messages, which are posted as they lie in the buffer.
 
@@ -45,25 +47,23 @@ def build(
     """
     sent_at = now.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:23].encode()
     opening, closing = ENVELOPE
-    body = b"".join(
-        (opening, memoryview(messages)[:-1], closing.replace(b"YYYY-MM-DDTHH:MM:SS.mmm", sent_at))
-    )
+    content = memoryview(messages)[:-1]
+    closing = closing.replace(b"YYYY-MM-DDTHH:MM:SS.mmm", sent_at)
     headers = {
         "Authorization": "Basic " + base64.b64encode(f"{write_key.reveal()}:".encode()).decode(),
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
     }
     if source.gzip:
-        body = _gzip(body)
+        body = _gzip(opening, content, closing)
         headers["Content-Encoding"] = "gzip"
+    else:
+        body = b"".join((opening, content, closing))
     if requests:
         headers["X-Retry-Count"] = str(requests)
     return Request(f"{source.host}/v1/batch", headers, body)
 
 
-def _gzip(body: bytes) -> bytes:
-    if igzip is not None:
-        compressed: bytes = igzip.compress(body, compresslevel=1, mtime=0)
-        return compressed
-    gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return gzip.compress(body) + gzip.flush()
+def _gzip(*parts: bytes | memoryview) -> bytes:
+    gzip = deflate.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join((*map(gzip.compress, parts), gzip.flush()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
@@ -21,6 +22,13 @@ __all__ = ["post", "reach"]
 ANSWER_BYTES = 16_384
 #: Connections kept open to one host, for the thread pools of Celery.
 POOL = 64
+
+#: What decides on the environment's proxies.
+_PROXY_VARIABLES = tuple(
+    variant
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method")
+    for variant in (name, name.upper())
+)
 
 _session: tuple[int, requests.Session] | None = None
 
@@ -48,7 +56,7 @@ def _exchange(
 ) -> Answer | Failure:
     proxies = source.proxies
     if proxies is None:
-        proxies = get_environ_proxies(url)
+        proxies = _environ_proxies(url, tuple(map(os.environ.get, _PROXY_VARIABLES)))
     verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
     try:
         with _of_this_process().request(
@@ -65,6 +73,12 @@ def _exchange(
             return Answer(response.status_code, response.headers, _text(response, source))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Failure(_cause(error, source))
+
+
+@lru_cache(maxsize=64)
+def _environ_proxies(url: str, _: tuple[str | None, ...]) -> dict[str, str]:
+    """Look the environment's proxies up, which costs as much as compressing a batch."""
+    return get_environ_proxies(url)
 
 
 def _of_this_process() -> requests.Session:

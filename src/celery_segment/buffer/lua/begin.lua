@@ -36,6 +36,7 @@ if fields[1] and tonumber(deadline) > time then
   return {-1}
 end
 free_first()
+redis.call('ZREM', source .. ':waiting', id)
 
 local closed = closed_for()
 local failing = redis.call('HMGET', source .. ':state', 'trips', 'refusals')

@@ -17,6 +17,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', inflight, '-inf', time, 'LIMIT',
   local fields = redis.call('HMGET', meta, 'count', 'bytes')
   redis.call('HDEL', meta, 'token')
   redis.call('ZADD', inflight, time + ARGV[1], id)
+  redis.call('ZADD', source .. ':waiting', string.match(id, '^%d+'), id)
   table.insert(taken, id)
   table.insert(taken, tonumber(fields[1]))
   table.insert(taken, tonumber(fields[2]))

@@ -1,0 +1,1 @@
+"""What celery-segment costs, beside its peers, in one run: ``make bench``."""

@@ -1,0 +1,33 @@
+"""What a call costs the Redis server: commandstats of the script that appends."""
+
+from __future__ import annotations
+
+from benchmarks.children import Contestant
+from benchmarks.figures import Claim, Figure, Row
+from celery_segment.testing import EmbeddedRedis
+
+GOAL = 12.0
+
+
+def measure(*, quick: bool) -> Figure:
+    rounds, calls = (10, 2_000) if quick else (30, 5_000)
+    found: dict[str, list[float]] = {"an append (EVALSHA)": [], "a bare APPEND": []}
+    with EmbeddedRedis(appendonly=False) as redis, redis.client() as client:
+        at = {"redis_url": redis.url}
+        with (
+            Contestant("call", "benchmarks.ours", {"kind": "call", **at}) as call,
+            Contestant("socket", "benchmarks.ours", {"kind": "socket", **at}) as bare,
+        ):
+            for _ in range(rounds):
+                for name, each, command in (
+                    ("an append (EVALSHA)", call, "cmdstat_evalsha"),
+                    ("a bare APPEND", bare, "cmdstat_append"),
+                ):
+                    client.config_resetstat()
+                    each.round(calls)
+                    # The commands within a script are counted by themselves as well.
+                    found[name].append(client.info("commandstats")[command]["usec_per_call"])
+                client.flushall()
+    rows = [Row(name, values) for name, values in found.items()]
+    claims = [Claim("server time of an append, µs", rows[0].median, GOAL)]
+    return Figure("The server's part of a call", "µs", rows, claims)

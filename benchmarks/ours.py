@@ -1,0 +1,76 @@
+"""Contestants of our own: a call, a batch of calls, and a socket that does no more than it must."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from benchmarks.events import EVENT, PROPERTIES, USER, percentiles
+
+Round = Callable[[int], Any]
+
+
+def application(redis_url: str, **conf: Any) -> Any:
+    app = Celery("bench", broker=redis_url)
+    app.conf.update(imports=["celery_segment"], **conf)
+    app.loader.import_default_modules()
+    app.set_default()
+    return app
+
+
+def setup(kind: str, redis_url: str) -> Round:
+    app = application(redis_url)
+    return {"call": call, "batch": batch, "socket": bare_socket}[kind](app)
+
+
+def call(_: Any) -> Round:
+    from celery_segment import track
+
+    def one() -> None:
+        track.delay(USER, EVENT, PROPERTIES)
+
+    one()
+    return lambda number: percentiles(one, number)
+
+
+def batch(_: Any) -> Round:
+    from celery_segment import Analytics, track
+
+    def run(number: int) -> dict[str, float]:
+        def hundred() -> None:
+            with Analytics().batch():
+                for _ in range(100):
+                    track.delay(USER, EVENT, PROPERTIES)
+
+        return {name: us / 100 for name, us in percentiles(hundred, number // 100).items()}
+
+    return run
+
+
+def bare_socket(app: Any) -> Round:
+    """APPEND the same bytes through a socket, and read the reply: one round trip, no more."""
+    from celery_segment import calls, messages
+    from celery_segment.buffer.scripts import pack
+    from celery_segment.config import settings_of
+
+    _, message = calls.track.build(USER, EVENT, PROPERTIES)
+    packed = pack("APPEND", "bench:bare", messages.to_bytes(message) + b",")
+    url = urlsplit(settings_of(app).redis_url)
+    sock = socket.create_connection((url.hostname, url.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def one() -> None:
+        sock.sendall(packed)
+        sock.recv(64)
+
+    def run(number: int) -> dict[str, float]:
+        taken = percentiles(one, number)
+        sock.sendall(pack("DEL", "bench:bare"))
+        sock.recv(64)
+        return taken
+
+    return run
