@@ -55,7 +55,7 @@ class Worker:
         self._process.wait()
         self._folder.cleanup()
 
-    def wait_for_pool(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until its pool has been forked and nothing more is done."""
         deadline, seen = time.monotonic() + START, -1.0
         while time.monotonic() < deadline:

@@ -59,11 +59,11 @@ def _exchange(
         proxies = _environ_proxies(url, tuple(map(os.environ.get, _PROXY_VARIABLES)))
     verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
     try:
-        with _of_this_process().request(
-            method,
-            url,
-            data=data,
-            headers=headers,
+        request = _blank(method, url).copy()
+        request.headers.update(headers)
+        request.prepare_body(data, None)
+        with _of_this_process().send(
+            request,
             timeout=source.timeout,
             proxies=proxies,
             verify=verify,
@@ -73,6 +73,12 @@ def _exchange(
             return Answer(response.status_code, response.headers, _text(response, source))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Failure(_cause(error, source))
+
+
+@lru_cache(maxsize=64)
+def _blank(method: str, url: str) -> requests.PreparedRequest:
+    """Prepare a request to a URL, which is the same each time."""
+    return requests.Request(method, url).prepare()
 
 
 @lru_cache(maxsize=64)
