@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 
 from celery_segment import callbacks
-from celery_segment.buffer import Batch, buffer_of
+from celery_segment.buffer import Batch, Buffer, buffer_of
 from celery_segment.doorbell import DRAIN
 from celery_segment.errors import BufferUnavailable, SegmentError
 
@@ -65,6 +65,7 @@ def drain(self: Any, source: str) -> str:
     _publish(self.app, source, [*taken_over, *claimed])
     for settled in buffer.uncalled() if uncalled else ():
         callbacks.call(self.app, buffer, settled)
+    _pack(buffer)
     text = _counted(claimed)
     return f"{text}; taken over: {_counted(taken_over)}" if taken_over else text
 
@@ -96,6 +97,16 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
         if not goes_on:
             return done.text
         at = following[0]
+
+
+def _pack(buffer: Buffer) -> None:
+    """Compress what waits in a backlog, for a stint; the tick sees to the rest."""
+    until = time.monotonic() + STINT
+    while batches := buffer.packable():
+        for batch in batches:
+            buffer.pack(batch)
+            if time.monotonic() > until:
+                return
 
 
 class _Done:

@@ -72,6 +72,7 @@ class Story:
         volleys: All of them, in order.
         drained: Seconds from the end of all until nothing remained, or the bound.
         oldest: The greatest age of a waiting message that was seen.
+        saved: The most bytes that a backlog was seen to take less, packed.
         unbalanced: Snapshots whose sums did not hold.
         end: The last snapshot.
     """
@@ -79,6 +80,7 @@ class Story:
     volleys: list[Volley] = field(default_factory=list)
     drained: float = 0.0
     oldest: float = 0.0
+    saved: int = 0
     unbalanced: list[object] = field(default_factory=list)
     end: object = None
 
@@ -198,6 +200,7 @@ class Director:
         if snapshot is None:
             return
         self.story.oldest = max(self.story.oldest, snapshot.oldest)
+        self.story.saved = max(self.story.saved, snapshot.saved_bytes)
         self.story.end = snapshot
         if not balances(snapshot):
             self.story.unbalanced.append(snapshot)

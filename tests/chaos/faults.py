@@ -5,12 +5,14 @@ A fault that finds nobody to be done to returns None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
+from celery_segment.errors import SegmentBufferError
 from celery_segment.testing import Reply
 from chaos.stage import LEASE, PROCESSES, TICK, Stage
 
@@ -216,6 +218,21 @@ def mute_workers_replies(stage, chance):
 def cut_broker_replies(stage, chance):
     stage.broker_link.cut(chance.randint(1, REPLIES))
     return Effect()
+
+
+@fault
+@_on_redis
+def pause_the_source(stage, chance):
+    """An operator's pause: long enough for a backlog that the workers pack."""
+    stage.buffer.pause()
+
+    def undo():
+        while True:
+            with contextlib.suppress(SegmentBufferError):
+                stage.buffer.resume()
+                return
+
+    return Effect(chance.uniform(5, 8), undo)
 
 
 # ---------------------------------------------------------------- the endpoint

@@ -233,6 +233,7 @@ class Ledger:
         yield "slowest call that raised", f"{books.slowest.get('raised', 0):.2f} s"
         yield "tasks that failed", _listed(self.failures)
         yield "oldest message seen waiting", f"{self.story.oldest:.1f} s"
+        yield "most bytes saved by packing a backlog", self.story.saved
         yield "faults / volleys", f"{len(self.story.faults):,} / {len(self.story.volleys):,}"
         recovered = [volley.recovered or 0 for volley in self.story.volleys]
         yield "longest recovery", f"{max(recovered, default=0):.1f} s, allowed are {RECOVERY:g} s"

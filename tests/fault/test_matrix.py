@@ -239,6 +239,31 @@ def test_a_backlog_meets_the_endpoint_in_no_burst(make_app, workers):
         assert len(server.requests) < 100
 
 
+def test_a_backlog_that_was_packed_during_an_outage_is_delivered(make_app, server, workers):
+    app = make_app(**FAST, segment_max_batch_messages=10)
+    analytics = Analytics()
+    analytics.pause()
+    workers.start(app)
+    with analytics.batch():
+        ids = {track.delay("u", f"E{n}", {"x": "y" * 100}).id for n in range(2_000)}
+    buffer = buffer_of(app)
+    buffer.mark()
+    # The workers' ticks have it packed while nothing is delivered.
+    wait_until(lambda: analytics.stats().saved_bytes and not buffer.packable())
+    figures = analytics.stats()
+    assert (figures.ready, figures.delivered) == (2_000, 0)
+    assert figures.saved_bytes > figures.ready_bytes / 2
+    server.fail_messages(lambda message: message["event"] == "E77")
+    analytics.resume()
+    assert analytics.flush(30) == 0
+    assert len(set(server.received) & ids) == 1_999
+    assert server.duplicates == 0
+    assert server.violations == []
+    (letter,) = analytics.dead_letters
+    assert analytics.dead_letters.messages(letter.id)[0]["event"] == "E77"
+    assert analytics.stats().saved_bytes == 0
+
+
 def test_a_flood_on_one_source_does_not_starve_another(make_app, server, workers):
     app = make_app(
         **FAST, segment_max_batch_messages=20, segment_sources={"small": {"write_key": "k2"}}

@@ -40,6 +40,7 @@ from celery_segment.buffer import (
     buffer_of,
     keys,
 )
+from celery_segment.buffer.packing import is_packed, unpacked
 from support import let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "60"))
@@ -101,6 +102,7 @@ class Sealed:
     since: float
     place: str = "ready"
     waits: bool = False  # claimed, and no delivery has begun
+    packed: bool = False
     token: str | None = None
     deadline: float = 0.0
     attempts: int = 0
@@ -174,7 +176,8 @@ class Machine(RuleBasedStateMachine):
         if not own and not told:
             assert found is None
             return
-        body = stored(batch.messages) if told else b""
+        assert bytes(unpacked(found.body)) == (stored(batch.messages) if told else b"")
+        body = found.body
         count, size = batch.reference[1:]
         name = f"{how}:{batch.id}"
         assert Counter(found.callbacks) == Counter(own.values())
@@ -351,10 +354,12 @@ class Machine(RuleBasedStateMachine):
             batch.place, batch.token = "ready", None
             return
         batch.began = self.now if batch.began is None else batch.began
+        assert bytes(unpacked(found.body)) == stored(batch.messages)
+        assert is_packed(found.body) == batch.packed
         assert found == Held(
             batch.id,
             token,
-            stored(batch.messages),
+            found.body,
             *batch.reference[1:],
             batch.attempts,
             batch.requests,
@@ -382,9 +387,9 @@ class Machine(RuleBasedStateMachine):
         found = self.buffer.ack(held)
         self.settle(found, "delivered", self.batches[held.id], None)
         # What counts as delivered is what the holder was given to post.
-        posted = json.loads(b"[%b]" % held.body[:-1])
+        posted = json.loads(b"[%b]" % unpacked(held.body)[:-1])
         self.delivered += [self.accepted[message["messageId"]] for message in posted]
-        assert stored(self.batches.pop(held.id).messages) == held.body
+        assert stored(self.batches.pop(held.id).messages) == unpacked(held.body)
         self.count["delivered_batches"] += 1
         self.endpoint_answered()
 
@@ -467,7 +472,7 @@ class Machine(RuleBasedStateMachine):
             body = settled.body if expected.cause else expected.body
             assert settled == replace(expected, callbacks=settled.callbacks, body=body)
             if expected.id in self.batches:
-                assert body == stored(self.batches[expected.id].messages)
+                assert bytes(unpacked(body)) == stored(self.batches[expected.id].messages)
             self.settled[name] = (expected, self.now + LEASE)
 
     # ------------------------------------------------------------ faults
@@ -552,6 +557,17 @@ class Machine(RuleBasedStateMachine):
             if batch.token is None:
                 batch.deadline = self.now
 
+    @precondition(lambda self: self.at("ready"))
+    @rule(pick=PICK)
+    def pack(self, pick):
+        """A worker packs what waits; also what it takes for ready, and is not any more."""
+        names = [*self.batches, "999"]
+        batch = self.batches.get(names[pick % len(names)])
+        is_ready = batch is not None and batch.place == "ready" and not batch.packed
+        assert self.buffer.pack(batch.id if batch else "999") == is_ready
+        if is_ready:
+            batch.packed = True
+
     def script_flush(self):
         self.redis.script_flush()
 
@@ -625,6 +641,7 @@ class Machine(RuleBasedStateMachine):
         """Each accepted message lies in one place, byte for byte as it was accepted."""
         waiting = [f"batch:{name}" for name in self.batches]
         contents = {name: entry[2] for name, entry in found.items() if name in waiting}
+        contents = {name: bytes(unpacked(content)) for name, content in contents.items()}
         contents["open"] = found["open"][2] if "open" in found else b""
         names = Counter()
         for key, content in contents.items():
@@ -696,6 +713,11 @@ class Machine(RuleBasedStateMachine):
         expected |= {f"{p}_batches": len(self.at(p)) for p in ("ready", "inflight", "dead")}
         counted = ("delivered_batches", "retries", "splits", "takeovers")
         expected |= {name: self.count[name] for name in counted}
+        less = [
+            len(stored(b.messages)) - self.redis.strlen(f"{TAG}:batch:{b.id}")
+            for b in (*self.at("ready"), *self.at("inflight"))
+        ]
+        expected["saved_bytes"] = sum(less)
         waiting = [batch.since for batch in (*self.at("ready"), *self.at("inflight"))]
         waiting += [self.open_since] if self.open else []
         closed = self.closed_for()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from celery_segment import __version__
 from celery_segment.buffer import ENVELOPE, Buffer, messages_of
+from celery_segment.buffer import packing as module
 from celery_segment.buffer.link import Link
 from celery_segment.config import Source, WriteKey
 from celery_segment.config.settings import MIN_BATCH_BYTES
-from celery_segment.delivery import request as module
 from celery_segment.delivery.request import build
 from celery_segment.messages import MAX_MESSAGE_BYTES
 

@@ -6,7 +6,8 @@ import weakref
 from threading import Lock
 from typing import Any
 
-from celery_segment.buffer.buffer import ENVELOPE, NO_CALLBACKS, Buffer, messages_of
+from celery_segment.buffer.buffer import NO_CALLBACKS, Buffer, messages_of
+from celery_segment.buffer.packing import ENVELOPE
 from celery_segment.buffer.state import (
     Batch,
     Closed,

@@ -14,6 +14,7 @@ import msgspec
 
 from celery_segment.buffer.keys import batch_key, prefix
 from celery_segment.buffer.link import Interrupted, Link
+from celery_segment.buffer.packing import ENVELOPE, is_packed, packed, unpacked
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.state import (
     Batch,
@@ -30,10 +31,8 @@ from celery_segment.buffer.state import (
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull
 
-__all__ = ["ENVELOPE", "Buffer", "messages_of"]
+__all__ = ["Buffer", "messages_of"]
 
-#: What stands around the messages in a request body; the time is filled in at each attempt.
-ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
 #: A stored batch ends with a comma, which the request leaves out.
 _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
 
@@ -46,6 +45,10 @@ APPEND_MESSAGES = 500
 REAP_BATCHES = 100
 STORED_BATCHES = 20
 UNCALLED_BATCHES = 10
+PACKABLE_BATCHES = 50
+
+#: From so many ready batches on there is a backlog, which is packed.
+BACKLOG = 50
 LOOK_AT_BATCHES = 1_000
 
 NO_CALLBACKS: Mapping[int, bytes] = MappingProxyType({})
@@ -177,7 +180,7 @@ class Buffer:
         """
         s = self.source
         interval = _ms(s.flush_interval)
-        arguments = (_ms(period), s.max_inflight, s.flush_at, interval)
+        arguments = (_ms(period), s.max_inflight, s.flush_at, interval, BACKLOG, STORED_BATCHES)
         return bool(self._link.run(script("due"), self._key, *arguments))
 
     # ------------------------------------------------------------ delivering
@@ -241,10 +244,10 @@ class Buffer:
         parts = list(messages_of(held.body))
         first = parts[: len(parts) // 2]
         cut = sum(len(part) + 1 for part in first)
-        reply = self._link.run(
-            script("split"), self._key, held.id, held.token, cut, len(first), once=True
-        )
-        _unless_stale(reply)
+        # What lies packed is cut here, else where it lies.
+        content = (bytes(unpacked(held.body)),) if is_packed(held.body) else ()
+        arguments = (held.id, held.token, cut, len(first), *content)
+        _unless_stale(self._link.run(script("split"), self._key, *arguments, once=True))
 
     def bury(self, held: Held, cause: str, text: str = "", *, answered: bool) -> Settled | None:
         """Give a batch up: it becomes a dead letter. Return what has to be called for it.
@@ -282,6 +285,23 @@ class Buffer:
     def called(self, settled: Settled) -> None:
         """Forget a settled batch: all that had to be called for it was called."""
         self._link.run(script("called"), self._key, settled.name)
+
+    # ------------------------------------------------------------ packing
+
+    def packable(self) -> list[str]:
+        """Return ids of batches that wait in a backlog and lie unpacked, the oldest first."""
+        found = self._link.run(
+            script("packable"), self._key, BACKLOG, STORED_BATCHES, PACKABLE_BATCHES
+        )
+        return [batch_id.decode() for batch_id in found]
+
+    def pack(self, batch_id: str) -> bool:
+        """Compress a ready batch where it lies; return whether it is still ready, and was not."""
+        content = self._link.command("GET", batch_key(self.source.name, batch_id))
+        plain = bool(content) and not is_packed(content)
+        # Also where there is nothing to do: it is not to be found again.
+        arguments = (batch_id, len(content), packed(content)) if plain else (batch_id, 0, b"")
+        return bool(self._link.run(script("pack"), self._key, *arguments))
 
     # ------------------------------------------------------------ operating
 
@@ -365,9 +385,9 @@ class Buffer:
 _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def messages_of(content: bytes) -> list[msgspec.Raw]:
-    """Return the messages of a stored batch, each as it lies there."""
-    return _list_of_raw.decode(b"[%b]" % content[:-1])
+def messages_of(stored: bytes | memoryview) -> list[msgspec.Raw]:
+    """Return the messages of a stored batch, packed or not, each as it was appended."""
+    return _list_of_raw.decode(b"".join((b"[", memoryview(unpacked(stored))[:-1], b"]")))
 
 
 def _batches(flat: Sequence[Any]) -> list[Batch]:

@@ -7,12 +7,13 @@ touch them all. Times are milliseconds of the server's clock.
     :open        string  the batch being filled: messages as JSON, each with a comma behind it
     :state       hash    count, since (first message's time) of the open batch; flushed (last
                          seal); woken (1 once a worker was called); sequence (last batch id);
+                         packed (up to which number the ready ones of a backlog were);
                          in a row: failures, and pauses after them (trips) and after refusals
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
     :waiting     zset    of these, by number, the ones that no delivery has begun
     :dead        zset    dead letters by the time they were given up
-    :batch:<id>  string  a sealed batch's messages, as in :open
+    :batch:<id>  string  a sealed batch's messages, as in :open, or packed (see ``packing``)
     :callbacks   hash    of the open batch: what a message's caller wants called once it is
                          settled, by the message's place in the batch, from 1 on
     :callbacks:<id> hash of a sealed batch, the same
@@ -27,7 +28,8 @@ touch them all. Times are milliseconds of the server's clock.
     :tick        string  exists while a drain that a tick called for has not begun; expires
     :stats       hash    accepted (less :open), delivered, purged: totals; ready, inflight, dead:
                          at present; each in messages, and <name>_bytes; batches, retries,
-                         splits, takeovers, dropped_full, dropped_unavailable: totals
+                         splits, takeovers, dropped_full, dropped_unavailable: totals;
+                         saved_bytes: by how much ready and in flight lie in less, packed
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
 """

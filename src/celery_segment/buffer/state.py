@@ -111,7 +111,8 @@ class Snapshot:
 
     ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
     what ``dropped_…`` counts was never accepted.
-    ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
+    ``saved_bytes`` is by how much less memory ``ready`` and ``inflight`` take, where they
+    lie packed. ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
     "open", "paused", "probing" while one batch asks whether a failing endpoint
     is back, or why the source is closed; ``closed`` for how many seconds (None
     while paused, 0 when open).
@@ -129,6 +130,7 @@ class Snapshot:
     inflight_bytes: int
     delivered_bytes: int
     dead_bytes: int
+    saved_bytes: int
     ready_batches: int
     inflight_batches: int
     delivered_batches: int
@@ -168,7 +170,7 @@ class Snapshot:
 
 _COUNTED = (
     *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
-    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes"),
+    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes", "saved_bytes"),
     *("ready_batches", "inflight_batches", "dead_batches"),
     *("dropped_full", "dropped_unavailable"),
 )

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import base64
-import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from types import ModuleType
 
-from celery_segment.buffer import ENVELOPE
+from celery_segment.buffer.packing import ENVELOPE, gzipped, unpacked
 from celery_segment.config import Source, WriteKey
 from celery_segment.version import __version__
-
-deflate: ModuleType
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # a platform without its wheel
-    deflate = zlib
 
 __all__ = ["Request", "build"]
 
@@ -40,14 +32,13 @@ def build(
     Args:
         source: Where to, and whether compressed.
         write_key: The user of HTTP Basic, with an empty password.
-        messages: JSON objects, each with a comma behind it.
+        messages: JSON objects, each with a comma behind it; or these, packed.
         requests: How often this batch was posted before (``X-Retry-Count``).
         now: The time of this attempt. Segment computes an event's time as
             receivedAt - (sentAt - timestamp), so it is never the call's.
     """
     sent_at = now.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:23].encode()
     opening, closing = ENVELOPE
-    content = memoryview(messages)[:-1]
     closing = closing.replace(b"YYYY-MM-DDTHH:MM:SS.mmm", sent_at)
     headers = {
         "Authorization": "Basic " + base64.b64encode(f"{write_key.reveal()}:".encode()).decode(),
@@ -55,15 +46,10 @@ def build(
         "User-Agent": USER_AGENT,
     }
     if source.gzip:
-        body = _gzip(opening, content, closing)
+        body = gzipped(messages, closing)
         headers["Content-Encoding"] = "gzip"
     else:
-        body = b"".join((opening, content, closing))
+        body = b"".join((opening, memoryview(unpacked(messages))[:-1], closing))
     if requests:
         headers["X-Retry-Count"] = str(requests)
     return Request(f"{source.host}/v1/batch", headers, body)
-
-
-def _gzip(*parts: bytes | memoryview) -> bytes:
-    gzip = deflate.compressobj(1, zlib.DEFLATED, 31)
-    return b"".join((*map(gzip.compress, parts), gzip.flush()))

@@ -11,6 +11,7 @@
 -- @include _now
 -- @include _held
 -- @include _move
+-- @include _account
 -- @include _answered
 -- @include _owe
 local source, id = KEYS[1], ARGV[1]
@@ -21,6 +22,7 @@ end
 local callbacks = source .. ':callbacks:' .. id
 local told = ARGV[3] == '1'
 redis.call('DEL', meta)
+account(-1, id, bytes)
 if not told then
   redis.call('DEL', source .. ':batch:' .. id)
 end

@@ -24,8 +24,10 @@ local function first_of_batch()
 end
 
 if ARGV[5] ~= '0' then
-  local waiting = redis.call('HMGET', KEYS[1] .. ':stats', 'ready_bytes', 'inflight_bytes')
+  local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
+    'ready_bytes', 'inflight_bytes', 'saved_bytes')
   local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
+    - (waiting[3] or 0)
   for i = 7, #ARGV, each do
     bytes = bytes + #ARGV[i]
   end

@@ -18,6 +18,7 @@
 -- @include _free
 -- @include _held
 -- @include _move
+-- @include _account
 -- @include _answered
 -- @include _owe
 local source, id = KEYS[1], ARGV[1]
@@ -41,6 +42,7 @@ redis.call('HDEL', meta, 'token')
 redis.call('HSET', meta, 'cause', ARGV[3], 'buried', time)
 redis.call('ZADD', source .. ':dead', time, id)
 move(count, bytes, 'inflight', 'dead')
+account(-1, id, bytes)
 local callbacks = source .. ':callbacks:' .. id
 if ARGV[6] == '1' or redis.call('EXISTS', callbacks) == 1 then
   return {1, owe('dead', count, bytes, callbacks, time + ARGV[7], ARGV[8])}

@@ -1,4 +1,4 @@
--- A worker's tick: is there anything to drain, or to call? One worker is told so, and no other
+-- A worker's tick: is there anything to drain, to call, or to pack? One worker is told so, and no other
 -- until that drain has begun or flush_interval has passed.
 --
 -- KEYS[1] the source's prefix
@@ -6,17 +6,21 @@
 -- ARGV[2] max_inflight
 -- ARGV[3] flush_at
 -- ARGV[4] flush_interval, milliseconds
+-- ARGV[5] from so many ready batches on there is a backlog, which is packed
+-- ARGV[6] … but for so many of the youngest
 --
 -- Returns 1 or 0.
 -- @include _now
 -- @include _free
 -- @include _gate
+-- @include _packable
 local source = KEYS[1]
 local inflight, time = source .. ':inflight', now()
 
 local function something_waits()
   if redis.call('ZCOUNT', inflight, '-inf', time) > 0
-      or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0 then
+      or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0
+      or packable(ARGV[5], ARGV[6]) then
     return true
   end
   if closed_for() ~= 0 or redis.call('ZCARD', inflight) >= tonumber(ARGV[2]) then

@@ -6,6 +6,7 @@
 -- Returns the number of messages.
 -- @include _free
 -- @include _move
+-- @include _account
 local source, messages = KEYS[1], 0
 free_first()
 for _, id in ipairs(ARGV) do
@@ -15,6 +16,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', meta, 'attempts', 'requests', 'began', 'buried', 'cause')
     redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), id)
     move(fields[1], fields[2], 'dead', 'ready')
+    account(1, id, fields[2])
     messages = messages + fields[1]
   end
 end

@@ -5,12 +5,14 @@
 -- ARGV[2] the holder's token
 -- ARGV[3] bytes in the first half, its last comma included
 -- ARGV[4] messages in the first half
+-- ARGV[5…] the batch's messages, when they lie packed
 --
 -- The halves of batch 7 are 7.1 and 7.2: their order is their parent's.
 -- Returns 1, or -1 for a stale holder.
 -- @include _free
 -- @include _held
 -- @include _move
+-- @include _account
 -- @include _answered
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
@@ -30,7 +32,8 @@ local function half(suffix, content, messages)
   redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), child)
 end
 
-local content = redis.call('GET', body)
+local content = ARGV[5] or redis.call('GET', body)
+account(-1, id, bytes)
 local callbacks = redis.call('HGETALL', source .. ':callbacks:' .. id)
 redis.call('DEL', body, meta, source .. ':callbacks:' .. id)
 redis.call('ZREM', source .. ':inflight', id)

@@ -1,0 +1,68 @@
+"""A packed batch is, without being unpacked, the request body that it would have been."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from celery_segment.buffer import messages_of, packing
+from celery_segment.buffer.packing import ENVELOPE, gzipped, is_packed, packed, unpacked
+
+OPENING, CLOSING = ENVELOPE
+MESSAGES = st.lists(
+    st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers() | st.text("aé漢🦓")),
+    min_size=1,
+    max_size=30,
+)
+
+
+def stored(messages) -> bytes:
+    return b"".join(json.dumps(m, ensure_ascii=False).encode() + b"," for m in messages)
+
+
+@pytest.fixture(params=["isal", "zlib"], autouse=True)
+def compressor(request, monkeypatch):
+    """With ISA-L, and as on a platform without its wheel."""
+    if request.param == "zlib":
+        monkeypatch.setattr(packing, "deflate", zlib)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MESSAGES)
+def test_it_is_posted_as_it_lies(messages):
+    content = stored(messages)
+    body = OPENING + content[:-1] + CLOSING
+    for lies in (content, packed(content), memoryview(packed(content))):
+        assert gzip.decompress(gzipped(lies, CLOSING)) == body
+        assert bytes(unpacked(lies)) == content
+        assert [json.loads(bytes(m)) for m in messages_of(lies)] == messages
+
+
+def test_one_member_and_nothing_behind_it():
+    """Decoders differ in what they make of several gzip members, or of bytes behind one."""
+    content = stored([{"a": n} for n in range(2_000)])
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    assert stream.decompress(gzipped(packed(content), CLOSING))[: len(OPENING)] == OPENING
+    assert (stream.eof, stream.unused_data) == (True, b"")
+
+
+def test_json_is_not_taken_for_packed():
+    assert not any(map(is_packed, (b'{"a":1},', b'"x",', b"1,", b"")))
+    assert is_packed(packed(b'{"a":1},'))
+
+
+def test_events_take_a_small_part():
+    events = [
+        {
+            "messageId": f"{n * 2654435761 % 2**64:032x}",
+            "userId": f"u{n}",
+            "event": "Item Purchased",
+        }
+        for n in range(1_000)
+    ]
+    assert len(packed(stored(events))) < 0.5 * len(stored(events))
