@@ -41,7 +41,7 @@ LAYERS = {
     "": {"callbacks", "calls", "client", "config", "errors", "tasks", "version", "worker"},
 }
 #: What stands on top: the core imports none of it. Any other part is on top too.
-ON_TOP = {"analytics", "cli", "contrib", "demo", "testing"}
+ON_TOP = {"analytics", "cli", "contrib", "demo", "e2e", "testing"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {"celery_segment.delivery.transport", "celery_segment.delivery.deadline"}
