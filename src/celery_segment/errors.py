@@ -2,6 +2,7 @@
 
     SegmentError
     ├── ConfigurationError      a segment_* setting is unknown, missing or wrong
+    │   └── WriteKeyMissing     celery_segment.analytics.Client() got neither key nor source
     ├── ValidationError         a call's argument is refused; nothing was stored
     │   └── MessageTooLarge     the encoded message is above 32,768 bytes
     ├── SegmentBufferError      the buffer did not take, or give, a message
@@ -24,6 +25,7 @@ __all__ = [
     "SegmentBufferError",
     "SegmentError",
     "ValidationError",
+    "WriteKeyMissing",
 ]
 
 
@@ -33,6 +35,13 @@ class SegmentError(Exception):
 
 class ConfigurationError(SegmentError):
     """A ``segment_*`` setting is unknown, missing or wrong."""
+
+
+class WriteKeyMissing(ConfigurationError, AssertionError):  # noqa: N818 - a state
+    """``celery_segment.analytics.Client`` was given neither a write key nor a source.
+
+    An AssertionError as well, which is what Segment's own client raises.
+    """
 
 
 class ValidationError(SegmentError, ValueError):

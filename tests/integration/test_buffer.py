@@ -254,6 +254,7 @@ class TestGate:
         assert 0 < closed.seconds <= 0.5
         assert buffer.claim(9, whatever_waits=True) == []
         assert buffer.snapshot().gate == "429 Too Many Requests"
+        assert not buffer.snapshot().refused
         wait_until(lambda: [b.id for b in buffer.claim(9, whatever_waits=True)] == [second.id])
 
     def test_failures_in_a_row_trip_the_breaker_and_one_probe_reopens_it(self, make_buffer):
@@ -332,7 +333,9 @@ class TestGate:
         buffer.append(message(0))
         held = hold(buffer)
         buffer.retry(held, "refused", 0, "401", breaker=(1, 300, 300))
+        assert buffer.snapshot().refused
         assert buffer.resume() == 0
+        assert not buffer.snapshot().refused
         assert [b.id for b in buffer.reap()[0]] == [held.id]
         assert isinstance(buffer.begin(held.id, "t2"), Held)
 

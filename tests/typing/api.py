@@ -30,6 +30,7 @@ from celery_segment import (
     screen,
     track,
 )
+from celery_segment import analytics as drop_in
 from celery_segment.buffer import DeadLetter, Snapshot
 
 NOW = datetime.now(timezone.utc)
@@ -166,3 +167,23 @@ def errors() -> None:
 
 def version() -> str:
     return celery_segment.__version__
+
+
+def as_segments_library() -> None:
+    drop_in.write_key = "KEY"
+    drop_in.on_error = use
+    drop_in.timeout = 1.5
+    stored, message = drop_in.track("u", "E", {"n": 1}, {"ip": "1.2.3.4"}, NOW, "anonymous")
+    use(stored is True, message["messageId"])
+    remaining: int = drop_in.flush()
+    client = drop_in.Client("KEY", "https://api.segment.io", max_queue_size=5, source="marketing")
+    result: tuple[bool, dict[str, object]] = client.alias("previous", "u")
+    use(remaining, result, client.flush(timeout=5), client.queue.empty())
+    drop_in.shutdown()
+
+
+def mistakes_as_segments_library() -> None:
+    drop_in.track("u", evnt="E")  # type: ignore[call-arg]
+    drop_in.Client("KEY").identify("u", 5)  # type: ignore[arg-type]
+    drop_in.Client("KEY", writekey="KEY")  # type: ignore[call-arg]
+    drop_in.sync_mode = "yes"  # type: ignore[assignment]

@@ -41,7 +41,7 @@ LAYERS = {
     "": {"callbacks", "calls", "client", "config", "errors", "tasks", "version", "worker"},
 }
 #: What stands on top: the core imports none of it. Any other part is on top too.
-ON_TOP = {"cli", "contrib", "demo", "testing"}
+ON_TOP = {"analytics", "cli", "contrib", "demo", "e2e", "testing"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {"celery_segment.delivery.transport", "celery_segment.delivery.deadline"}
@@ -205,6 +205,14 @@ def test_a_web_process_loads_no_more_than_it_needs():
     assert not loaded & {"requests", "urllib3", "rich", "isal", "flask", "django.conf"}
     on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker")}
     assert not loaded & on_top
+
+
+def test_the_drop_in_loads_no_more_than_the_calls():
+    loaded = loaded_by("import celery_segment.analytics")
+    assert not loaded & {"requests", "urllib3", "segment", f"{PACKAGE}.delivery"}
+    own = {name for name in MODULES if part_of(name) == "analytics"}
+    assert own <= loaded
+    assert loaded & set(MODULES) == own | (loaded_by("import celery_segment") & set(MODULES))
 
 
 def test_a_call_loads_no_http_client_either():

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import fields
 from pathlib import Path
+
+from celery_segment.analytics import Client
+from celery_segment.analytics.source import WORKERS_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +37,15 @@ def test_pages_link_to_pages_and_headings_that_are_there():
                 headings = re.findall(r"^#+ (.+)$", pages[page], re.MULTILINE)
                 slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
                 assert anchor in slugs, f"{path.name} links to {target}#{anchor}"
+
+
+def test_the_drop_in_page_says_what_each_option_means():
+    page = (ROOT / "docs/drop-in.md").read_text("utf-8")
+    assert len(page.splitlines()) < 150
+    table = page.partition("## Options")[2].partition("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
+    for field in fields(Client):
+        if field.name not in {"write_key", "source", "app"} and not field.name.startswith("oauth_"):
+            (row,) = (row for row in rows if f"`{field.name}" in row.split("|")[1])
+            if field.name in WORKERS_SETTINGS:
+                assert f"`segment_{WORKERS_SETTINGS[field.name]}`" in row

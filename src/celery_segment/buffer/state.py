@@ -115,7 +115,8 @@ class Snapshot:
     lie packed. ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
     "open", "paused", "probing" while one batch asks whether a failing endpoint
     is back, or why the source is closed; ``closed`` for how many seconds (None
-    while paused, 0 when open).
+    while paused, 0 when open); ``refused`` whether that is because its configuration
+    is wrong, which no wait mends.
     """
 
     accepted: int
@@ -143,18 +144,17 @@ class Snapshot:
     oldest: float
     gate: str
     closed: float | None
+    refused: bool
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Snapshot:
         """Read the figures as snapshot.lua gives them."""
-        gate = raw.pop("gate").decode()
+        what, _, gate = raw.pop("gate").decode().partition(" ")
         n = {name: int(value) for name, value in raw.items()}
         closed = n["closed"]
         if closed < 0:
             gate = "paused"
-        elif closed > 0:
-            gate = gate.partition(" ")[2]
-        else:
+        elif closed == 0:
             gate = "probing" if n["failing"] else "open"
         return cls(
             accepted=n.get("accepted", 0) + n["open"],
@@ -165,6 +165,7 @@ class Snapshot:
             oldest=n["oldest"] / 1000,
             gate=gate,
             closed=None if closed < 0 else closed / 1000,
+            refused=closed > 0 and what == "refused",
         )
 
 

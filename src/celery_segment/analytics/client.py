@@ -1,0 +1,257 @@
+"""Segment's own Python client, by its names and signatures, on the durable buffer.
+
+The arguments of ``Client``, their order and their defaults are those of
+segment-analytics-python 2.4.0. docs/drop-in.md says what each option means here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec
+
+from celery import current_app
+
+from celery_segment import calls, messages
+from celery_segment.analytics.source import choose, without_effect
+from celery_segment.client import Analytics
+from celery_segment.config import DEFAULT_SOURCE, Source, settings_of
+from celery_segment.doorbell import wake
+from celery_segment.errors import BufferFull, SegmentBufferError, WriteKeyMissing
+from celery_segment.intake import Intake, intake_of
+from celery_segment.messages import Message
+
+__all__ = ["Client"]
+
+P = ParamSpec("P")
+Result = tuple[bool, dict[str, Any]]
+OnError = Callable[[Exception, list[dict[str, Any]]], Any]
+
+#: Seconds that a flush waits at the most.
+FLUSH = 30.0
+
+
+class Waiting:
+    """What waits to be delivered, under the names that ``queue.Queue`` has for it.
+
+    It counts the messages of the source, whichever process stored them.
+
+    Attributes:
+        maxsize: The client's ``max_queue_size``.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.maxsize = client.max_queue_size
+
+    def qsize(self) -> int:
+        """Return the number of messages that are stored and not settled yet."""
+        return self._client.waiting()
+
+    def empty(self) -> bool:
+        """Return whether all that was stored is settled."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether ``maxsize`` messages wait; its default is no bound here."""
+        if self.maxsize <= 0 or self.maxsize == Client.max_queue_size:
+            return False
+        with suppress(SegmentBufferError):  # the storing itself tells, or spills
+            return self.qsize() >= self.maxsize
+        return False
+
+
+def _method(name: str, call: calls.Call[P]) -> Callable[Concatenate[Client, P], Result]:  # noqa: ARG001 - gives the signature
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self._record(name, args, kwargs)
+
+    method.__name__, method.__qualname__ = name, f"Client.{name}"
+    method.__doc__ = f"Store a message; the arguments are those of ``celery_segment.{name}``."
+    return method
+
+
+@dataclass(eq=False, repr=False)
+class Client:
+    """The calls of one source, as ``segment.analytics.Client`` offers them.
+
+    Each returns ``(True, message)`` once the message is stored; ``(False, message)``,
+    after ``on_error(error, [message])``, when the buffer did not take it. The source is
+    the one that is named, or whose write key in this process' configuration is
+    ``write_key``; where that holds no key at all, it is the default source.
+
+    Raises:
+        WriteKeyMissing: There is neither a write key nor a source.
+        ValueError: A duration is negative, or None.
+        ConfigurationError: At the first call: there is no such source, or the write key
+            is another's.
+    """
+
+    write_key: str | None = None
+    host: str | None = None
+    debug: bool = False
+    max_queue_size: int = 10_000
+    send: bool = True
+    on_error: OnError | None = None
+    gzip: bool = False
+    max_retries: int = 10
+    sync_mode: bool = False
+    timeout: float = 15
+    proxies: dict[str, str] | None = None
+    thread: int = 1
+    upload_size: int = 100
+    upload_interval: float = 0.5
+    log_handler: logging.Handler | None = None
+    oauth_client_id: str | None = None
+    oauth_client_key: str | None = None
+    oauth_key_id: str | None = None
+    oauth_auth_server: str = "https://oauth2.segment.io"
+    oauth_scope: str = "tracking_api:write"
+    max_total_backoff_duration: float = 43_200
+    max_rate_limit_duration: float = 1_800
+    source: str | None = field(default=None, kw_only=True)
+    app: Any = field(default=None, kw_only=True)
+
+    log: ClassVar[logging.Logger] = logging.getLogger("celery_segment")
+    #: The consumer threads, of which there are none.
+    consumers: ClassVar[tuple[()]] = ()
+
+    def __post_init__(self) -> None:
+        if self.source is None and not isinstance(self.write_key, str):
+            raise WriteKeyMissing(
+                "give the source's write_key, or name the source, as in"
+                f" Client(source={DEFAULT_SOURCE!r})"
+            )
+        for name in ("max_total_backoff_duration", "max_rate_limit_duration"):
+            seconds = getattr(self, name)
+            if seconds is None or seconds < 0:
+                raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds!r}")
+        self.queue = Waiting(self)
+        if self.log_handler:
+            self.log.addHandler(self.log_handler)
+        if self.debug:
+            self.log.setLevel(logging.DEBUG)
+            if not self.log.handlers:
+                self.log.addHandler(logging.StreamHandler())
+
+    def __repr__(self) -> str:
+        return "Client()" if self.source is None else f"Client(source={self.source!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client is made where it is used: it may hold a write key")
+
+    identify = _method("identify", calls.identify)
+    track = _method("track", calls.track)
+    alias = _method("alias", calls.alias)
+    group = _method("group", calls.group)
+    page = _method("page", calls.page)
+    screen = _method("screen", calls.screen)
+
+    def flush(self, timeout: float = FLUSH) -> int:
+        """Have the workers deliver all that is stored, and wait for it.
+
+        Returns:
+            The number of messages that remain after ``timeout`` seconds. They stay
+            stored, and the workers deliver them.
+        """
+        if not self.send:
+            return 0
+        remaining = self._analytics.flush(timeout)
+        if remaining:
+            text = "%s: %s messages remain after %g s; they stay stored"
+            self.log.warning(text, self._analytics.source, f"{remaining:,}", timeout)
+        return remaining
+
+    def join(self) -> None:
+        """Return at once: there is no thread to wait for."""
+
+    def shutdown(self) -> int:
+        """Flush, as ``flush`` does; there is nothing to shut down."""
+        return self.flush()
+
+    def waiting(self) -> int:
+        """Return how many messages of the source are stored and not settled yet."""
+        if not self._source.enabled:
+            return 0
+        stats = self._analytics.stats()
+        return stats.buffered + stats.ready + stats.inflight
+
+    def _record(self, name: str, args: Any, kwargs: Any) -> Result:
+        source = self._source
+        task = self._app.tasks[f"segment.{name}"]
+        _, message = task.build(*args, **kwargs, source=source.name)
+        if not self.send:
+            messages.to_bytes(message)  # refuses what has no JSON form, or is too large
+            return True, _shown(message)
+        intake = intake_of(self._app, source.name)
+        data = intake.prepare(message)
+        if data is None:  # segment_before_send dropped it
+            return True, _shown(message)
+        if source.before_send is not None:
+            message = messages.from_wire(messages.decode(data))
+        shown = _shown(message)
+        return self._store(intake, data, shown), shown
+
+    def _store(self, intake: Intake, data: bytes, shown: dict[str, Any]) -> bool:
+        try:
+            if self.queue.full():
+                raise BufferFull(f"{self.max_queue_size:,} messages wait, which is max_queue_size")
+            intake.store(data)
+        except SegmentBufferError as error:
+            self.log.warning("%s is not stored: %s", shown["type"], error)
+            if self.on_error:
+                self.on_error(error, [shown])
+            return False
+        self.log.debug("%s is stored: %s", shown["type"], shown["messageId"])
+        if self._app.conf.task_always_eager:  # no worker will look
+            wake(self._app, intake.source)
+        elif self.sync_mode:
+            self._wait()
+        return True
+
+    def _wait(self) -> None:
+        bounded = isinstance(self.timeout, int | float)
+        try:
+            self.flush(self.timeout if bounded else FLUSH)
+        except SegmentBufferError as error:
+            self.log.warning("stored, and its delivery not waited for: %s", error)
+
+    @cached_property
+    def _app(self) -> Any:
+        # At the first call: a client is often made before its Celery application.
+        return self.app or current_app._get_current_object()  # noqa: SLF001 - Celery's documented way
+
+    @cached_property
+    def _source(self) -> Source:
+        source = choose(settings_of(self._app), self.source, self.write_key)
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: value for name, value in given.items() if value != getattr(Client, name)}
+        unheeded = ", ".join(without_effect(given, source))
+        if unheeded:
+            self.log.warning("options without effect in the calling process: %s", unheeded)
+        return source
+
+    @property
+    def _analytics(self) -> Analytics:
+        return Analytics(self._source.name, app=self._app)
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    """Return a message under its names on the wire, with the caller's own values.
+
+    As Segment's library does: what is left out of the request stands there as None, or
+    as an empty object.
+    """
+    content: dict[str, Any] = {"type": message.__struct_config__.tag}
+    names = zip(message.__struct_encode_fields__, message.__struct_fields__, strict=True)
+    for name, attribute in names:
+        value = getattr(message, attribute)
+        content[name] = {} if value is None and name in _OBJECTS else value
+    given = message.context if isinstance(message.context, dict) else {}
+    content["context"] = {**given, "library": dict(messages.LIBRARY)}
+    return content
+
+
+_OBJECTS = frozenset(("properties", "traits", "integrations"))
