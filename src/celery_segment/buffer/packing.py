@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import cache
 from types import ModuleType
 
-deflate: ModuleType
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # a platform without its wheel
-    deflate = zlib
-
-__all__ = ["ENVELOPE", "gzipped", "is_packed", "packed", "unpacked"]
+__all__ = ["ENVELOPE", "compressor", "gzipped", "is_packed", "packed", "unpacked"]
 
 #: What stands around the messages in a request body; the time is filled in at each attempt.
 ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
@@ -34,6 +29,16 @@ _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 Content = bytes | memoryview
 
 
+@cache
+def compressor() -> ModuleType:
+    """Return ISA-L, or zlib on a platform without its wheel; a web process loads neither."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib
+    return isal_zlib
+
+
 def is_packed(stored: Content) -> bool:
     """Return whether a sealed batch lies packed."""
     return stored[:1] == _MARK
@@ -41,6 +46,7 @@ def is_packed(stored: Content) -> bool:
 
 def packed(content: Content) -> bytes:
     """Return a batch's messages, each with a comma behind it, packed."""
+    deflate = compressor()
     inner = memoryview(content)[:-1]
     stream = deflate.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     data = (
@@ -56,12 +62,13 @@ def unpacked(stored: Content) -> Content:
     """Return a batch's messages, each with a comma behind it, however they lie."""
     if not is_packed(stored):
         return stored
-    data: bytes = deflate.decompressobj(-zlib.MAX_WBITS).decompress(stored[_START:])
+    data: bytes = compressor().decompressobj(-zlib.MAX_WBITS).decompress(stored[_START:])
     return b"".join((memoryview(data)[len(_OPENING) :], b","))
 
 
 def gzipped(stored: Content, closing: bytes) -> bytes:
     """Return the compressed request body of a batch, however it lies."""
+    deflate = compressor()
     if not is_packed(stored):
         stream = deflate.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         parts = (_OPENING, memoryview(stored)[:-1], closing)
