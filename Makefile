@@ -4,6 +4,7 @@ PYTHON ?= python3
 SECONDS ?=
 SEED ?=
 MESSAGES ?=
+QUICK ?=
 REPORT ?=
 # A fresh environment of the built wheel with an extra. `venv --without-pip` and pip's
 # --python work where Debian's python3-venv is absent.
@@ -17,7 +18,7 @@ FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
 	&& $(PYTHON) -m pip --python $(@D)/bin/python install -q pip
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test chaos wheel dev clean
+.PHONY: demo test chaos bench wheel dev clean
 
 ## The main job on an embedded Redis; SECONDS=20 ends by itself.
 demo: build/demo/.installed
@@ -38,6 +39,15 @@ chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
 		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
+## Every figure beside its peers, which get an environment of their own; QUICK=1 in three minutes.
+bench: build/bench/.installed build/peers/.installed
+	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+
+build/peers/.installed: benchmarks/peers/requirements.txt
+	$(FRESH)
+	$(@D)/bin/python -m pip install -q -r $<
+	touch $@
+
 wheel:
 	rm -rf build/dist
 	$(PYTHON) -m pip wheel -q --no-deps -w build/dist .
@@ -47,6 +57,9 @@ build/demo/.installed: $(SOURCES)
 
 build/test/.installed: $(SOURCES)
 	$(call INSTALL,test)
+
+build/bench/.installed: $(SOURCES)
+	$(call INSTALL,bench)
 
 ## An editable environment in .venv for working on the library.
 dev: .venv/fresh

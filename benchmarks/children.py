@@ -70,12 +70,10 @@ class Contestant:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process and its children so far."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Return the CPU time that a process, its threads and its children have had so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    own = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    # utime, stime; and cutime, cstime of children that were waited for
-    own = sum(int(stat[field]) for field in (11, 12, 13, 14)) / ticks
     return own + sum(cpu_seconds(int(child)) for child in children)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a worker has to start.
 START = 60.0
+#: CPU seconds in half a second below which it is idle.
+IDLE = 0.01
 
 
 class Worker:
@@ -64,7 +66,7 @@ class Worker:
                 raise RuntimeError(f"the worker ended:\n{self._log.read_text()}")
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
             now = self.cpu()
-            if children.read_text().split() and now == seen:
+            if children.read_text().split() and now - seen < IDLE:
                 return
             seen = now
         raise RuntimeError(f"the worker did not start:\n{self._log.read_text()}")
