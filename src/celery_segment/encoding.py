@@ -24,6 +24,8 @@ __all__ = ["encode", "encode_value"]
 
 #: Deeper structures are a mistake (a cycle, mostly), whatever the interpreter's stack allows.
 MAX_DEPTH = 200
+#: Bytes below which nothing is so deep: two brackets a level, and what every message has.
+_SHALLOW = 2 * MAX_DEPTH + 100
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -38,7 +40,7 @@ def encode(message: msgspec.Struct) -> bytes:
         # Decimal key); skipping over the bytes costs a third of a microsecond.
         _checker.decode(data)
         # So many brackets may be too deep for a worker, whose stack is not the caller's.
-        if len(data) <= 2 * MAX_DEPTH or data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        if len(data) <= _SHALLOW or data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
             return data
     except Exception:  # noqa: BLE001, S110 - the slow road finds it, whatever it was, and its path
         pass

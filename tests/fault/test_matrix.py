@@ -34,8 +34,8 @@ buffer = buffer_of(app)
 die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
-    def exchange(exchange, **_):
-        exchange(buffer._link._connect())
+    def exchange(packed, **_):
+        buffer._link._connect().exchange(packed)
         die()
     buffer._link._exchange = exchange
     operation(*args, **kwargs)

@@ -86,9 +86,10 @@ class Buffer:
         """Store one message; return whether to wake a worker."""
         packed = b"%b$%d\r\n%b,\r\n" % (self._append_one, len(message) + 1, message)
         try:
-            return self._taken(self._link.send(self._append, packed, once=True))
+            reply = self._link.send(self._append, packed, once=True)
         except Interrupted:
             return self._append_rest([message], NO_CALLBACKS)
+        return reply == 1 or (reply != 0 and self._taken(reply))
 
     def append_many(
         self, messages: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS

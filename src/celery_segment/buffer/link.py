@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakSet
+
+from hiredis import ProtocolError
 
 from celery_segment.buffer.scripts import Script, pack
 from celery_segment.buffer.wire import Wire
@@ -95,26 +95,27 @@ class Link:
         carried out ``once`` only is not repeated when its connection breaks:
         ``Interrupted`` is raised.
         """
-        return self._known(script, partial(_one, packed), once=once)[0]
+        reply = self._exchange(packed, once=once)
+        if isinstance(reply, Exception):
+            self._load(script, reply)
+            reply = self._unless_error(self._exchange(packed, once=once))
+        return reply
 
     def run_and_get(self, script: Script, packed: bytes, key: str) -> tuple[list[int], Any]:
         """Send a packed call that returns integers, and get a key's content, in one round trip.
 
         The call may be carried out twice. The content is None, bytes or a memoryview.
         """
-        reply, content = self._known(script, partial(_bulk, packed + pack("GET", key)), once=False)
-        return reply, content
-
-    def _known(self, script: Script, exchange: Exchange, *, once: bool) -> list[Any]:
-        result = self._exchange(exchange, once=once)
-        if isinstance(result[0], Exception) and str(result[0]).startswith("NOSCRIPT"):
-            self.command("SCRIPT", "LOAD", script.text)
-            result = self._exchange(exchange, once=once)
-        return self._raise_errors(result)
+        both = packed + pack("GET", key)
+        reply, content = self._exchange(both, bulk=True)
+        if isinstance(reply, Exception):
+            self._load(script, reply)
+            reply, content = self._exchange(both, bulk=True)
+        return self._unless_error(reply), self._unless_error(content)
 
     def command(self, *arguments: str | bytes | float) -> Any:
         """Run a plain command and return its reply."""
-        return self._raise_errors(self._exchange(partial(_one, pack(*arguments))))[0]
+        return self._unless_error(self._exchange(pack(*arguments)))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -125,26 +126,31 @@ class Link:
         """Let go of the connections, which belong to the parent process."""
         self._idle = deque()
 
-    def _exchange(self, exchange: Exchange, *, once: bool = False) -> list[Any]:
+    def _load(self, script: Script, error: Exception) -> None:
+        """Make the script known, where that it is not is the error; else raise the error."""
+        if not str(error).startswith("NOSCRIPT"):
+            raise self._translated(error) from None
+        self.command("SCRIPT", "LOAD", script.text)
+
+    def _exchange(self, packed: bytes, *, once: bool = False, bulk: bool = False) -> Any:
         try:
             wire, used = self._take()
             try:
-                result = _exchanged(wire, exchange)
-            except TimeoutError:
-                raise
-            except OSError as error:
+                reply = wire.exchange_bulk(packed) if bulk else wire.exchange(packed)
+            except BaseException as error:
+                # A reply that nobody reads would answer the next command.
+                wire.close()
+                if not used or isinstance(error, TimeoutError) or not isinstance(error, OSError):
+                    raise
                 # A server that was restarted is an ordinary event, told apart from
                 # an outage by one fresh connection.
-                if not used:
-                    raise
                 self.close()
                 if once:
                     raise Interrupted(
                         f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
                         " operation may have been carried out"
                     ) from None
-                wire = self._connect()
-                result = _exchanged(wire, exchange)
+                return self._exchange(packed, bulk=bulk)
         except (TimeoutError, self._errors.TimeoutError):
             raise BufferUnavailable(
                 f"Redis at {self.address} did not answer in time; the operation may have been"
@@ -152,13 +158,13 @@ class Link:
             ) from None
         except (self._errors.AuthenticationError, self._errors.BusyLoadingError) as error:
             raise self._translated(error) from None
-        except (OSError, self._errors.RedisError) as error:
+        except (OSError, ProtocolError, self._errors.RedisError) as error:
             raise BufferUnavailable(
                 f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
                 " and segment_redis_url"
             ) from error
         self._idle.append((wire, time.monotonic()))
-        return result
+        return reply
 
     def _take(self) -> tuple[Wire, bool]:
         """Return a connection, and whether it was used before."""
@@ -175,11 +181,10 @@ class Link:
     def _connect(self) -> Wire:
         return Wire(self._connection_class(**self._connection_kwargs))
 
-    def _raise_errors(self, result: list[Any]) -> list[Any]:
-        for reply in result:
-            if isinstance(reply, Exception):
-                raise self._translated(reply) from None
-        return result
+    def _unless_error(self, reply: Any) -> Any:
+        if isinstance(reply, Exception):
+            raise self._translated(reply) from None
+        return reply
 
     def _translated(self, error: Exception) -> SegmentBufferError:
         where = f"Redis at {self.address}"
@@ -206,28 +211,7 @@ class Link:
         return SegmentBufferError(f"{where} refused a command: {text}")
 
 
-#: What is done on a connection; it returns the replies.
-Exchange = Callable[[Wire], list[Any]]
-
-
-def _one(packed: bytes, wire: Wire) -> list[Any]:
-    return wire.exchange(packed)
-
-
-def _bulk(packed: bytes, wire: Wire) -> list[Any]:
-    return wire.exchange_bulk(packed)
-
-
-def _exchanged(wire: Wire, exchange: Exchange) -> list[Any]:
-    try:
-        return exchange(wire)
-    except BaseException:
-        # A reply that nobody reads would answer the next command.
-        wire.close()
-        raise
-
-
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     return str(error).rstrip(".")[:160] or type(error).__name__
 
 

@@ -36,30 +36,37 @@ class Wire:
         self._sock: Any = connection._sock  # noqa: SLF001 - there is no public way to it
         self._reader = hiredis.Reader()
 
-    def exchange(self, packed: bytes) -> list[Any]:
-        """Send a packed command and return its reply, in a list; a ``hiredis.ReplyError`` is one.
+    def exchange(self, packed: bytes) -> Any:
+        """Send a packed command and return its reply, which may be a ``hiredis.ReplyError``.
 
         Raises:
             TimeoutError: There was no reply in time.
             OSError: The connection broke.
         """
-        self._sock.sendall(packed)
-        return self._parsed(_received(self._sock, _FIRST), 1)
+        sock, reader = self._sock, self._reader
+        sock.sendall(packed)
+        reader.feed(_received(sock, _FIRST))
+        reply = reader.gets()
+        while reply is False:  # the rest is still on its way
+            reader.feed(_received(sock, _MORE))
+            reply = reader.gets()
+        return reply
 
-    def exchange_bulk(self, packed: bytes) -> list[Any]:
+    def exchange_bulk(self, packed: bytes) -> tuple[Any, Any]:
         """As ``exchange``, of two replies: a list of integers, and a string of any size.
 
-        The string, a memoryview, is read into its place: a batch is copied once, not
-        three times.
+        A string that is not here at once is read into its place, and a memoryview: a
+        batch is copied once, not three times.
         """
-        sock = self._sock
+        sock, reader = self._sock, self._reader
         sock.sendall(packed)
         data = _received(sock, _FIRST)
         while (end := _end_of_integers(data)) is None or (line := _end_of_line(data, end)) is None:
             data += _received(sock, _FIRST)
         size = int(data[end + 1 : line - 2]) if data[end : end + 1] == b"$" else -1
         if size < 0 or size + 2 <= len(data) - line:
-            return self._parsed(data, 2)  # an error, no such key, or all of it is here
+            reader.feed(data)  # an error, no such key, or all of it
+            return reader.gets(), reader.gets()
         content = memoryview(bytearray(size + 2))
         have = len(data) - line
         content[:have] = data[line:]
@@ -68,23 +75,8 @@ class Wire:
             if not got:
                 raise ConnectionError(_CLOSED)
             have += got
-        return [*self._parsed(data[:end], 1), content[:size]]
-
-    def _parsed(self, data: bytes, replies: int) -> list[Any]:
-        """Return so many replies, of which this is the beginning."""
-        reader = self._reader
-        reader.feed(data)
-        result: list[Any] = []
-        while len(result) < replies:
-            try:
-                reply = reader.gets()
-            except hiredis.ProtocolError as error:
-                raise ConnectionError(f"not Redis' protocol: {error}") from None
-            if reply is False:  # the rest is still on its way
-                reader.feed(_received(self._sock, _MORE))
-            else:
-                result.append(reply)
-        return result
+        reader.feed(data[:end])
+        return reader.gets(), content[:size]
 
     def is_closed(self) -> bool:
         """Return whether there is something to read on an idle connection: only its end may be."""
