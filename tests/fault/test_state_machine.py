@@ -83,6 +83,8 @@ MESSAGE = st.tuples(
     CALLBACKS,
 )
 PICK = st.integers(0, 9)
+#: What an attempt is counted under, if it is.
+STATUS = st.sampled_from(["200", "503", "timeout", ""])
 
 
 def near(seconds: float):
@@ -135,6 +137,7 @@ class Machine(RuleBasedStateMachine):
         self.delivered: list[bytes] = []
         self.purged: list[bytes] = []
         self.count = Counter()
+        self.attempts = Counter()
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
@@ -267,7 +270,7 @@ class Machine(RuleBasedStateMachine):
         if claimed:
             self.claim_some(claimed, whatever_waits=True, begin=True)
         if tripped and self.holders:
-            self.retry(pick=0, what="refused", hours=0)
+            self.retry(pick=0, what="refused", hours=0, status="401")
             self.time_passes(hours=1)
             self.begin(pick=0, twice=True)  # as the probe
 
@@ -381,10 +384,11 @@ class Machine(RuleBasedStateMachine):
         assert self.unchanged(lambda: self.buffer.begin(name, "another")) == Gone()
 
     @precondition(lambda self: self.holders)
-    @rule(pick=PICK)
-    def ack(self, pick):
+    @rule(pick=PICK, status=STATUS)
+    def ack(self, pick, status):
         held = self.holders[pick % len(self.holders)]
-        found = self.buffer.ack(held)
+        found = self.buffer.ack(held, status)
+        self.attempts[status] += 1
         self.settle(found, "delivered", self.batches[held.id], None)
         # What counts as delivered is what the holder was given to post.
         posted = json.loads(b"[%b]" % unpacked(held.body)[:-1])
@@ -398,8 +402,9 @@ class Machine(RuleBasedStateMachine):
         pick=PICK,
         what=st.sampled_from(["failure", "failure", "asked", "refused"]),
         hours=st.sampled_from([0, 0, 1, 3]),
+        status=STATUS,
     )
-    def retry(self, pick, what, hours):
+    def retry(self, pick, what, hours, status):
         held = self.holders[pick % len(self.holders)]
         batch = self.batches[held.id]
         closed, wait, tripped = max(self.gate[0] - self.now, 0.0), hours * HOUR, 0
@@ -418,7 +423,8 @@ class Machine(RuleBasedStateMachine):
                 tripped = self.trips[what]
         if close_for > closed:
             self.gate = (self.now + close_for, what, cause)
-        found = self.buffer.retry(held, what, wait, cause, breaker=BREAKER)
+        found = self.buffer.retry(held, what, wait, cause, status, breaker=BREAKER)
+        self.attempts[status] += 1
         wait = max(wait, self.gate[0] - self.now)
         assert found == (near(wait), tripped)
         batch.token, batch.deadline, batch.cause = None, self.now + wait + LEASE, cause
@@ -427,11 +433,12 @@ class Machine(RuleBasedStateMachine):
         self.end_probe_of(batch)
 
     @precondition(lambda self: any(held.messages > 1 for held in self.holders))
-    @rule(pick=PICK)
-    def split(self, pick):
+    @rule(pick=PICK, status=STATUS)
+    def split(self, pick, status):
         several = [held for held in self.holders if held.messages > 1]
         held = several[pick % len(several)]
-        self.buffer.split(held)
+        self.buffer.split(held, status)
+        self.attempts[status] += 1
         batch = self.batches.pop(held.id)
         half = len(batch.messages) // 2
         for suffix, part in ((".1", batch.messages[:half]), (".2", batch.messages[half:])):
@@ -440,13 +447,15 @@ class Machine(RuleBasedStateMachine):
         self.endpoint_answered()
 
     @precondition(lambda self: self.holders)
-    @rule(pick=PICK, answered=st.booleans())
-    def bury(self, pick, answered):
+    @rule(pick=PICK, answered=st.booleans(), status=STATUS)
+    def bury(self, pick, answered, status):
         held = self.holders[pick % len(self.holders)]
         batch = self.batches[held.id]
         cause, text = f"400 ü {held.token}", "no such user" if answered else ""
-        found = self.buffer.bury(held, cause, text, answered=answered)
+        found = self.buffer.bury(held, cause, text, status, answered=answered)
         self.settle(found, "dead", batch, cause)
+        self.attempts[status] += 1
+        self.count["buried"] += held.messages
         reason = f"{cause}: {text}" if text else cause
         batch.place, batch.token, batch.cause = "dead", None, reason
         self.end_probe_of(batch)
@@ -494,16 +503,16 @@ class Machine(RuleBasedStateMachine):
     def a_stale_holder_is_refused(self, pick):
         held, buffer = self.stale[-1 - pick % len(self.stale)], self.buffer
         attempts = [
-            lambda: buffer.ack(held),
-            lambda: buffer.bury(held, "stale", answered=True),
-            lambda: buffer.bury(held, "stale", answered=False),
+            lambda: buffer.ack(held, "200"),
+            lambda: buffer.bury(held, "stale", status="400", answered=True),
+            lambda: buffer.bury(held, "stale", status="400", answered=False),
             *(
-                lambda what=what: buffer.retry(held, what, HOUR, "stale", breaker=BREAKER)
+                lambda what=what: buffer.retry(held, what, HOUR, "stale", "503", breaker=BREAKER)
                 for what in ("failure", "asked", "refused")
             ),
         ]
         if held.messages > 1:
-            attempts.append(lambda: buffer.split(held))
+            attempts.append(lambda: buffer.split(held, "400"))
         for attempt in attempts:
             with pytest.raises(Stale):
                 self.unchanged(attempt)
@@ -711,13 +720,16 @@ class Machine(RuleBasedStateMachine):
         del places["purged"]  # which has no figure in bytes
         expected |= {f"{name}_bytes": len(stored(m)) for name, m in places.items()}
         expected |= {f"{p}_batches": len(self.at(p)) for p in ("ready", "inflight", "dead")}
-        counted = ("delivered_batches", "retries", "splits", "takeovers")
+        counted = ("delivered_batches", "retries", "splits", "takeovers", "buried")
         expected |= {name: self.count[name] for name in counted}
         less = [
             len(stored(b.messages)) - self.redis.strlen(f"{TAG}:batch:{b.id}")
             for b in (*self.at("ready"), *self.at("inflight"))
         ]
         expected["saved_bytes"] = sum(less)
+        attempts = {status: n for status, n in self.attempts.items() if status}
+        expected |= {"attempts": attempts, "uncalled_batches": len(self.settled)}
+        assert (snapshot.last_delivered is None) == (not self.delivered)
         waiting = [batch.since for batch in (*self.at("ready"), *self.at("inflight"))]
         waiting += [self.open_since] if self.open else []
         closed = self.closed_for()

@@ -127,7 +127,9 @@ class TestFailures:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        assert "refused" in post(f"http://127.0.0.1:{port}").cause
+        refused = post(f"http://127.0.0.1:{port}")
+        assert "refused" in refused.cause
+        assert refused.kind == "network"
 
     @pytest.mark.parametrize("reply", [Reply.hang(30), Reply.drip(0.05), Reply.slow(30)])
     def test_the_deadline_is_for_the_whole_exchange(self, server, reply):
@@ -135,7 +137,7 @@ class TestFailures:
         started = time.monotonic()
         failure = post(server.url, segment_timeout=0.5)
         assert time.monotonic() - started < 1.5
-        assert failure == Failure(f"no answer from {server.url} within 0.5 s")
+        assert failure == Failure(f"no answer from {server.url} within 0.5 s", "timeout")
 
     def test_a_reused_connection_has_a_deadline_of_its_own(self, server):
         for _ in range(3):
@@ -195,6 +197,7 @@ class TestTLS:
             refused = post(url, segment_timeout=3)
             assert isinstance(refused, Failure)
             assert "certificate" in refused.cause.lower()
+            assert refused.kind == "tls"
             assert server.requests == []
             assert post(url, segment_ca_bundle=str(bundle)).status == 200
         assert server.received == {"m1": 1, "m2": 1}

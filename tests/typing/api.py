@@ -105,12 +105,14 @@ def figures() -> None:
     stats: Snapshot = Analytics().stats()
     counts: list[int] = [stats.accepted, stats.buffered, stats.ready, stats.inflight]
     counts += [stats.delivered, stats.dead, stats.purged, stats.retries]
+    counts += [stats.buried, stats.uncalled_batches, stats.attempts["200"]]
     age: float = stats.oldest
+    last: float | None = stats.last_delivered
     gate: str = stats.gate
     closed: float | None = stats.closed
     stats.accepted = 5  # type: ignore[misc]
     wrong: str = stats.delivered  # type: ignore[assignment]
-    use(counts, age, gate, closed, wrong, stats.waiting)  # type: ignore[attr-defined]
+    use(counts, age, last, gate, closed, wrong, stats.waiting)  # type: ignore[attr-defined]
 
 
 def dead_letters() -> None:

@@ -199,16 +199,24 @@ class Buffer:
             return Closed(None if rest[0] < 0 else rest[0] / 1000)
         return HeldByAnother() if verdict == -1 else Gone()
 
-    def ack(self, held: Held) -> Settled | None:
+    # Each settles the batch and, in the same step, counts the attempt under ``status``: the
+    # answer's, or the kind of failure; "" when nothing was asked.
+
+    def ack(self, held: Held, status: str = "") -> Settled | None:
         """Settle a delivered batch; return what has to be called for it."""
         told, lease = self.source.on_delivered is not None, _ms(self.source.lease)
-        reply = self._link.run(
-            script("ack"), self._key, held.id, held.token, int(told), lease, once=True
-        )
+        reply = self._settle("ack", held, status, int(told), lease)
         return _settled(held, "delivered", None, told, reply)
 
     def retry(
-        self, held: Held, what: str, wait: float, cause: str, *, breaker: tuple[int, float, float]
+        self,
+        held: Held,
+        what: str,
+        wait: float,
+        cause: str,
+        status: str = "",
+        *,
+        breaker: tuple[int, float, float],
     ) -> tuple[float, int]:
         """Leave a batch in flight until its next attempt.
 
@@ -217,6 +225,7 @@ class Buffer:
             what: "failure", "asked" or "refused", as retry.lua says.
             wait: Seconds until the next attempt, at the least.
             cause: The cause, for people.
+            status: What the attempt is counted under.
             breaker: Failures in a row that trip the breaker; first and longest pause.
 
         Returns:
@@ -224,39 +233,30 @@ class Buffer:
             this failure tripped it, else 0.
         """
         trip, first, longest = breaker
-        lease = _ms(self.source.lease)
-        limits = (lease, trip, _ms(first), _ms(longest))
-        reply = self._link.run(
-            script("retry"),
-            self._key,
-            held.id,
-            held.token,
-            what,
-            _ms(wait),
-            *limits,
-            cause,
-            once=True,
-        )
+        limits = (_ms(self.source.lease), trip, _ms(first), _ms(longest))
+        reply = self._settle("retry", held, status, what, _ms(wait), *limits, cause)
         _unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
 
-    def split(self, held: Held) -> None:
+    def split(self, held: Held, status: str = "") -> None:
         """Put a batch's two halves back in its place."""
         parts = list(messages_of(held.body))
         first = parts[: len(parts) // 2]
         cut = sum(len(part) + 1 for part in first)
         # What lies packed is cut here, else where it lies.
         content = (bytes(unpacked(held.body)),) if is_packed(held.body) else ()
-        arguments = (held.id, held.token, cut, len(first), *content)
-        _unless_stale(self._link.run(script("split"), self._key, *arguments, once=True))
+        _unless_stale(self._settle("split", held, status, cut, len(first), *content))
 
-    def bury(self, held: Held, cause: str, text: str = "", *, answered: bool) -> Settled | None:
+    def bury(
+        self, held: Held, cause: str, text: str = "", status: str = "", *, answered: bool
+    ) -> Settled | None:
         """Give a batch up: it becomes a dead letter. Return what has to be called for it.
 
         Args:
             held: The batch.
             cause: Why, for people.
             text: What the endpoint said to it, for the dead letter alone.
+            status: What the attempt is counted under.
             answered: Whether the endpoint answered, and so is not failing.
 
         Raises:
@@ -265,12 +265,14 @@ class Buffer:
         told, lease = self.source.on_failed is not None, _ms(self.source.lease)
         reason = f"{cause}: {text}" if text else cause
         limits = (int(answered), self.source.max_dead_bytes, int(told), lease)
-        reply = self._link.run(
-            script("bury"), self._key, held.id, held.token, reason, *limits, cause, once=True
-        )
+        reply = self._settle("bury", held, status, reason, *limits, cause)
         if reply[0] == -2:  # noqa: PLR2004 - as bury.lua says
             raise DeadLettersFull
         return _settled(held, "dead", cause, told, reply)
+
+    def _settle(self, how: str, held: Held, *arguments: str | bytes | int) -> Any:
+        key = self._key
+        return self._link.run(script(how), key, held.id, held.token, *arguments, once=True)
 
     # ------------------------------------------------------------ calling back
 

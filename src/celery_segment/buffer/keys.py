@@ -27,8 +27,9 @@ touch them all. Times are milliseconds of the server's clock.
     :probe       string  the batch that asks whether a failing endpoint is back
     :tick        string  exists while a drain that a tick called for has not begun; expires
     :stats       hash    accepted (less :open), delivered, purged: totals; ready, inflight, dead:
-                         at present; each in messages, and <name>_bytes; batches, retries,
-                         splits, takeovers, dropped_full, dropped_unavailable: totals;
+                         at present; each in messages, and <name>_bytes; batches, buried,
+                         retries, splits, takeovers, dropped_full, dropped_unavailable, and
+                         attempts:<status>: totals; last_delivered: when;
                          saved_bytes: by how much ready and in flight lie in less, packed
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.

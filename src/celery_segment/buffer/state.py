@@ -112,7 +112,13 @@ class Snapshot:
     ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
     what ``dropped_…`` counts was never accepted.
     ``saved_bytes`` is by how much less memory ``ready`` and ``inflight`` take, where they
-    lie packed. ``oldest`` is the age in seconds of the oldest waiting message. ``gate`` is
+    lie packed. ``buried`` counts what became a dead letter, replayed or purged since or not.
+    ``attempts`` are requests by what came of them: the status of the answer, else
+    "timeout", "tls" or "network"; those whose worker was killed, or lost its lease,
+    before it could settle are not among them. ``uncalled_batches`` are settled, and
+    their callbacks have still to be called. ``oldest`` is the age in seconds of the
+    oldest waiting message; ``last_delivered`` the time of the last delivery, in seconds
+    since the epoch by Redis' clock, None before the first. ``gate`` is
     "open", "paused", "probing" while one batch asks whether a failing endpoint
     is back, or why the source is closed; ``closed`` for how many seconds (None
     while paused, 0 when open); ``refused`` whether that is because its configuration
@@ -136,12 +142,16 @@ class Snapshot:
     inflight_batches: int
     delivered_batches: int
     dead_batches: int
+    uncalled_batches: int
+    attempts: dict[str, int]
+    buried: int
     retries: int
     splits: int
     takeovers: int
     dropped_full: int
     dropped_unavailable: int
     oldest: float
+    last_delivered: float | None
     gate: str
     closed: float | None
     refused: bool
@@ -162,16 +172,22 @@ class Snapshot:
             buffered_bytes=n["open_bytes"],
             **{name: n.get(name, 0) for name in _COUNTED},
             delivered_batches=n.get("batches", 0),
+            attempts={
+                name.removeprefix(_ATTEMPTS): n[name] for name in sorted(n) if _ATTEMPTS in name
+            },
             oldest=n["oldest"] / 1000,
+            last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
             gate=gate,
             closed=None if closed < 0 else closed / 1000,
             refused=closed > 0 and what == "refused",
         )
 
 
+_ATTEMPTS = "attempts:"
 _COUNTED = (
-    *("ready", "inflight", "delivered", "dead", "purged", "retries", "splits", "takeovers"),
+    *("ready", "inflight", "delivered", "dead", "purged"),
+    *("buried", "retries", "splits", "takeovers"),
     *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes", "saved_bytes"),
-    *("ready_batches", "inflight_batches", "dead_batches"),
+    *("ready_batches", "inflight_batches", "dead_batches", "uncalled_batches"),
     *("dropped_full", "dropped_unavailable"),
 )

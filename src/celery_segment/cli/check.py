@@ -221,7 +221,7 @@ def _of_endpoint(source: Source, asked: _Reached, deadline: float) -> Finding:
     try:
         result, took = asked.result(_left(deadline))
     except Overdue:
-        result, took = Failure(f"no answer from {source.host} within {LIMIT:g} s"), LIMIT
+        result, took = Failure(f"no answer from {source.host} within {LIMIT:g} s", "timeout"), LIMIT
     return of_endpoint(source, result, took)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery_segment.buffer import (
     Buffer,
@@ -54,6 +54,14 @@ class Report:
     goes_on: bool = False
 
 
+class _Posted(NamedTuple):
+    """What a request came to; ``status`` is what it is counted under, "" where none was made."""
+
+    decision: outcome.Decision
+    status: str
+    seconds: float
+
+
 def attempt(buffer: Buffer, batch_id: str) -> Report:
     """Post a batch once and settle it by the outcome.
 
@@ -67,12 +75,10 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
     if isinstance(held, Closed):
         until = "until it is resumed" if held.seconds is None else f"for {held.seconds:.1f} s"
         return Report(f"put back: the source is closed {until}")
-    started = time.monotonic()
-    decision = _decide(buffer, held)
-    took = time.monotonic() - started
+    posted = _post(buffer, held)
     try:
         return _patiently(
-            lambda: _settle(buffer, held, decision, took), buffer.source.lease / 2 - took
+            lambda: _settle(buffer, held, posted), buffer.source.lease / 2 - posted.seconds
         )
     except Stale:
         logger.warning(
@@ -106,17 +112,20 @@ def _patiently(settle: Callable[[], Report], seconds: float) -> Report:
         time.sleep(SETTLE_AGAIN)
 
 
-def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
+def _post(buffer: Buffer, held: Held) -> _Posted:
     source = buffer.source
     if source.write_key is None:
-        return outcome.Refused(
+        refused = outcome.Refused(
             f"source {source.name!r} has no write key in this worker's configuration; set"
             " segment_write_key, SEGMENT_WRITE_KEY or its entry in segment_sources"
         )
+        return _Posted(refused, "", 0.0)
+    started = time.monotonic()
     now = datetime.now(timezone.utc)
     request = build(source, source.write_key, held.body, held.requests, now)
     result = transport.post(request, source)
-    return outcome.decide(
+    status = str(result.status) if isinstance(result, outcome.Answer) else result.kind
+    decision = outcome.decide(
         result,
         source,
         messages=held.messages,
@@ -124,35 +133,37 @@ def _decide(buffer: Buffer, held: Held) -> outcome.Decision:
         age=held.age,
         now=datetime.now(timezone.utc),
     )
+    return _Posted(decision, status, time.monotonic() - started)
 
 
-def _settle(buffer: Buffer, held: Held, decision: outcome.Decision, took: float) -> Report:
+def _settle(buffer: Buffer, held: Held, posted: _Posted) -> Report:
+    decision, counted, took = posted
     match decision:
         case outcome.Delivered(status):
-            settled = buffer.ack(held)
+            settled = buffer.ack(held, counted)
             batch_delivered.send(**_about(buffer, held), status=status, seconds=took)
             text = f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
             return Report(text, settled=settled, goes_on=True)
         case outcome.Retry(wait, cause, asked):
             what = "asked" if asked else "failure"
-            return _retry(buffer, held, what, wait, cause, BREAKER)
+            return _retry(buffer, held, counted, what, wait, cause, BREAKER)
         case outcome.Refused(cause):
-            return _retry(buffer, held, "refused", 0.0, cause, REFUSED)
+            return _retry(buffer, held, counted, "refused", 0.0, cause, REFUSED)
         case outcome.Split(cause):
-            buffer.split(held)
+            buffer.split(held, counted)
             return Report(f"split {held.messages:,} messages in two: {cause}", goes_on=True)
         case outcome.Bury():
-            return _bury(buffer, held, decision)
+            return _bury(buffer, held, counted, decision)
 
 
-def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
+def _bury(buffer: Buffer, held: Held, counted: str, decision: outcome.Bury) -> Report:
     cause, source = decision.cause, buffer.source
     try:
-        settled = buffer.bury(held, cause, decision.text, answered=decision.answered)
+        settled = buffer.bury(held, cause, decision.text, counted, answered=decision.answered)
     except DeadLettersFull:
         size = f"{source.max_dead_bytes / 1e6:,.0f} MB"
         full = f"dead letters are full ({size}): replay, purge or export them"
-        return _retry(buffer, held, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
+        return _retry(buffer, held, counted, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
     logger.error(
         "%s: batch %s, %d messages, is a dead letter: %s",
         source.name,
@@ -168,12 +179,13 @@ def _bury(buffer: Buffer, held: Held, decision: outcome.Bury) -> Report:
 def _retry(
     buffer: Buffer,
     held: Held,
+    counted: str,
     what: str,
     wait: float,
     cause: str,
     breaker: tuple[int, float, float],
 ) -> Report:
-    wait, trips = buffer.retry(held, what, wait, cause, breaker=breaker)
+    wait, trips = buffer.retry(held, what, wait, cause, counted, breaker=breaker)
     batch_retried.send(**_about(buffer, held), cause=cause, wait=wait)
     name = buffer.source.name
     if trips:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Literal
 
 from celery_segment.config import Source
 
@@ -57,9 +58,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """There was no answer: the network, TLS, a timeout, or not HTTP."""
+    """There was no answer: a timeout, TLS, or whatever else befalls on the network."""
 
     cause: str
+    kind: Literal["timeout", "tls", "network"] = "network"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _exchange(
         ) as response:
             return Answer(response.status_code, response.headers, _text(response, source))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        return Failure(_cause(error, source))
+        return _failure(error, source)
 
 
 @lru_cache(maxsize=64)
@@ -114,7 +114,7 @@ def _text(response: requests.Response, source: Source) -> str:
     return "" if key in text or token in text else text
 
 
-def _cause(error: Exception, source: Source) -> str:
+def _failure(error: Exception, source: Source) -> Failure:
     """Say what went wrong without the chain of wrappers, whose texts repeat each other."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
@@ -122,5 +122,6 @@ def _cause(error: Exception, source: Source) -> str:
     reason = getattr(inner, "reason", None)
     inner = reason if isinstance(reason, BaseException) else inner
     if isinstance(inner, TimeoutError) or isinstance(error, requests.Timeout):
-        return f"no answer from {source.host} within {source.timeout:g} s"
-    return f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
+        return Failure(f"no answer from {source.host} within {source.timeout:g} s", "timeout")
+    cause = f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
+    return Failure(cause, "tls" if isinstance(error, requests.exceptions.SSLError) else "network")

@@ -3,8 +3,9 @@
 -- KEYS[1] the source's prefix
 -- ARGV[1] batch id
 -- ARGV[2] the holder's token
--- ARGV[3] 1 when somebody is told of each batch, and its messages are kept until then; else 0
--- ARGV[4] lease, milliseconds: so long the holder is left to call what has to be called
+-- ARGV[3] the answer's status, as _attempted says
+-- ARGV[4] 1 when somebody is told of each batch, and its messages are kept until then; else 0
+-- ARGV[5] lease, milliseconds: so long the holder is left to call what has to be called
 --
 -- Returns {1 when something has to be called, else 0, a list of the messages' callbacks}; {-1, {}}
 -- for a stale holder: nothing was changed.
@@ -13,6 +14,7 @@
 -- @include _move
 -- @include _account
 -- @include _answered
+-- @include _attempted
 -- @include _owe
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
@@ -20,7 +22,7 @@ if not meta then
   return {-1, {}}
 end
 local callbacks = source .. ':callbacks:' .. id
-local told = ARGV[3] == '1'
+local told, time = ARGV[4] == '1', now()
 redis.call('DEL', meta)
 account(-1, id, bytes)
 if not told then
@@ -29,8 +31,10 @@ end
 redis.call('ZREM', source .. ':inflight', id)
 move(count, bytes, 'inflight', 'delivered')
 redis.call('HINCRBY', source .. ':stats', 'batches', 1)
+redis.call('HSET', source .. ':stats', 'last_delivered', time)
+attempted()
 answered()
 if told or redis.call('EXISTS', callbacks) == 1 then
-  return {1, owe('delivered', count, bytes, callbacks, now() + ARGV[4])}
+  return {1, owe('delivered', count, bytes, callbacks, time + ARGV[5])}
 end
 return {0, {}}

@@ -4,30 +4,32 @@
 -- KEYS[1] the source's prefix
 -- ARGV[1] batch id
 -- ARGV[2] the holder's token
--- ARGV[3] what happened:
+-- ARGV[3] the answer's status, as _attempted says
+-- ARGV[4] what happened:
 --           failure   counts as an attempt; enough of them in a row trip the breaker
 --           asked     the endpoint asked for a wait (Retry-After); not counted
 --           refused   the configuration is wrong; not counted, trips at once
--- ARGV[4] milliseconds until the retry, at the least
--- ARGV[5] lease, milliseconds
--- ARGV[6] failures in a row that trip the breaker
--- ARGV[7] the first pause of a tripped source, milliseconds; it doubles each time
--- ARGV[8] the longest pause, milliseconds
--- ARGV[9] the cause, for people
+-- ARGV[5] milliseconds until the retry, at the least
+-- ARGV[6] lease, milliseconds
+-- ARGV[7] failures in a row that trip the breaker
+-- ARGV[8] the first pause of a tripped source, milliseconds; it doubles each time
+-- ARGV[9] the longest pause, milliseconds
+-- ARGV[10] the cause, for people
 --
 -- Returns {milliseconds until the retry, how often in a row such a one tripped the
 -- breaker when this one did, else 0}, or {-1} for a stale holder.
 -- @include _now
 -- @include _free
 -- @include _held
-local source, id, what = KEYS[1], ARGV[1], ARGV[3]
+-- @include _attempted
+local source, id, what = KEYS[1], ARGV[1], ARGV[4]
 local gate, state, probe = source .. ':gate', source .. ':state', source .. ':probe'
 local meta = held()
 if not meta then
   return {-1}
 end
 free_first()
-local wait = tonumber(ARGV[4])
+local wait = tonumber(ARGV[5])
 local closed = math.max(redis.call('PTTL', gate), 0)
 local fields = redis.call('HMGET', state, 'trips', 'refusals')
 local failing = fields[1] or fields[2]
@@ -41,7 +43,7 @@ local tripped = 0
 
 local function close_for(milliseconds)
   if milliseconds > closed then
-    redis.call('SET', gate, what .. ' ' .. ARGV[9], 'PX', milliseconds)
+    redis.call('SET', gate, what .. ' ' .. ARGV[10], 'PX', milliseconds)
     closed = milliseconds
   end
 end
@@ -51,9 +53,9 @@ if what == 'asked' then
 else
   local failures = redis.call('HINCRBY', state, 'failures', 1)
   -- Batches that were under way when the gate closed say nothing new about it.
-  if closed == 0 and (what == 'refused' or failing or failures >= tonumber(ARGV[6])) then
+  if closed == 0 and (what == 'refused' or failing or failures >= tonumber(ARGV[7])) then
     tripped = redis.call('HINCRBY', state, kind, 1)
-    close_for(math.min(ARGV[7] * 2 ^ math.min(before, 30), tonumber(ARGV[8])))
+    close_for(math.min(ARGV[8] * 2 ^ math.min(before, 30), tonumber(ARGV[9])))
   end
 end
 if what == 'failure' then
@@ -64,7 +66,8 @@ if redis.call('GET', probe) == id then
 end
 wait = math.max(wait, closed)
 redis.call('HDEL', meta, 'token')
-redis.call('HSET', meta, 'cause', ARGV[9])
-redis.call('ZADD', source .. ':inflight', now() + wait + ARGV[5], id)
+redis.call('HSET', meta, 'cause', ARGV[10])
+redis.call('ZADD', source .. ':inflight', now() + wait + ARGV[6], id)
 redis.call('HINCRBY', source .. ':stats', 'retries', 1)
+attempted()
 return {wait, tripped}

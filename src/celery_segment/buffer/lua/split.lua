@@ -3,9 +3,10 @@
 -- KEYS[1] the source's prefix
 -- ARGV[1] batch id
 -- ARGV[2] the holder's token
--- ARGV[3] bytes in the first half, its last comma included
--- ARGV[4] messages in the first half
--- ARGV[5…] the batch's messages, when they lie packed
+-- ARGV[3] the answer's status, as _attempted says
+-- ARGV[4] bytes in the first half, its last comma included
+-- ARGV[5] messages in the first half
+-- ARGV[6…] the batch's messages, when they lie packed
 --
 -- The halves of batch 7 are 7.1 and 7.2: their order is their parent's.
 -- Returns 1, or -1 for a stale holder.
@@ -14,13 +15,14 @@
 -- @include _move
 -- @include _account
 -- @include _answered
+-- @include _attempted
 local source, id = KEYS[1], ARGV[1]
 local meta, count, bytes = held()
 if not meta then
   return -1
 end
 free_first()
-local cut, first = tonumber(ARGV[3]), tonumber(ARGV[4])
+local cut, first = tonumber(ARGV[4]), tonumber(ARGV[5])
 local body = source .. ':batch:' .. id
 local since = redis.call('HGET', meta, 'since')
 
@@ -32,7 +34,7 @@ local function half(suffix, content, messages)
   redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), child)
 end
 
-local content = ARGV[5] or redis.call('GET', body)
+local content = ARGV[6] or redis.call('GET', body)
 account(-1, id, bytes)
 local callbacks = redis.call('HGETALL', source .. ':callbacks:' .. id)
 redis.call('DEL', body, meta, source .. ':callbacks:' .. id)
@@ -49,5 +51,6 @@ for i = 1, #callbacks, 2 do
 end
 move(count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
+attempted()
 answered()
 return 1
