@@ -23,6 +23,7 @@ _COMMANDS = {
     "resume": "gate:resume",
     "dead": "dead:dead",
     "check": "check:check",
+    "metrics": "metrics:metrics",
 }
 
 

@@ -13,7 +13,7 @@ from celery import bootsteps
 
 from celery_segment.buffer import buffer_of
 from celery_segment.callbacks import told
-from celery_segment.config import Settings, Source, settings_of
+from celery_segment.config import Settings, settings_of
 from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentError
 from celery_segment.fallback import Fallback, way_into
@@ -31,7 +31,7 @@ class Check(bootsteps.Step):
     """Refuses to start a worker on wrong settings."""
 
     def __init__(self, worker: Any, **_: Any) -> None:
-        for source in enabled_sources(worker.app):
+        for source in settings_of(worker.app).enabled:
             buffer_of(worker.app, source.name)
             for hook in (source.on_delivered, source.on_failed):
                 told(worker.app, hook)
@@ -69,7 +69,7 @@ class Tick(bootsteps.StartStopStep):
     def tick(self, app: Any, period: float) -> None:
         """Publish a drain for each source that is due."""
         try:
-            for source in enabled_sources(app):
+            for source in settings_of(app).enabled:
                 way = way_into(app, source.name)
                 if isinstance(way, Fallback):
                     way.give_back()
@@ -81,11 +81,6 @@ class Tick(bootsteps.StartStopStep):
             self._failing = True
         else:
             self._failing = False
-
-
-def enabled_sources(app: Any) -> list[Source]:
-    """Return the sources that are to be drained: one that is not enabled may have no Redis."""
-    return [source for source in settings_of(app).sources.values() if source.enabled]
 
 
 def tick_period(settings: Settings) -> float:

@@ -203,6 +203,11 @@ class Settings:
         "Let each worker look for due messages by itself, without Celery beat.",
     )
 
+    @property
+    def enabled(self) -> list[Source]:
+        """The sources that are to be drained: one that is not enabled may have no Redis."""
+        return [source for source in self.sources.values() if source.enabled]
+
     def source(self, name: str) -> Source:
         """Return the source of that name.
 
