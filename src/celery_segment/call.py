@@ -101,7 +101,9 @@ class Call(Task, Generic[P]):
             except SegmentBufferError as error:
                 if request.is_eager:
                     raise
-                raise self.retry(exc=error, countdown=_BODY_RETRY) from None
+                raise self.retry(
+                    exc=error, countdown=_BODY_RETRY, kwargsrepr=request.kwargsrepr
+                ) from None
         if request.is_eager:  # no worker will ever look
             wake(self.app, ready.intake.source)
         # They are called once the message is delivered, not now.
@@ -205,6 +207,8 @@ class Call(Task, Generic[P]):
             named = {**messages.arguments(data), "source": intake.source}
             mark = {_HEADER: {"prepared": True, "receipt": receipt}}
             options["headers"] = {**(options.get("headers") or {}), **mark}
+            # In the place of a payload, in Flower and in Celery's events.
+            options.setdefault("kwargsrepr", f"{intake.source}, message {message_id}")
             result: AsyncResult = super().apply_async(
                 (), named, task_id=task_id, link=link, link_error=link_error, **options
             )

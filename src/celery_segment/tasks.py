@@ -17,7 +17,8 @@ from celery import shared_task
 from celery_segment import callbacks
 from celery_segment.buffer import Batch, Buffer, buffer_of
 from celery_segment.doorbell import DRAIN
-from celery_segment.errors import BufferUnavailable, SegmentError
+from celery_segment.errors import BufferUnavailable, DeliveryFailed, SegmentError
+from celery_segment.words import counted
 
 if TYPE_CHECKING:
     from celery_segment.delivery import Report
@@ -65,12 +66,17 @@ def drain(self: Any, source: str) -> str:
     _publish(self.app, source, [*taken_over, *claimed])
     for settled in buffer.uncalled() if uncalled else ():
         callbacks.call(self.app, buffer, settled)
-    _pack(buffer)
-    text = _counted(claimed)
-    return f"{text}; taken over: {_counted(taken_over)}" if taken_over else text
+    packed = _pack(buffer)
+    done = (
+        f"took over {_counted(taken_over)}" if taken_over else "",
+        f"claimed {_counted(claimed)}" if claimed else "",
+        f"packed {counted(packed, 'batch')}" if packed else "",
+    )
+    return "; ".join(filter(None, done)) or "nothing to claim"
 
 
-@shared_task(name="segment.deliver", **_DOORBELL)
+# A dead letter is a failure, for Flower and for Celery's signals; the log has told it already.
+@shared_task(name="segment.deliver", throws=(DeliveryFailed,), **_DOORBELL)
 def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
     """Post a batch, settle it by the outcome, and go on with those that follow, for a stint."""
     from celery_segment import delivery
@@ -85,28 +91,31 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
             if self.request.is_eager:
                 raise
             # Where this cannot be published either, the lease finds the batch.
-            raise self.retry(exc=error, countdown=AGAIN, kwargs=_named(source, at)) from None
+            raise self.retry(exc=error, countdown=AGAIN, **_reference(source, at)) from None
+        done.add(at, report)
         if report.retry_in is not None and not self.request.is_eager:
-            cause = DeliveryError(report.text)
-            raise self.retry(exc=cause, countdown=report.retry_in, kwargs=_named(source, at))
-        goes_on = bool(following) and done.seconds < STINT
+            cause = DeliveryError(done.text)
+            raise self.retry(exc=cause, countdown=report.retry_in, **_reference(source, at))
+        goes_on = bool(following) and done.seconds < STINT and not report.buried
         _publish(self.app, source, following[1:] if goes_on else following)
         if report.settled is not None:
             callbacks.call(self.app, buffer, report.settled)
-        done.add(at, report)
+        if report.buried and not self.request.is_eager:
+            raise DeliveryFailed(done.text)
         if not goes_on:
             return done.text
         at = following[0]
 
 
-def _pack(buffer: Buffer) -> None:
-    """Compress what waits in a backlog, for a stint; the tick sees to the rest."""
-    until = time.monotonic() + STINT
+def _pack(buffer: Buffer) -> int:
+    """Compress what waits in a backlog, for a stint, and count it; the tick sees to the rest."""
+    until, packed = time.monotonic() + STINT, 0
     while batches := buffer.packable():
         for batch in batches:
-            buffer.pack(batch)
+            packed += buffer.pack(batch)
             if time.monotonic() > until:
-                return
+                return packed
+    return packed
 
 
 class _Done:
@@ -137,21 +146,23 @@ def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
         return
     with app.producer_or_acquire() as producer:
         for batch in batches:
-            app.tasks["segment.deliver"].apply_async(
-                kwargs=_named(source, batch), producer=producer
-            )
+            app.tasks["segment.deliver"].apply_async(**_reference(source, batch), producer=producer)
 
 
-def _named(source: str, batch: Batch) -> dict[str, Any]:
+def _reference(source: str, batch: Batch) -> dict[str, Any]:
+    """Return the arguments of a batch's delivery, and how they are shown."""
+    messages, size = counted(batch.messages, "message"), counted(batch.bytes, "byte")
     return {
-        "source": source,
-        "batch": batch.id,
-        "messages": batch.messages,
-        "bytes": batch.bytes,
+        "kwargs": {
+            "source": source,
+            "batch": batch.id,
+            "messages": batch.messages,
+            "bytes": batch.bytes,
+        },
+        "kwargsrepr": f"{source}, batch {batch.id}, {messages}, {size}",
     }
 
 
 def _counted(batches: Sequence[Batch]) -> str:
-    if not batches:
-        return "nothing"
-    return f"{len(batches):,} batches, {sum(b.messages for b in batches):,} messages"
+    messages = sum(batch.messages for batch in batches)
+    return f"{counted(len(batches), 'batch')}, {counted(messages, 'message')}"

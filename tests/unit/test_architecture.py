@@ -23,7 +23,8 @@ LAYERS = {
     "messages": {"encoding", "errors", "version"},
     "buffer": {"config", "errors"},
     "doorbell": {"config", "errors"},
-    "delivery": {"buffer", "config", "errors", "signals", "version"},
+    "words": set(),
+    "delivery": {"buffer", "config", "errors", "signals", "version", "words"},
     "results": set(),
     "eager": set(),
     "signals": set(),
@@ -35,7 +36,7 @@ LAYERS = {
     "calls": {"call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
     "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
-    "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors"},
+    "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors", "words"},
     "worker": {"buffer", "callbacks", "config", "doorbell", "errors", "fallback"},
     # the package itself: the door
     "": {"callbacks", "calls", "client", "config", "errors", "tasks", "version", "worker"},

@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from celery_segment.words import counted
+
 __all__ = [
     "WIDE",
     "app_of",
@@ -80,11 +82,6 @@ def table(*columns: str, words: Container[str] = ()) -> Table:
         justify: Literal["left", "right"] = "left" if text else "right"
         made.add_column(name, justify=justify, no_wrap=not text, overflow="fold")
     return made
-
-
-def counted(number: int, noun: str) -> str:
-    """Return such as "1 message" or "1,234 messages"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

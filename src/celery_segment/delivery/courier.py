@@ -24,6 +24,7 @@ from celery_segment.delivery import outcome, transport
 from celery_segment.delivery.request import build
 from celery_segment.errors import BufferUnavailable
 from celery_segment.signals import batch_delivered, batch_failed, batch_retried
+from celery_segment.words import counted
 
 __all__ = ["Report", "attempt"]
 
@@ -46,12 +47,14 @@ class Report:
         retry_in: Seconds until the next attempt, when there is one.
         settled: What has to be called, where something has to be.
         goes_on: Whether the batch was settled here, and another may follow.
+        buried: Whether the batch was given up.
     """
 
     text: str
     retry_in: float | None = None
     settled: Settled | None = None
     goes_on: bool = False
+    buried: bool = False
 
 
 class _Posted(NamedTuple):
@@ -137,33 +140,34 @@ def _post(buffer: Buffer, held: Held) -> _Posted:
 
 
 def _settle(buffer: Buffer, held: Held, posted: _Posted) -> Report:
-    decision, counted, took = posted
+    decision, answer, took = posted
     match decision:
         case outcome.Delivered(status):
-            settled = buffer.ack(held, counted)
+            settled = buffer.ack(held, answer)
             batch_delivered.send(**_about(buffer, held), status=status, seconds=took)
-            text = f"delivered {held.messages:,} messages in {took * 1000:,.0f} ms: {status}"
+            many = counted(held.messages, "message")
+            text = f"delivered {many} in {took * 1000:,.0f} ms: {status}"
             return Report(text, settled=settled, goes_on=True)
         case outcome.Retry(wait, cause, asked):
             what = "asked" if asked else "failure"
-            return _retry(buffer, held, counted, what, wait, cause, BREAKER)
+            return _retry(buffer, held, answer, what, wait, cause, BREAKER)
         case outcome.Refused(cause):
-            return _retry(buffer, held, counted, "refused", 0.0, cause, REFUSED)
+            return _retry(buffer, held, answer, "refused", 0.0, cause, REFUSED)
         case outcome.Split(cause):
-            buffer.split(held, counted)
+            buffer.split(held, answer)
             return Report(f"split {held.messages:,} messages in two: {cause}", goes_on=True)
         case outcome.Bury():
-            return _bury(buffer, held, counted, decision)
+            return _bury(buffer, held, answer, decision)
 
 
-def _bury(buffer: Buffer, held: Held, counted: str, decision: outcome.Bury) -> Report:
+def _bury(buffer: Buffer, held: Held, answer: str, decision: outcome.Bury) -> Report:
     cause, source = decision.cause, buffer.source
     try:
-        settled = buffer.bury(held, cause, decision.text, counted, answered=decision.answered)
+        settled = buffer.bury(held, cause, decision.text, answer, answered=decision.answered)
     except DeadLettersFull:
         size = f"{source.max_dead_bytes / 1e6:,.0f} MB"
         full = f"dead letters are full ({size}): replay, purge or export them"
-        return _retry(buffer, held, counted, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
+        return _retry(buffer, held, answer, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
     logger.error(
         "%s: batch %s, %d messages, is a dead letter: %s",
         source.name,
@@ -172,20 +176,20 @@ def _bury(buffer: Buffer, held: Held, counted: str, decision: outcome.Bury) -> R
         cause,
     )
     batch_failed.send(**_about(buffer, held), cause=cause)
-    text = f"dead letter, {held.messages:,} messages: {cause}"
-    return Report(text, settled=settled, goes_on=True)
+    text = f"dead letter, {counted(held.messages, 'message')}: {cause}"
+    return Report(text, settled=settled, goes_on=True, buried=True)
 
 
 def _retry(
     buffer: Buffer,
     held: Held,
-    counted: str,
+    answer: str,
     what: str,
     wait: float,
     cause: str,
     breaker: tuple[int, float, float],
 ) -> Report:
-    wait, trips = buffer.retry(held, what, wait, cause, counted, breaker=breaker)
+    wait, trips = buffer.retry(held, what, wait, cause, answer, breaker=breaker)
     batch_retried.send(**_about(buffer, held), cause=cause, wait=wait)
     name = buffer.source.name
     if trips:

@@ -1,0 +1,107 @@
+"""What Flower and other listeners to Celery's events are shown of the deliveries."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from celery_segment import Analytics, track
+from celery_segment.testing import EmbeddedRedis, Reply
+from support import WRITE_KEY, wait_until
+
+
+@contextmanager
+def listening(app):
+    """Collect the events of the tasks, as Flower does."""
+    events = []
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": events.append})
+        ready = threading.Event()
+        receiver.on_consume_ready = lambda *_, **__: ready.set()
+        thread = threading.Thread(target=lambda: receiver.capture(wakeup=False))
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield lambda kind: [e for e in list(events) if e["type"] == f"task-{kind}"]
+        finally:
+            receiver.should_stop = True
+            thread.join()
+    for event in events:
+        shown = repr(event)
+        assert WRITE_KEY not in shown
+        assert "p4yl04d" not in shown
+
+
+def results(events, task):
+    """Return a task's results: the event itself does not have its name."""
+    ours = {e["uuid"] for e in events("received") if e["name"] == task}
+    return [e["result"] for e in events("succeeded") if e["uuid"] in ours]
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app(segment_flush_interval=0.3)
+
+
+def test_deliveries_are_shown_in_plain_words(app, server, workers):
+    server.fail_messages(lambda message: message["event"] == "bad")
+    server.reply(Reply.status(500))
+    server.reply(Reply.status(429, retry_after=1))
+    with listening(app) as events:
+        with Analytics().batch():
+            for event in ("good", "bad", "good"):
+                track.delay("u", event, {"payload": "p4yl04d"})
+        workers.start(app, "-E")
+        assert Analytics().flush(10) == 0
+        (failed,) = wait_until(lambda: events("failed"))
+        assert len(server.received) == 2
+        delivered = wait_until(lambda: results(events, "segment.deliver"))
+        received = [e for e in events("received") if e["name"] == "segment.deliver"]
+        causes = [e["exception"] for e in events("retried")]
+        drained = results(events, "segment.drain")
+
+    shown = [e["kwargs"] for e in received]
+    for kwargs in shown:
+        assert re.fullmatch(r"default, batch 1[.12]*, [123] messages?, \d+ bytes", kwargs)
+    assert len([kwargs for kwargs in shown if kwargs.startswith("default, batch 1, 3 ")]) == 3
+    assert causes == [
+        "DeliveryError('500 Internal Server Error')",
+        "DeliveryError('429 Too Many Requests, Retry-After 1 s')",
+    ]
+    # One delivery goes on with the batches that follow; how far, is a matter of speed.
+    so_far = r"(\d batches, \d messages in \d+ ms; the last: )?"
+    each = r"delivered 1 message in \d+ ms: 200|split [23] messages in two: 400 Bad Request"
+    for result in delivered:
+        assert re.fullmatch(f"'{so_far}({each}|nothing to do: .+)'", result)
+    buried = "dead letter, 1 message: 400 Bad Request"
+    assert re.fullmatch(rf"DeliveryFailed\('{so_far}{buried}'\)", failed["exception"])
+    assert "'claimed 1 batch, 3 messages'" in drained
+    assert set(drained) <= {"'claimed 1 batch, 3 messages'", "'nothing to claim'"}
+
+
+def test_a_redis_that_is_away_is_a_retry_with_its_cause(make_app, workers):
+    with EmbeddedRedis() as own:
+        app = make_app(segment_redis_url=own.url, segment_flush_interval=0.3)
+        with listening(app) as events:
+            workers.start(app, "-E")
+            own.stop()
+            kwargs = {"source": "default", "batch": "7", "messages": 1, "bytes": 9}
+            deliver = app.tasks["segment.deliver"]
+            deliver.apply_async(kwargs=kwargs, kwargsrepr="default, batch 7, 1 message, 9 bytes")
+            (retried,) = wait_until(lambda: events("retried"))
+            again = wait_until(lambda: events("received")[1:])
+    assert retried["exception"].startswith("BufferUnavailable('Redis at 127.0.0.1:")
+    assert again[-1]["kwargs"] == "default, batch 7, 1 message, 9 bytes"
+
+
+def test_a_call_through_the_broker_shows_its_id_and_no_payload(app, workers):
+    with listening(app) as events:
+        workers.start(app, "-E")
+        result = track.apply_async(("u", "E", {"payload": "p4yl04d"}), countdown=0.1)
+        wait_until(lambda: Analytics().stats().delivered)
+        (received,) = [e for e in events("received") if e["name"] == "segment.track"]
+    assert received["args"] == "()"
+    assert received["kwargs"] == f"default, message {result.id}"
