@@ -17,11 +17,13 @@ from celery import Signature, Task
 from celery.result import AsyncResult
 
 from celery_segment import callbacks, messages
+from celery_segment.buffer import Beside
 from celery_segment.doorbell import wake
 from celery_segment.eager import Eager
 from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
 from celery_segment.intake import Intake, intake_of
 from celery_segment.results import SentResult, StoredResult
+from celery_segment.tracing import span_of_call
 
 __all__ = ["Built", "Call"]
 
@@ -47,12 +49,14 @@ _HEADER = "segment"
 class Ready(NamedTuple):
     """A call that was validated: what is to be stored, and where.
 
-    ``data`` is None when ``segment_before_send`` dropped the message.
+    ``data`` is None when ``segment_before_send`` dropped the message; ``trace`` is the
+    trace context of the call, if it has one.
     """
 
     intake: Intake
     message_id: str
     data: bytes | None
+    trace: bytes
 
 
 class Call(Task, Generic[P]):
@@ -88,11 +92,13 @@ class Call(Task, Generic[P]):
         if request.called_directly:
             ready = self._ready(args, kwargs, None)
             if ready.data is not None:
-                ready.intake.store(ready.data)
+                ready.intake.store(ready.data, _traced(ready.trace))
             return ready.message_id
         sent = (request.headers or {}).get(_HEADER) or {}
         # A redelivered task must not mint a second messageId.
         ready = self._ready(args, kwargs, request.id, prepared=bool(sent.get("prepared")))
+        if sent.get("trace"):
+            ready = ready._replace(trace=sent["trace"].encode())
         link, link_error = request.callbacks, request.errbacks
         if ready.data is not None:
             kept = _kept(request.id, ready, link, link_error, receipt=bool(sent.get("receipt")))
@@ -121,7 +127,7 @@ class Call(Task, Generic[P]):
         intake = self._intake(source)
         data = intake.prepare(message)
         if data is not None:
-            intake.store(data)
+            intake.store(data, _traced(span_of_call()))
         return StoredResult(message.message_id, message.message_id)
 
     def apply_async(
@@ -172,7 +178,7 @@ class Call(Task, Generic[P]):
         source, message = self.build(*args, **kwargs)
         intake = self._intake(source)
         data = messages.to_bytes(message) if prepared else intake.prepare(message)
-        return Ready(intake, message.message_id, data)
+        return Ready(intake, message.message_id, data, span_of_call())
 
     def _intake(self, source: str) -> Intake:
         try:
@@ -192,7 +198,7 @@ class Call(Task, Generic[P]):
         **options: Any,
     ) -> AsyncResult:
         """Store a message, or send it through the broker where an option asks for that."""
-        intake, message_id, data = ready
+        intake, message_id, data, trace = ready
         task_id = task_id or message_id
         receipt = ignore_result is False and intake.enabled
         if receipt and not callbacks.keeps_results(self.app):
@@ -205,7 +211,7 @@ class Call(Task, Generic[P]):
         given = {name for name, value in options.items() if value is not None}
         if not given <= _INERT or self.app.conf.task_always_eager:
             named = {**messages.arguments(data), "source": intake.source}
-            mark = {_HEADER: {"prepared": True, "receipt": receipt}}
+            mark = {_HEADER: {"prepared": True, "receipt": receipt, "trace": trace.decode()}}
             options["headers"] = {**(options.get("headers") or {}), **mark}
             # In the place of a payload, in Flower and in Celery's events.
             options.setdefault("kwargsrepr", f"{intake.source}, message {message_id}")
@@ -224,12 +230,19 @@ class Call(Task, Generic[P]):
         return SentResult(task_id, app=self.app, task_name=self.name, **kwargs)
 
 
-def _kept(task_id: str, ready: Ready, link: Any, link_error: Any, *, receipt: bool) -> bytes:
+def _traced(trace: bytes) -> Beside | None:
+    return Beside(trace=trace) if trace else None
+
+
+def _kept(
+    task_id: str, ready: Ready, link: Any, link_error: Any, *, receipt: bool
+) -> Beside | None:
     """Return what is to be kept beside a message until it is settled."""
     if not (link or link_error or receipt):
-        return b""
+        return _traced(ready.trace)
     try:
-        return callbacks.pack(task_id, ready.message_id, link, link_error, receipt=receipt)
+        packed = callbacks.pack(task_id, ready.message_id, link, link_error, receipt=receipt)
+        return Beside(packed, ready.trace)
     except (TypeError, ValueError) as error:
         raise ValidationError(
             "link", f"an argument of a callback's signature has no JSON form ({error})"

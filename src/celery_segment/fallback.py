@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from celery_segment.buffer import NO_CALLBACKS, Buffer, buffer_of
+from celery_segment.buffer import NOTHING, Beside, Buffer, buffer_of
 from celery_segment.config import Settings, settings_of
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.signals import messages_dropped
@@ -45,14 +45,14 @@ class Fallback:
 
     def append(self, message: bytes) -> bool:
         """Store one message, or do with it as configured; return whether to wake a worker."""
-        return self._take([message], NO_CALLBACKS, lambda: self._buffer.append(message))
+        return self._take([message], NOTHING, lambda: self._buffer.append(message))
 
     def append_many(
-        self, messages: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS
+        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
     ) -> bool:
         """Store messages in their order, as ``Buffer`` does, or do with them as configured."""
         append = self._buffer.append_many
-        return self._take(messages, callbacks, lambda: append(messages, callbacks))
+        return self._take(messages, beside, lambda: append(messages, beside))
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any."""
@@ -66,11 +66,11 @@ class Fallback:
         return given > 0
 
     def _take(
-        self, messages: Sequence[bytes], callbacks: Mapping[int, bytes], append: Callable[[], bool]
+        self, messages: Sequence[bytes], beside: Mapping[int, Beside], append: Callable[[], bool]
     ) -> bool:
         if time.monotonic() < self._rests_until:
             error = BufferUnavailable("Redis was out of reach a moment ago")
-            self._set_aside(messages, callbacks, error)
+            self._set_aside(messages, beside, error)
             return False
         try:
             wake = append()
@@ -83,19 +83,19 @@ class Fallback:
             if self._source.on_unavailable == "raise":
                 raise
             self._rests_until = time.monotonic() + REST
-            self._set_aside(messages, callbacks, error)
+            self._set_aside(messages, beside, error)
             return False
         if self._dropped:
             self._count_drops()
         return (self._spilled and self.give_back()) or wake
 
     def _set_aside(
-        self, messages: Sequence[bytes], callbacks: Mapping[int, bytes], error: BufferUnavailable
+        self, messages: Sequence[bytes], beside: Mapping[int, Beside], error: BufferUnavailable
     ) -> None:
         if self._spill is None:
             self._drop("unavailable", len(messages))
             return
-        self._spill.put(self._source.name, messages, callbacks)
+        self._spill.put(self._source.name, messages, beside)
         self._spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
 

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from celery_segment import messages
-from celery_segment.buffer import NO_CALLBACKS
+from celery_segment.buffer import NOTHING, Beside
 from celery_segment.config import settings_of
 from celery_segment.doorbell import wake
 from celery_segment.fallback import way_into
@@ -19,8 +19,8 @@ from celery_segment.signals import messages_dropped
 __all__ = ["Intake", "collect", "intake_of"]
 
 #: Of each source, by application and name: messages that a ``batch()`` holds back, and
-#: their callbacks by place.
-_Held = tuple[list[bytes], dict[int, bytes]]
+#: what lies beside them by place.
+_Held = tuple[list[bytes], dict[int, Beside]]
 _collected: ContextVar[dict[Intake, _Held] | None] = ContextVar("collected", default=None)
 
 
@@ -56,24 +56,22 @@ class Intake:
             return None
         return messages.to_bytes(changed)
 
-    def store(self, data: bytes, callbacks: bytes = b"") -> None:
-        """Store a message, with its callbacks beside it, and wake a worker if need be."""
+    def store(self, data: bytes, beside: Beside | None = None) -> None:
+        """Store a message, and what is to lie beside it; wake a worker if need be."""
         if self._way is None:
             return
         collected = _collected.get()
         if collected is not None and self in collected:
             held, theirs = collected[self]
-            if callbacks:
-                theirs[len(held)] = callbacks
+            if beside:
+                theirs[len(held)] = beside
             held.append(data)
-        elif self._way.append_many([data], {0: callbacks}) if callbacks else self._way.append(data):
+        elif self._way.append_many([data], {0: beside}) if beside else self._way.append(data):
             wake(self._app(), self.source)
 
-    def store_many(
-        self, data: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS
-    ) -> None:
-        """Store messages in their order, many to a round trip; callbacks by their place."""
-        if self._way is not None and self._way.append_many(data, callbacks):
+    def store_many(self, data: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING) -> None:
+        """Store messages in their order, many to a round trip, as ``Buffer.append_many``."""
+        if self._way is not None and self._way.append_many(data, beside):
             wake(self._app(), self.source)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from celery_segment.buffer import Beside
 from celery_segment.errors import BufferFull, BufferUnavailable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Spill:
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
 
-    def put(self, source: str, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> None:
+    def put(self, source: str, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> None:
         """Take messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
         Raises:
@@ -58,9 +59,9 @@ class Spill:
         try:
             with self._transaction(BUSY) as connection:
                 connection.executemany(
-                    "INSERT INTO spilled (source, message, callbacks) VALUES (?, ?, ?)",
+                    "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)",
                     [
-                        (source, message, callbacks.get(place))
+                        (source, message, *beside.get(place, Beside()))
                         for place, message in enumerate(messages)
                     ],
                 )
@@ -75,7 +76,7 @@ class Spill:
             ) from error
 
     def give_back(
-        self, source: str, append: Callable[[Sequence[bytes], Mapping[int, bytes]], object]
+        self, source: str, append: Callable[[Sequence[bytes], Mapping[int, Beside]], object]
     ) -> int:
         """Hand a source's oldest messages to ``append``, then forget them; return how many.
 
@@ -87,13 +88,13 @@ class Spill:
         try:
             with self._transaction(0) as connection:
                 rows = connection.execute(
-                    "SELECT id, message, callbacks FROM spilled WHERE source = ?"
+                    "SELECT id, message, callbacks, trace FROM spilled WHERE source = ?"
                     " ORDER BY id LIMIT ?",
                     (source, PAGE),
                 ).fetchall()
                 if rows:
-                    callbacks = {place: row[2] for place, row in enumerate(rows) if row[2]}
-                    append([row[1] for row in rows], callbacks)
+                    beside = {n: Beside(*row[2:]) for n, row in enumerate(rows) if any(row[2:])}
+                    append([row[1] for row in rows], beside)
                     last = rows[-1][0]
                     connection.execute(
                         "DELETE FROM spilled WHERE source = ? AND id <= ?", (source, last)
@@ -139,7 +140,7 @@ class Spill:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS spilled"
             " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
-            " callbacks BLOB)"
+            " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
         )
         os.chmod(self.path, 0o600)  # noqa: PTH101 - payloads are the owner's
         self._connection, self._pid = connection, os.getpid()

@@ -93,8 +93,12 @@ def test_a_redis_that_is_away_is_a_retry_with_its_cause(make_app, workers):
             deliver.apply_async(kwargs=kwargs, kwargsrepr="default, batch 7, 1 message, 9 bytes")
             (retried,) = wait_until(lambda: events("retried"))
             again = wait_until(lambda: events("received")[1:])
+            call = track.apply_async(("u", "E", {"payload": "p4yl04d"}), countdown=0.1)
+            wait_until(lambda: len(events("retried")) == 2)
+            named = wait_until(lambda: [e for e in events("received") if e["uuid"] == call.id][1:])
     assert retried["exception"].startswith("BufferUnavailable('Redis at 127.0.0.1:")
     assert again[-1]["kwargs"] == "default, batch 7, 1 message, 9 bytes"
+    assert named[-1]["kwargs"] == f"default, message {call.id}"
 
 
 def test_a_call_through_the_broker_shows_its_id_and_no_payload(app, workers):

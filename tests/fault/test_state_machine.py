@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 from celery_segment.buffer import (
     ENVELOPE,
     Batch,
+    Beside,
     Closed,
     Gone,
     Held,
@@ -60,8 +61,12 @@ BREAKER = (2, HOUR, 3 * HOUR)
 TAG = keys.prefix("default")
 #: Each key and its type, as the docstring of `keys` has them.
 KINDS = dict(re.findall(r"^    :(\S+) +(string|hash|zset)\b", keys.__doc__, re.MULTILINE))
-#: Callbacks of a message, or none, as bytes that the buffer does not look into.
-CALLBACKS = st.sampled_from([b"", b"", b'{"link": 1}', b'{"link_error": "\xc3\xa9"}'])
+#: What lies beside a message, or nothing: bytes that the buffer does not look into.
+BESIDE = st.builds(
+    Beside,
+    st.sampled_from([b"", b"", b'{"link": 1}', b'{"link_error": "\xc3\xa9"}']),
+    st.sampled_from([b"", b"", b"00-ab-cd-01", b"00-ef-cd-00"]),
+)
 UNKNOWN = ["nonsense", "", "999", "1.1.2.1", "0"]
 
 #: Every key of the source: its name, type, milliseconds to live, and content.
@@ -80,7 +85,7 @@ MESSAGE = st.tuples(
     st.text(max_size=6),
     st.sampled_from(["a", "é", "中", "😀"]),
     st.sampled_from([0, 0, 0, 9, 700, 8_000, 16_000, 32_000]),
-    CALLBACKS,
+    BESIDE,
 )
 PICK = st.integers(0, 9)
 #: What an attempt is counted under, if it is.
@@ -128,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         redis.delete(*redis.keys(f"{TAG}*"), "none")
         self.now = 0.0
         self.accepted: dict[str, bytes] = {}
-        self.callbacks: dict[bytes, bytes] = {}  # of the messages that have some
+        self.beside: dict[bytes, Beside] = {}  # the messages that have something
         self.settled: dict[str, tuple[Settled, float]] = {}  # not called; until when left alone
         self.open: list[bytes] = []
         self.open_since = 0.0
@@ -167,10 +172,10 @@ class Machine(RuleBasedStateMachine):
     def closed_for(self) -> float | None:
         return None if self.paused else max(self.gate[0] - self.now, 0.0)
 
-    def own(self, messages: list[bytes]) -> dict[int, bytes]:
-        """Return the callbacks of messages by their places, from 1 on."""
-        places = enumerate(messages, 1)
-        return {place: self.callbacks[m] for place, m in places if m in self.callbacks}
+    def own(self, messages: list[bytes], what: str = "callbacks") -> dict[int, bytes]:
+        """Return the callbacks, or traces, of messages by their places, from 1 on."""
+        found = (getattr(self.beside.get(m, Beside()), what) for m in messages)
+        return {place: content for place, content in enumerate(found, 1) if content}
 
     def settle(self, found: Settled | None, how: str, batch: Sealed, cause: str | None) -> None:
         """Check what a settlement gives to be called, and remember it."""
@@ -245,28 +250,29 @@ class Machine(RuleBasedStateMachine):
         finally:
             assert self.dump() == before, "it changed something"
 
-    def new_message(self, drawn: tuple[str, str, int, bytes]) -> bytes:
-        text, character, size, callbacks = drawn
+    def new_message(self, drawn: tuple[str, str, int, Beside]) -> bytes:
+        text, character, size, beside = drawn
         name = f"m{len(self.accepted)}"
         padding = character * (size // len(character.encode()))
         content = {"messageId": name, "x": text + padding}
         message = self.accepted[name] = json.dumps(content, ensure_ascii=False).encode()
-        if callbacks:
-            self.callbacks[message] = callbacks
+        if any(beside):
+            self.beside[message] = beside
         return message
 
     # ------------------------------------------------------------ calls
 
     @rule(drawn=MESSAGE)
     def append(self, drawn):
-        message = self.new_message((*drawn[:3], b""))
+        message = self.new_message((*drawn[:3], Beside()))
         self.buffer.append(message)
         self.store(message)
 
     @initialize(messages=st.integers(0, 20), claimed=st.integers(0, 3), tripped=st.booleans())
     def in_the_midst_of_work(self, messages, claimed, tripped):
         """Hypothesis leaves many rules out of a run: without a start few runs get anywhere."""
-        self.append_all([(f"é{n}", "中", 40, b"[]" * (n % 2)) for n in range(messages)])
+        beside = [Beside(), Beside(b"[]", b"00-12-34-01")]
+        self.append_all([(f"é{n}", "中", 40, beside[n % 2]) for n in range(messages)])
         if claimed:
             self.claim_some(claimed, whatever_waits=True, begin=True)
         if tripped and self.holders:
@@ -280,8 +286,8 @@ class Machine(RuleBasedStateMachine):
 
     def append_all(self, drawn):
         messages = [self.new_message(one) for one in drawn]
-        own = self.own(messages)
-        self.buffer.append_many(messages, {place - 1: own[place] for place in own})
+        beside = {place: self.beside[m] for place, m in enumerate(messages) if m in self.beside}
+        self.buffer.append_many(messages, beside)
         for message in messages:
             self.store(message)
 
@@ -367,7 +373,9 @@ class Machine(RuleBasedStateMachine):
             batch.attempts,
             batch.requests,
             near(self.now - batch.began),
+            len(self.own(batch.messages, "trace")),
         )
+        assert self.buffer.traces(found) == [*self.own(batch.messages, "trace").values()]
         batch.requests += 1
         batch.token, batch.deadline = token, self.now + LEASE
         self.begun.append(found)
@@ -615,7 +623,7 @@ class Machine(RuleBasedStateMachine):
         found = self.dump()
         self.check_keys(found)
         self.check_messages(found)
-        self.check_callbacks(found)
+        self.check_beside(found)
         self.check_holders(found)
         self.check_gate(found)
         self.check_snapshot()
@@ -624,17 +632,20 @@ class Machine(RuleBasedStateMachine):
     def check_keys(self, found):
         """No key but the documented ones, and none without an owner."""
         for name, (kind, _, _) in found.items():
-            general = re.sub(r"^(batch|meta|callbacks):.+", r"\1:<id>", name)
+            general = re.sub(r"^(batch|meta|callbacks|traces):.+", r"\1:<id>", name)
             general = re.sub(r"^settled:.+", "settled:<name>", general)
             assert KINDS.get(general) == kind, f"{name} is not a {kind} of keys.py"
         placed = [i for place in ("ready", "inflight", "dead") for i in zset(found, place)]
         # The messages of a batch that somebody is still to be told of stay until then.
         kept = [s.id for s, _ in self.settled.values() if s.cause is None and s.body]
-        with_callbacks = [b.id for b in self.batches.values() if self.own(b.messages)]
+        batches = self.batches.values()
+        with_callbacks = [b.id for b in batches if self.own(b.messages)]
+        with_traces = [b.id for b in batches if self.own(b.messages, "trace")]
         for owned, owners in (
             ("batch:", [*placed, *kept]),
             ("meta:", placed),
             ("callbacks:", with_callbacks),
+            ("traces:", with_traces),
             ("settled:", self.settled),
         ):
             names = [name.removeprefix(owned) for name in found if name.startswith(owned)]
@@ -670,12 +681,13 @@ class Machine(RuleBasedStateMachine):
             names[json.loads(message)["messageId"]] += 1
         assert names == dict.fromkeys(self.accepted, 1), "a message is lost or doubled"
 
-    def check_callbacks(self, found):
-        """What a message's caller wants called lies beside the message, wherever it went."""
-        batches = {f"callbacks:{b.id}": b.messages for b in self.batches.values()}
-        for name, messages in {"callbacks": self.open, **batches}.items():
-            lies = {int(place): own for place, own in found.get(name, ("", 0, {}))[2].items()}
-            assert lies == self.own(messages), name
+    def check_beside(self, found):
+        """What is kept beside a message lies there, wherever it went."""
+        for what, key in (("callbacks", "callbacks"), ("trace", "traces")):
+            batches = {f"{key}:{b.id}": b.messages for b in self.batches.values()}
+            for name, messages in {key: self.open, **batches}.items():
+                lies = {int(place): own for place, own in found.get(name, ("", 0, {}))[2].items()}
+                assert lies == self.own(messages, what), name
         for name, (settled, _) in self.settled.items():
             fields = found[f"settled:{name}"][2]
             own = [content for place, content in fields.items() if place.isdigit()]

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ValidationError, track
-from celery_segment.buffer import buffer_of, messages_of
+from celery_segment.buffer import Beside, buffer_of, messages_of
 from celery_segment.fallback import way_into
 from celery_segment.spill import Spill
 from celery_segment.testing import EmbeddedRedis
@@ -216,18 +216,19 @@ class TestSpill:
 
     def test_a_refusal_while_giving_back_loses_nothing(self, tmp_path):
         spill = Spill(str(tmp_path / "spill"), 10**7)
-        spill.put("s", [b"%d" % n for n in range(1200)], {7: b"callbacks", 700: b"more"})
+        beside = {7: Beside(b"callbacks"), 700: Beside(b"more", b"trace"), 701: Beside(b"", b"one")}
+        spill.put("s", [b"%d" % n for n in range(1200)], beside)
         spill.put("other", [b"x"], {})
         taken, theirs = [], {}
 
-        def take(messages, callbacks):
-            theirs.update({len(taken) + place: each for place, each in callbacks.items()})
+        def take(messages, given):
+            theirs.update({len(taken) + place: each for place, each in given.items()})
             taken.extend(messages)
 
-        def append(messages, callbacks):
+        def append(messages, given):
             if len(taken) == 500:
                 raise BufferUnavailable("away")
-            take(messages, callbacks)
+            take(messages, given)
 
         assert spill.give_back("s", append) == 500
         with pytest.raises(BufferUnavailable):
@@ -236,7 +237,7 @@ class TestSpill:
         while spill.give_back("s", take):
             pass
         assert taken == [b"%d" % n for n in range(1200)]
-        assert theirs == {7: b"callbacks", 700: b"more"}
+        assert theirs == beside
         assert (spill.waiting("s"), spill.waiting("other")) == (0, 1)
 
     def test_a_forked_child_writes_as_well(self, tmp_path):

@@ -24,15 +24,19 @@ LAYERS = {
     "buffer": {"config", "errors"},
     "doorbell": {"config", "errors"},
     "words": set(),
-    "delivery": {"buffer", "config", "errors", "signals", "version", "words"},
+    "delivery": {"buffer", "config", "errors", "signals", "tracing", "version", "words"},
     "results": set(),
     "eager": set(),
     "signals": set(),
-    "spill": {"errors"},
+    "tracing": {"version"},
+    "spill": {"buffer", "errors"},
     "fallback": {"buffer", "config", "errors", "signals", "spill"},
     "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
     "callbacks": {"buffer", "errors", "messages"},
-    "call": {"callbacks", "doorbell", "eager", "errors", "intake", "messages", "results"},
+    "call": {
+        *("buffer", "callbacks", "doorbell", "eager", "errors"),
+        *("intake", "messages", "results", "tracing"),
+    },
     "calls": {"call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
     "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
@@ -203,7 +207,8 @@ def test_a_web_process_loads_no_more_than_it_needs():
     loaded = loaded_by("import celery_segment")
     assert "celery_segment.calls" in loaded
     # click, and what there is of Django, are loaded by Celery.
-    unneeded = {"requests", "urllib3", "rich", "isal", "flask", "django.conf", "prometheus_client"}
+    unneeded = {"requests", "urllib3", "rich", "isal", "flask", "django.conf"}
+    unneeded |= {"prometheus_client", "opentelemetry"}
     assert not loaded & unneeded
     on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker")}
     assert not loaded & on_top

@@ -6,10 +6,11 @@ import weakref
 from threading import Lock
 from typing import Any
 
-from celery_segment.buffer.buffer import NO_CALLBACKS, Buffer, messages_of
+from celery_segment.buffer.buffer import NOTHING, Buffer, messages_of
 from celery_segment.buffer.packing import ENVELOPE
 from celery_segment.buffer.state import (
     Batch,
+    Beside,
     Closed,
     DeadLetter,
     DeadLettersFull,
@@ -25,8 +26,9 @@ from celery_segment.errors import ConfigurationError
 
 __all__ = [
     "ENVELOPE",
-    "NO_CALLBACKS",
+    "NOTHING",
     "Batch",
+    "Beside",
     "Buffer",
     "Closed",
     "DeadLetter",

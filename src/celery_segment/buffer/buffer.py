@@ -7,6 +7,7 @@ the keys hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from celery_segment.buffer.packing import ENVELOPE, is_packed, packed, unpacked
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.state import (
     Batch,
+    Beside,
     Closed,
     DeadLetter,
     DeadLettersFull,
@@ -31,7 +33,7 @@ from celery_segment.buffer.state import (
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull
 
-__all__ = ["Buffer", "messages_of"]
+__all__ = ["NOTHING", "Buffer", "messages_of"]
 
 #: A stored batch ends with a comma, which the request leaves out.
 _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
@@ -51,7 +53,7 @@ PACKABLE_BATCHES = 50
 BACKLOG = 50
 LOOK_AT_BATCHES = 1_000
 
-NO_CALLBACKS: Mapping[int, bytes] = MappingProxyType({})
+NOTHING: Mapping[int, Beside] = MappingProxyType({})
 
 
 class Buffer:
@@ -88,25 +90,24 @@ class Buffer:
         try:
             reply = self._link.send(self._append, packed, once=True)
         except Interrupted:
-            return self._append_rest([message], NO_CALLBACKS)
+            return self._append_rest([message], NOTHING)
         return reply == 1 or (reply != 0 and self._taken(reply))
 
     def append_many(
-        self, messages: Sequence[bytes], callbacks: Mapping[int, bytes] = NO_CALLBACKS
+        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
     ) -> bool:
         """Store messages in their order, many to a round trip; return whether to wake a worker.
 
         Args:
             messages: The messages.
-            callbacks: What to keep beside a message, by its place among them (from 0),
-                until it is settled: ``Settled.callbacks`` gives it back.
+            beside: What to keep beside a message, by its place among them (from 0).
         """
         wake = False
         for start in range(0, len(messages), APPEND_MESSAGES):
             part = messages[start : start + APPEND_MESSAGES]
             theirs = {
                 place - start: content
-                for place, content in callbacks.items()
+                for place, content in beside.items()
                 if start <= place < start + len(part)
             }
             try:
@@ -115,20 +116,20 @@ class Buffer:
                 wake |= self._append_rest(part, theirs)
         return wake
 
-    def _append_part(self, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> bool:
+    def _append_part(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
         stored = [message + b"," for message in messages]
-        if callbacks:
-            pairs = ((message, callbacks.get(place, b"")) for place, message in enumerate(stored))
-            stored = [part for pair in pairs for part in pair]
-        each = 2 if callbacks else 1
+        if beside:
+            parts = ((m, *beside.get(place, Beside())) for place, m in enumerate(stored))
+            stored = list(chain.from_iterable(parts))
+        each = 3 if beside else 1
         reply = self._link.run(self._append, self._key, *self._limits, each, *stored, once=True)
         return self._taken(reply)
 
-    def _append_rest(self, messages: Sequence[bytes], callbacks: Mapping[int, bytes]) -> bool:
+    def _append_rest(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
         """Store what an interrupted append did not; a script stores all of them or none."""
         if self._link.run(script("stored"), self._key, messages[-1] + b",", STORED_BATCHES):
             return True  # whether to wake was in the lost reply
-        return self._append_part(messages, callbacks)
+        return self._append_part(messages, beside)
 
     def _taken(self, reply: int) -> bool:
         if reply < 0:
@@ -193,11 +194,17 @@ class Buffer:
         key = batch_key(self.source.name, batch_id)
         (verdict, *rest), content = self._link.run_and_get(begin, packed, key)
         if verdict == 1:
-            messages, size, attempts, requests, age = rest
-            return Held(batch_id, token, content, messages, size, attempts, requests, age / 1000)
+            messages, size, attempts, requests, age, traces = rest
+            counts = (messages, size, attempts, requests)
+            return Held(batch_id, token, content, *counts, age / 1000, traces)
         if verdict == -2:  # noqa: PLR2004 - as begin.lua says
             return Closed(None if rest[0] < 0 else rest[0] / 1000)
         return HeldByAnother() if verdict == -1 else Gone()
+
+    def traces(self, held: Held) -> list[bytes]:
+        """Return the trace contexts of a batch's calls, of which there are 128 at the most."""
+        key = f"{self._key}:traces:{held.id}"
+        return list(self._link.command("HVALS", key)) if held.traces else []
 
     # Each settles the batch and, in the same step, counts the attempt under ``status``: the
     # answer's, or the kind of failure; "" when nothing was asked.

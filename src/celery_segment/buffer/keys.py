@@ -17,6 +17,9 @@ touch them all. Times are milliseconds of the server's clock.
     :callbacks   hash    of the open batch: what a message's caller wants called once it is
                          settled, by the message's place in the batch, from 1 on
     :callbacks:<id> hash of a sealed batch, the same
+    :traces      hash    of the open batch: the trace contexts of its first messages' calls,
+                         likewise by place
+    :traces:<id> hash    of a sealed batch, the same
     :settled     zset    batches whose callbacks have still to be called, as delivered:<id> or
                          dead:<id>, by the time until when their worker is left to it
     :settled:<name> hash of such a batch: its callbacks; batch, count, bytes; cause when dead

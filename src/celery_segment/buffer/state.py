@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "Batch",
+    "Beside",
     "Closed",
     "DeadLetter",
     "DeadLettersFull",
@@ -17,6 +18,17 @@ __all__ = [
     "Snapshot",
     "Stale",
 ]
+
+
+class Beside(NamedTuple):
+    """What lies beside a message until it is settled; each may be empty.
+
+    ``callbacks`` is what its caller wants called then, which ``Settled`` gives back;
+    ``trace`` the trace context of the call.
+    """
+
+    callbacks: bytes = b""
+    trace: bytes = b""
 
 
 class Batch(NamedTuple):
@@ -32,7 +44,8 @@ class Held:
     """A batch that this process holds for one attempt.
 
     ``attempts`` are the counted failures and ``requests`` all requests before
-    this one; ``age`` is seconds since the first.
+    this one; ``age`` is seconds since the first; ``traces`` is how many of its messages'
+    calls left a trace context.
     """
 
     id: str
@@ -43,6 +56,7 @@ class Held:
     attempts: int
     requests: int
     age: float
+    traces: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from celery_segment.delivery import outcome, transport
 from celery_segment.delivery.request import build
 from celery_segment.errors import BufferUnavailable
 from celery_segment.signals import batch_delivered, batch_failed, batch_retried
+from celery_segment.tracing import span_of_delivery
 from celery_segment.words import counted
 
 __all__ = ["Report", "attempt"]
@@ -78,16 +80,25 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
     if isinstance(held, Closed):
         until = "until it is resumed" if held.seconds is None else f"for {held.seconds:.1f} s"
         return Report(f"put back: the source is closed {until}")
-    posted = _post(buffer, held)
+    size = {"messages": held.messages, "size": held.bytes}
+    traces = partial(buffer.traces, held)
+    with span_of_delivery(buffer.source.name, held.id, traces, **size) as answered:
+        posted = _post(buffer, held)
+        report = _settle_once(buffer, held, posted)
+        delivered = isinstance(posted.decision, outcome.Delivered)
+        answered(posted.status, "" if delivered else report.text)
+        return report
+
+
+def _settle_once(buffer: Buffer, held: Held, posted: _Posted) -> Report:
+    patience = buffer.source.lease / 2 - posted.seconds
     try:
-        return _patiently(
-            lambda: _settle(buffer, held, posted), buffer.source.lease / 2 - posted.seconds
-        )
+        return _patiently(lambda: _settle(buffer, held, posted), patience)
     except Stale:
         logger.warning(
             "%s: batch %s took longer than its lease of %g s and was taken over by another worker",
             buffer.source.name,
-            batch_id,
+            held.id,
             buffer.source.lease,
         )
         return Report("nothing settled: the lease had expired and another worker took over")

@@ -10,8 +10,10 @@ local function seal(time)
   redis.call('DEL', open)
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,
     'since', redis.call('HGET', state, 'since'))
-  if redis.call('EXISTS', source .. ':callbacks') == 1 then
-    redis.call('RENAME', source .. ':callbacks', source .. ':callbacks:' .. id)
+  for _, beside in ipairs({source .. ':callbacks', source .. ':traces'}) do
+    if redis.call('EXISTS', beside) == 1 then
+      redis.call('RENAME', beside, beside .. ':' .. id)
+    end
   end
   redis.call('ZADD', source .. ':ready', id, id)
   redis.call('HSET', state, 'count', 0, 'woken', 0, 'flushed', time)

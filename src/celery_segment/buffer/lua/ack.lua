@@ -23,7 +23,7 @@ if not meta then
 end
 local callbacks = source .. ':callbacks:' .. id
 local told, time = ARGV[4] == '1', now()
-redis.call('DEL', meta)
+redis.call('DEL', meta, source .. ':traces:' .. id)
 account(-1, id, bytes)
 if not told then
   redis.call('DEL', source .. ':batch:' .. id)

@@ -6,7 +6,8 @@
 -- ARGV[3]  flush_at
 -- ARGV[4]  flush_interval, milliseconds
 -- ARGV[5]  greatest size of all that waits, bytes; 0 for none
--- ARGV[6]  1, or 2 when each message is followed by its callbacks, '' for none
+-- ARGV[6]  1, or 3 when each message is followed by its callbacks and the trace context of its
+--          call, '' for none
 -- ARGV[7…] messages, each ending with a comma
 --
 -- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
@@ -15,6 +16,8 @@
 -- @include _seal
 local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
 local each, wake = tonumber(ARGV[6]), 0
+-- As many links as OpenTelemetry gives a span, if it is not told otherwise.
+local MOST_TRACES = 128
 
 local function first_of_batch()
   local time = now()
@@ -49,8 +52,11 @@ for i = 7, #ARGV, each do
     wake = 1
   end
   redis.call('APPEND', open, message)
-  if each == 2 and ARGV[i + 1] ~= '' then
+  if each == 3 and ARGV[i + 1] ~= '' then
     redis.call('HSET', KEYS[1] .. ':callbacks', count, ARGV[i + 1])
+  end
+  if each == 3 and ARGV[i + 2] ~= '' and count <= MOST_TRACES then
+    redis.call('HSET', KEYS[1] .. ':traces', count, ARGV[i + 2])
   end
 end
 if wake == 0 or redis.call('HGET', state, 'woken') == '1' then

@@ -6,8 +6,9 @@
 -- ARGV[3] lease, milliseconds
 --
 -- Returns
---   {1, messages, bytes, attempts, requests, age}  held: counted attempts and
---                             requests before this one, milliseconds since the first
+--   {1, messages, bytes, attempts, requests, age, traces}  held: counted attempts and
+--                             requests before this one, milliseconds since the first,
+--                             how many of its calls left a trace context
 --   {0}          no batch of this id is in flight: settled, or put back
 --   {-1}         another holds it and its lease lasts
 --   {-2, ms}     the source is closed for so long (-1: until resumed), or another
@@ -21,6 +22,10 @@ local inflight, meta = source .. ':inflight', source .. ':meta:' .. id
 local probe = source .. ':probe'
 local time = now()
 
+local function traces()
+  return redis.call('HLEN', source .. ':traces:' .. id)
+end
+
 local deadline = redis.call('ZSCORE', inflight, id)
 if not deadline then
   return {0}
@@ -30,7 +35,7 @@ local fields = redis.call('HMGET', meta,
 if fields[1] == ARGV[2] then
   -- Asked again by the holder, whose first reply was lost.
   return {1, tonumber(fields[2]), tonumber(fields[3]),
-    tonumber(fields[4] or 0), fields[5] - 1, time - fields[6]}
+    tonumber(fields[4] or 0), fields[5] - 1, time - fields[6], traces()}
 end
 if fields[1] and tonumber(deadline) > time then
   return {-1}
@@ -59,4 +64,4 @@ redis.call('HSET', meta, 'token', ARGV[2], 'began', began,
   'requests', tonumber(fields[5] or 0) + 1)
 redis.call('ZADD', inflight, time + ARGV[3], id)
 return {1, tonumber(fields[2]), tonumber(fields[3]),
-  tonumber(fields[4] or 0), tonumber(fields[5] or 0), time - began}
+  tonumber(fields[4] or 0), tonumber(fields[5] or 0), time - began, traces()}

@@ -10,7 +10,8 @@ for _, id in ipairs(ARGV) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
     local meta = source .. ':meta:' .. id
     local fields = redis.call('HMGET', meta, 'count', 'bytes')
-    redis.call('DEL', source .. ':batch:' .. id, source .. ':callbacks:' .. id, meta)
+    redis.call('DEL', source .. ':batch:' .. id, meta,
+      source .. ':callbacks:' .. id, source .. ':traces:' .. id)
     move(fields[1], fields[2], 'dead', 'purged')
     messages = messages + fields[1]
   end

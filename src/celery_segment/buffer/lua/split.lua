@@ -34,21 +34,28 @@ local function half(suffix, content, messages)
   redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), child)
 end
 
+-- What lies beside the messages goes where they go.
+local function share(beside)
+  local flat = redis.call('HGETALL', beside)
+  redis.call('DEL', beside)
+  for i = 1, #flat, 2 do
+    local place = tonumber(flat[i])
+    local suffix, offset = '.1', 0
+    if place > first then
+      suffix, offset = '.2', first
+    end
+    redis.call('HSET', beside .. suffix, place - offset, flat[i + 1])
+  end
+end
+
 local content = ARGV[6] or redis.call('GET', body)
 account(-1, id, bytes)
-local callbacks = redis.call('HGETALL', source .. ':callbacks:' .. id)
-redis.call('DEL', body, meta, source .. ':callbacks:' .. id)
+redis.call('DEL', body, meta)
 redis.call('ZREM', source .. ':inflight', id)
 half('.1', string.sub(content, 1, cut), first)
 half('.2', string.sub(content, cut + 1), count - first)
-for i = 1, #callbacks, 2 do
-  local place = tonumber(callbacks[i])
-  local child, offset = id .. '.1', 0
-  if place > first then
-    child, offset = id .. '.2', first
-  end
-  redis.call('HSET', source .. ':callbacks:' .. child, place - offset, callbacks[i + 1])
-end
+share(source .. ':callbacks:' .. id)
+share(source .. ':traces:' .. id)
 move(count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
 attempted()
