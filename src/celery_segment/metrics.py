@@ -81,7 +81,7 @@ METRICS = (
     Metric(
         "segment_stored_messages",
         "gauge",
-        "Messages in Redis: buffered (in the open batch), ready, inflight, dead (letters).",
+        "Messages in Redis, by where they are: buffered (open batch), ready, inflight, dead.",
         lambda s, _: {
             "buffered": s.buffered,
             "ready": s.ready,
@@ -93,7 +93,7 @@ METRICS = (
     Metric(
         "segment_stored_bytes",
         "gauge",
-        "The same, in bytes of JSON.",
+        "Size of the messages in Redis, as JSON.",
         lambda s, _: {
             "buffered": s.buffered_bytes,
             "ready": s.ready_bytes,
@@ -103,9 +103,15 @@ METRICS = (
         "state",
     ),
     Metric(
+        "segment_saved_bytes",
+        "gauge",
+        "By how much less ready and inflight take in Redis, where they lie packed.",
+        lambda s, _: s.saved_bytes,
+    ),
+    Metric(
         "segment_stored_batches",
         "gauge",
-        "The same, in batches that are sealed.",
+        "Sealed batches in Redis.",
         lambda s, _: {
             "ready": s.ready_batches,
             "inflight": s.inflight_batches,
@@ -171,13 +177,13 @@ METRICS = (
     Metric(
         "segment_delivered_bytes_total",
         "counter",
-        "The same, in bytes of JSON.",
+        "Size of the messages that were delivered, as JSON.",
         lambda s, _: s.delivered_bytes,
     ),
     Metric(
         "segment_batches_delivered_total",
         "counter",
-        "The same, in batches.",
+        "Batches that were delivered.",
         lambda s, _: s.delivered_batches,
     ),
     Metric(

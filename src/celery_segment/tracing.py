@@ -41,8 +41,8 @@ def span_of_delivery(
 ) -> Iterator[Callable[[str, str], None]]:
     """Have a span around one attempt at a batch, linked to its calls' ``traces``.
 
-    Gives a function that is to be told what the endpoint answered, and the cause when the
-    batch was not delivered, else "".
+    Gives a function that is to be told under which status the attempt is counted, and the
+    cause when the batch was not delivered, else "".
     """
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:
@@ -68,7 +68,8 @@ def span_of_delivery(
     ) as span:
 
         def answered(status: str, cause: str) -> None:
-            span.set_attribute("segment.status", status)
+            if status:
+                span.set_attribute("segment.status", status)
             if cause:
                 span.set_status(trace.Status(trace.StatusCode.ERROR, cause))
 

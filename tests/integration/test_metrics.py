@@ -124,6 +124,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
             "inflight": s.inflight_bytes,
             "dead": s.dead_bytes,
         },
+        "segment_saved_bytes": 0,
         "segment_stored_batches": {"ready": 2, "inflight": 4, "dead": 1},
         "segment_uncalled_batches": 1,
         "segment_gate": {"open": 0, "probing": 0, "closed": 1, "paused": 0},

@@ -187,7 +187,9 @@ class Snapshot:
             **{name: n.get(name, 0) for name in _COUNTED},
             delivered_batches=n.get("batches", 0),
             attempts={
-                name.removeprefix(_ATTEMPTS): n[name] for name in sorted(n) if _ATTEMPTS in name
+                name.removeprefix(_ATTEMPTS): n[name]
+                for name in sorted(n)
+                if name.startswith(_ATTEMPTS)
             },
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
