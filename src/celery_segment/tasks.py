@@ -136,9 +136,10 @@ class _Done:
 
     @property
     def text(self) -> str:
-        if len(self._batches) == 1:
+        before = self._batches[:-1]
+        if not before:
             return self._last
-        return f"{_counted(self._batches)} in {self.seconds * 1000:,.0f} ms; the last: {self._last}"
+        return f"{self._last}; before it {_counted(before)}, in all {self.seconds * 1000:,.0f} ms"
 
 
 def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
