@@ -363,5 +363,7 @@ def test_callbacks_through_failures_and_kills(make_app, workers, noted, redis):
         wait_until(all_called, 120)
         assert Analytics().flush(20) == 0
         # At least once, and none for a message that was not settled so.
-        assert set(noted("delivered")) == good == set(server.received)
+        assert set(noted("delivered")) == good
         assert set(noted("failed")) == events.keys() - good
+        # One that the endpoint took without an answer may be among those it refused after.
+        assert good <= set(server.received)
