@@ -17,6 +17,7 @@ from celery import Signature, Task
 from celery.result import AsyncResult
 
 from celery_segment import callbacks, messages
+from celery_segment.ambient import present, within
 from celery_segment.doorbell import wake
 from celery_segment.eager import Eager
 from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
@@ -91,8 +92,11 @@ class Call(Task, Generic[P]):
                 ready.intake.store(ready.data)
             return ready.message_id
         sent = (request.headers or {}).get(_HEADER) or {}
-        # A redelivered task must not mint a second messageId.
-        ready = self._ready(args, kwargs, request.id, prepared=bool(sent.get("prepared")))
+        prepared = bool(sent.get("prepared"))
+        # A redelivered task must not mint a second messageId, and a prepared message has
+        # all that there was to add, also where Celery is eager and the request present.
+        with within(None if prepared else present()):
+            ready = self._ready(args, kwargs, request.id, prepared=prepared)
         link, link_error = request.callbacks, request.errbacks
         if ready.data is not None:
             kept = _kept(request.id, ready, link, link_error, receipt=bool(sent.get("receipt")))

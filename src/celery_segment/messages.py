@@ -12,11 +12,13 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
+from celery_segment.ambient import Visitor
 from celery_segment.encoding import encode, encode_value
 from celery_segment.errors import MessageTooLarge, ValidationError
 from celery_segment.fields import (
     PARSE,
     PLAIN,
+    identifier,
     json_object,
     kind_of,
     mint,
@@ -27,6 +29,7 @@ from celery_segment.fields import (
 from celery_segment.version import __version__
 
 __all__ = [
+    "KINDS",
     "MAX_MESSAGE_BYTES",
     "Alias",
     "Group",
@@ -124,6 +127,7 @@ M = TypeVar("M", bound=Message)
 
 def make(
     kind: type[M],
+    visitor: Visitor | None = None,
     *,
     context: Any = None,
     timestamp: Any = None,
@@ -133,7 +137,8 @@ def make(
     """Validate the arguments of a call and return its message.
 
     The caller's objects are never changed. An absent ``message_id`` is minted,
-    an absent ``timestamp`` is now; both stay the message's for good.
+    an absent ``timestamp`` is now; both stay the message's for good. What else is
+    absent is the visitor's, where there is one and the call is not about another.
 
     Raises:
         ValidationError: Names the field, what was given and the mend.
@@ -146,9 +151,13 @@ def make(
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
+    if visitor is not None:
+        context = _add_visitor(own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
+        nobody = "" if visitor is None else "; of this request's visitor neither is known"
         raise ValidationError(
-            "user_id", "give user_id or anonymous_id: Segment drops messages without an identity"
+            "user_id",
+            f"give user_id or anonymous_id: Segment drops messages without an identity{nobody}",
         )
     return kind(
         message_id=mint() if message_id is None else parse_message_id(message_id),
@@ -156,6 +165,24 @@ def make(
         context=_CONTEXT if context is None else _context(context),
         **own,
     )
+
+
+def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
+    """Give a call the ids that it leaves out; return its context upon the visitor's.
+
+    A call about another person than the visitor gets nothing: the ip, the device and the
+    page of the one who acts would be taken for those of the one acted upon.
+    """
+    known = {"user_id": visitor.user_id, "anonymous_id": visitor.anonymous_id}
+    theirs = {f: None if value is None else identifier(f, value) for f, value in known.items()}
+    named = next((field for field in theirs if own.get(field) is not None), None)
+    if named and theirs[named] not in (None, own[named]):
+        return context
+    if named is None or (named == "user_id" and theirs["user_id"] is not None):
+        for field, value in theirs.items():
+            if field in own and own[field] is None:  # an alias has no anonymous_id
+                own[field] = value
+    return {**visitor.context, **({} if context is None else json_object("context", context))}
 
 
 def from_wire(content: Mapping[str, Any]) -> Message:
@@ -166,9 +193,9 @@ def from_wire(content: Mapping[str, Any]) -> Message:
     """
     given = dict(content)
     type_ = given.pop("type", None)
-    kind = _KINDS.get(type_) if isinstance(type_, str) else None
+    kind = KINDS.get(type_) if isinstance(type_, str) else None
     if kind is None:
-        raise ValidationError("type", f"must be one of {', '.join(_KINDS)}, not {type_!r:.40}")
+        raise ValidationError("type", f"must be one of {', '.join(KINDS)}, not {type_!r:.40}")
     names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     unknown = given.keys() - names.keys()
     if unknown:
@@ -253,11 +280,12 @@ def _number(text: str) -> float | Decimal:
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=_number)
 
-_KINDS: dict[str, type[Message]] = {
+#: The six calls by the type of their messages.
+KINDS: dict[str, type[Message]] = {
     kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
 }
 _SNAKE = {
     encoded: name
-    for kind in _KINDS.values()
+    for kind in KINDS.values()
     for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
 }
