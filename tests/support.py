@@ -16,7 +16,7 @@ from pathlib import Path
 import trustme
 from celery import Celery
 
-from celery_segment.buffer import keys
+from celery_segment.buffer import keys, messages_of
 
 #: The folder of the tests, where processes find `workerapp`.
 TESTS = Path(__file__).parent
@@ -81,15 +81,29 @@ def let_pass(redis, seconds: float, source="default") -> None:
     redis.eval(_PASS, 1, keys.prefix(source), round(seconds * 1000))
 
 
-class Worker:
-    """A `celery worker` process of the application in `workerapp`."""
+def stored(redis, source="default") -> list[dict]:
+    """Return the messages of the open batch."""
+    content = redis.get(f"{keys.prefix(source)}:open")
+    return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
-    def __init__(self, folder, conf: dict, name: str, options: tuple[str, ...], more=()) -> None:
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Worker:
+    """A `celery worker` process, of the application in `workerapp` or another module."""
+
+    def __init__(
+        self, folder, conf: dict, name: str, options: tuple[str, ...], more=(), app="workerapp"
+    ) -> None:
         self.name = f"{name}@test"
         self.log = folder / f"{name}.log"
         environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
         environ = {**environ, "PYTHONPATH": str(TESTS), **dict(more)}
-        command = [sys.executable, "-m", "celery", "-A", "workerapp", "worker", "-n", self.name]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", self.name]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--loglevel", "DEBUG", *options],

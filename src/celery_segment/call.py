@@ -17,8 +17,8 @@ from celery import Signature, Task
 from celery.result import AsyncResult
 
 from celery_segment import callbacks, messages
+from celery_segment.ambient import present, within
 from celery_segment.buffer import Beside
-from celery_segment.doorbell import wake
 from celery_segment.eager import Eager
 from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
 from celery_segment.intake import Intake, intake_of
@@ -40,6 +40,8 @@ _INERT = frozenset(
         *("soft_time_limit", "stamped_headers", "time_limit", "link", "link_error"),
     )
 )
+#: Those that carry what else a canvas has to run.
+_CANVAS = frozenset(("chain", "chord", "replaced_task_nesting"))
 #: Seconds between attempts of a task's body to reach Redis.
 _BODY_RETRY = 5.0
 #: The header of a task message that a call has validated and prepared.
@@ -95,8 +97,11 @@ class Call(Task, Generic[P]):
                 ready.intake.store(ready.data, _traced(ready.trace))
             return ready.message_id
         sent = (request.headers or {}).get(_HEADER) or {}
-        # A redelivered task must not mint a second messageId.
-        ready = self._ready(args, kwargs, request.id, prepared=bool(sent.get("prepared")))
+        prepared = bool(sent.get("prepared"))
+        # A redelivered task must not mint a second messageId, and a prepared message has
+        # all that there was to add, also where Celery is eager and the request present.
+        with within(None if prepared else present()):
+            ready = self._ready(args, kwargs, request.id, prepared=prepared)
         if sent.get("trace"):
             ready = ready._replace(trace=sent["trace"].encode())
         link, link_error = request.callbacks, request.errbacks
@@ -111,7 +116,7 @@ class Call(Task, Generic[P]):
                     exc=error, countdown=_BODY_RETRY, kwargsrepr=request.kwargsrepr
                 ) from None
         if request.is_eager:  # no worker will ever look
-            wake(self.app, ready.intake.source)
+            ready.intake.wake()
         # They are called once the message is delivered, not now.
         request.callbacks = request.errbacks = None
         return ready.message_id
@@ -208,8 +213,10 @@ class Call(Task, Generic[P]):
             )
         if data is None:
             return StoredResult(task_id, message_id)
-        given = {name for name, value in options.items() if value is not None}
-        if not given <= _INERT or self.app.conf.task_always_eager:
+        asks = {name for name, value in options.items() if value is not None} - _INERT
+        if not intake.enabled:  # nothing travels, so nothing has to wait or be routed
+            asks &= _CANVAS
+        if asks or self.app.conf.task_always_eager:
             named = {**messages.arguments(data), "source": intake.source}
             mark = {_HEADER: {"prepared": True, "receipt": receipt, "trace": trace.decode()}}
             options["headers"] = {**(options.get("headers") or {}), **mark}

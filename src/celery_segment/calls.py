@@ -13,6 +13,7 @@ from celery._state import get_current_app
 from celery.local import Proxy
 
 from celery_segment import messages
+from celery_segment.ambient import present
 from celery_segment.call import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
 
@@ -80,6 +81,7 @@ def identify(
     """
     return source, messages.make(
         messages.Identify,
+        present(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         traits=traits,
@@ -109,6 +111,7 @@ def track(
     """
     return source, messages.make(
         messages.Track,
+        present(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         event=event,
@@ -137,6 +140,7 @@ def alias(
     """
     return source, messages.make(
         messages.Alias,
+        present(),
         previous_id=previous_id,
         user_id=user_id,
         context=context,
@@ -165,6 +169,7 @@ def group(
     """
     return source, messages.make(
         messages.Group,
+        present(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -197,6 +202,7 @@ def page(
     """
     return source, messages.make(
         messages.Page,
+        present(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,
@@ -226,6 +232,7 @@ def screen(
     """Record a view of an application's screen. The arguments are those of ``page``."""
     return source, messages.make(
         messages.Screen,
+        present(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,

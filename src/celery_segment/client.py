@@ -14,7 +14,7 @@ from celery_segment.buffer import Buffer, Snapshot, buffer_of
 from celery_segment.config import DEFAULT_SOURCE, settings_of
 from celery_segment.dead_letters import DeadLetters
 from celery_segment.doorbell import wake
-from celery_segment.intake import collect
+from celery_segment.intake import collect, intake_of
 
 __all__ = ["Analytics", "BoundCall"]
 
@@ -125,7 +125,7 @@ class Analytics:
             The number of messages that remain after ``timeout`` seconds: 0 when
             each was delivered, or became a dead letter, or the source is not enabled.
         """
-        if not settings_of(self.app).source(self.source).enabled:
+        if not intake_of(self.app, self.source).enabled:
             return 0
         deadline = time.monotonic() + timeout
         mark = self._buffer.mark()

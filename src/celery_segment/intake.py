@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from celery_segment import messages
-from celery_segment.buffer import NOTHING, Beside
+from celery_segment.buffer import NOTHING, Beside, Buffer
 from celery_segment.config import settings_of
 from celery_segment.doorbell import wake
-from celery_segment.fallback import way_into
+from celery_segment.fallback import Fallback, way_into
 from celery_segment.messages import Message
 from celery_segment.signals import messages_dropped
 
-__all__ = ["Intake", "collect", "intake_of"]
+__all__ = ["Batch", "Held", "Intake", "collect", "divert", "holding", "intake_of"]
 
-#: Of each source, by application and name: messages that a ``batch()`` holds back, and
-#: what lies beside them by place.
-_Held = tuple[list[bytes], dict[int, Beside]]
-_collected: ContextVar[dict[Intake, _Held] | None] = ContextVar("collected", default=None)
+#: Gets a source's name and a message's bytes.
+Taker = Callable[[str, bytes], None]
+_taker: Taker | None = None
+
+
+@contextmanager
+def divert(taker: Taker) -> Iterator[None]:
+    """Hand all messages of this process to a test: none reaches Redis, or the broker."""
+    global _taker  # noqa: PLW0603 - the process', as any of its threads may call
+    outer, _taker = _taker, taker
+    try:
+        yield
+    finally:
+        _taker = outer
 
 
 class Intake:
@@ -29,7 +41,6 @@ class Intake:
 
     Attributes:
         source: The source's name.
-        enabled: Whether messages are stored; else they are validated alone.
 
     Its methods raise ``ValidationError`` where a message is refused and, where the
     settings do not say otherwise, ``BufferUnavailable`` or ``BufferFull``.
@@ -38,9 +49,17 @@ class Intake:
     def __init__(self, app: Any, source: str) -> None:
         self._app = ref(app)
         self._source = s = settings_of(app).source(source)
-        self.source, self.enabled = s.name, s.enabled
-        self._way = way_into(app, source) if s.enabled else None
+        self.source = s.name
         self._plain = not (s.context or s.integrations or s.before_send)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether messages reach the workers; else they are validated alone."""
+        return self._source.enabled and _taker is None
+
+    @cached_property
+    def _way(self) -> Buffer | Fallback | None:
+        return way_into(self._app(), self.source) if self._source.enabled else None
 
     def prepare(self, message: Message) -> bytes | None:
         """Return a message's bytes, with the source's defaults; None when its hook drops it."""
@@ -58,21 +77,96 @@ class Intake:
 
     def store(self, data: bytes, beside: Beside | None = None) -> None:
         """Store a message, and what is to lie beside it; wake a worker if need be."""
+        if _taker is not None:
+            _taker(self.source, data)
+            return
         if self._way is None:
             return
-        collected = _collected.get()
-        if collected is not None and self in collected:
-            held, theirs = collected[self]
-            if beside:
-                theirs[len(held)] = beside
-            held.append(data)
-        elif self._way.append_many([data], {0: beside}) if beside else self._way.append(data):
-            wake(self._app(), self.source)
+        batch = _batch.get()
+        if batch is not None and batch.hold(self, data, beside):
+            return
+        if self._way.append_many([data], {0: beside}) if beside else self._way.append(data):
+            self.wake()
 
     def store_many(self, data: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING) -> None:
         """Store messages in their order, many to a round trip, as ``Buffer.append_many``."""
-        if self._way is not None and self._way.append_many(data, beside):
+        if _taker is not None:
+            for each in data:
+                _taker(self.source, each)
+            return
+        if self._way is None:
+            return
+        app: Any = self._app()
+        # Where Celery is eager, no worker will ever look.
+        if self._way.append_many(data, beside) or app.conf.task_always_eager:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the workers drain the source."""
+        if self.enabled:
             wake(self._app(), self.source)
+
+
+#: What a batch holds back, by its way: messages, and what lies beside them by place.
+Held = dict[Intake, tuple[list[bytes], dict[int, Beside]]]
+
+
+class Batch:
+    """Messages that are held back to be stored together: of one source, or of each.
+
+    It may be ended by any thread. A message that comes later, of a thread or task that
+    outlives the batch, is not held.
+    """
+
+    def __init__(self, only: Intake | None = None) -> None:
+        self._only = only
+        self._outer = _batch.get()
+        self._lock = Lock()
+        self._held: Held | None = {}
+
+    def hold(self, intake: Intake, data: bytes, beside: Beside | None) -> bool:
+        """Hold a message back, and return True, if it is this batch's or an outer one's."""
+        if self._outer is not None and self._outer.hold(intake, data, beside):
+            return True
+        with self._lock:
+            if self._held is None or self._only not in (None, intake):
+                return False
+            held, theirs = self._held.setdefault(intake, ([], {}))
+            if beside:
+                theirs[len(held)] = beside
+            held.append(data)
+            return True
+
+    def end(self) -> Held:
+        """Hold nothing any more, and return what was held."""
+        with self._lock:
+            held, self._held = self._held, None
+        return held or {}
+
+
+_batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
+
+
+@contextmanager
+def holding(batch: Batch) -> Iterator[None]:
+    """Let a batch hold the messages of a block's calls."""
+    token = _batch.set(batch)
+    try:
+        yield
+    finally:
+        _batch.reset(token)
+
+
+@contextmanager
+def collect(app: Any, source: str) -> Iterator[None]:
+    """Hold a source's messages back and store them together at the end of the block."""
+    batch = Batch(intake_of(app, source))
+    try:
+        with holding(batch):
+            yield
+    finally:
+        for intake, (data, beside) in batch.end().items():
+            intake.store_many(data, beside)
 
 
 _BY_APP: WeakKeyDictionary[Any, dict[str, Intake]] = WeakKeyDictionary()
@@ -87,25 +181,8 @@ def intake_of(app: Any, source: str) -> Intake:
     """
     intakes = _BY_APP.setdefault(app, {})
     if source not in intakes:
-        intakes[source] = Intake(app, source)
+        intake = Intake(app, source)
+        if intake.enabled:
+            way_into(app, source)  # before anything is prepared
+        intakes[source] = intake
     return intakes[source]
-
-
-@contextmanager
-def collect(app: Any, source: str) -> Iterator[None]:
-    """Hold a source's messages back and store them together at the end of the block."""
-    intake = intake_of(app, source)
-    outer = _collected.get() or {}
-    if intake in outer:  # an inner block is part of the outer one
-        yield
-        return
-    mine: _Held = ([], {})
-    token = _collected.set({**outer, intake: mine})
-    try:
-        yield
-    finally:
-        _collected.reset(token)
-        if mine[0]:
-            intake.store_many(*mine)
-            if app.conf.task_always_eager:
-                wake(app, source)

@@ -6,22 +6,30 @@ track, page, screen, group, alias); ``make`` is the one way to build them.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timezone
 from decimal import Decimal
-from enum import Enum
 from typing import Any, ClassVar, TypeVar
-from uuid import UUID
 
 import msgspec
 
+from celery_segment.ambient import Visitor
 from celery_segment.encoding import encode, encode_value
 from celery_segment.errors import MessageTooLarge, ValidationError
+from celery_segment.fields import (
+    PARSE,
+    PLAIN,
+    identifier,
+    json_object,
+    kind_of,
+    mint,
+    now,
+    parse_message_id,
+    parse_timestamp,
+)
 from celery_segment.version import __version__
 
 __all__ = [
+    "KINDS",
     "MAX_MESSAGE_BYTES",
     "Alias",
     "Group",
@@ -41,8 +49,6 @@ __all__ = [
 
 #: Segment's limit for one message: 32 KB of UTF-8 JSON (HTTP Tracking API, "Max request size").
 MAX_MESSAGE_BYTES = 32_768
-#: Segment deduplicates by messageId, of at most this many characters.
-MAX_MESSAGE_ID = 100
 
 LIBRARY = {"name": "celery-segment", "version": __version__}
 _LIBRARY = msgspec.Raw(msgspec.json.encode(LIBRARY))
@@ -120,34 +126,63 @@ M = TypeVar("M", bound=Message)
 
 
 def make(
-    kind: type[M], *, context: Any = None, timestamp: Any = None, message_id: Any = None, **own: Any
+    kind: type[M],
+    visitor: Visitor | None = None,
+    *,
+    context: Any = None,
+    timestamp: Any = None,
+    message_id: Any = None,
+    **own: Any,
 ) -> M:
     """Validate the arguments of a call and return its message.
 
     The caller's objects are never changed. An absent ``message_id`` is minted,
-    an absent ``timestamp`` is now; both stay the message's for good.
+    an absent ``timestamp`` is now; both stay the message's for good. What else is
+    absent is the visitor's, where there is one and the call is not about another.
 
     Raises:
         ValidationError: Names the field, what was given and the mend.
     """
     for field, value in own.items():
         # What most calls give is as it should be.
-        if value is None or (type(value) is _PLAIN[field] and value):
+        if value is None or (type(value) is PLAIN[field] and value):
             continue
-        own[field] = _PARSE[field](field, value)
+        own[field] = PARSE[field](field, value)
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
+    if visitor is not None:
+        context = _add_visitor(own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
+        nobody = "" if visitor is None else "; of this request's visitor neither is known"
         raise ValidationError(
-            "user_id", "give user_id or anonymous_id: Segment drops messages without an identity"
+            "user_id",
+            f"give user_id or anonymous_id: Segment drops messages without an identity{nobody}",
         )
     return kind(
-        message_id=_mint() if message_id is None else _message_id(message_id),
-        timestamp=_now() if timestamp is None else _timestamp(timestamp),
+        message_id=mint() if message_id is None else parse_message_id(message_id),
+        timestamp=now() if timestamp is None else parse_timestamp(timestamp),
         context=_CONTEXT if context is None else _context(context),
         **own,
     )
+
+
+def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
+    """Give a call the ids that it leaves out; return its context upon the visitor's.
+
+    A call about another person than the visitor gets nothing: the ip, the device and the
+    page of the one who acts would be taken for those of the one acted upon.
+    """
+    known = {"user_id": visitor.user_id, "anonymous_id": visitor.anonymous_id}
+    theirs = {f: None if value is None else identifier(f, value) for f, value in known.items()}
+    named = next((field for field in theirs if own.get(field) is not None), None)
+    if named and theirs[named] not in (None, own[named]):
+        return context
+    if named is None or (named == "user_id" and theirs["user_id"] is not None):
+        for field, value in theirs.items():
+            if field in own and own[field] is None:  # an alias has no anonymous_id
+                own[field] = value
+    return {**visitor.context, **({} if context is None else json_object("context", context))}
 
 
 def from_wire(content: Mapping[str, Any]) -> Message:
@@ -158,9 +193,9 @@ def from_wire(content: Mapping[str, Any]) -> Message:
     """
     given = dict(content)
     type_ = given.pop("type", None)
-    kind = _KINDS.get(type_) if isinstance(type_, str) else None
+    kind = KINDS.get(type_) if isinstance(type_, str) else None
     if kind is None:
-        raise ValidationError("type", f"must be one of {', '.join(_KINDS)}, not {type_!r:.40}")
+        raise ValidationError("type", f"must be one of {', '.join(KINDS)}, not {type_!r:.40}")
     names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     unknown = given.keys() - names.keys()
     if unknown:
@@ -181,7 +216,7 @@ def changed(message: M, hook: Callable[[dict[str, Any]], Any]) -> Message | None
         return None
     if not isinstance(content, Mapping):
         raise ValidationError(
-            "segment_before_send", f"must return the message or None, {_kind(content)}"
+            "segment_before_send", f"must return the message or None, {kind_of(content)}"
         )
     if content.get("messageId") != message.message_id:
         raise ValidationError("segment_before_send", "must leave the messageId as it is")
@@ -234,127 +269,8 @@ def arguments(data: bytes) -> dict[str, Any]:
     return {_SNAKE[name]: value for name, value in content.items()}
 
 
-# ---------------------------------------------------------------- fields
-
-
-def _kind(value: Any) -> str:
-    return f"not {type(value).__name__}"
-
-
-def _identifier(field: str, value: Any) -> str | None:
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return str.__str__(value) or None
-    try:
-        if isinstance(value, int | UUID) and not isinstance(value, bool):
-            return str(value)
-        if isinstance(value, float | Decimal) and -1e300 < value < 1e300 and value == int(value):  # noqa: PLR2004 - finite
-            return str(int(value))
-    except (ValueError, ArithmeticError):  # thousands of digits; a Decimal NaN
-        pass
-    raise ValidationError(field, f"must be a string, a whole number or a UUID, {_kind(value)}")
-
-
-def _text(field: str, value: Any) -> str | None:
-    if isinstance(value, Enum):
-        value = value.value
-    if not isinstance(value, str):
-        raise ValidationError(field, f"must be a string, {_kind(value)}")
-    return str.__str__(value) or None
-
-
-def _object(field: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise ValidationError(field, f"must be a dict, {_kind(value)}")
-
-
 def _context(value: Any) -> dict[str, Any]:
-    return {**_object("context", value), "library": _LIBRARY}
-
-
-def _message_id(value: Any) -> str:
-    text = str(value) if isinstance(value, UUID) else value
-    if not isinstance(text, str):
-        raise ValidationError("message_id", f"must be a string or a UUID, {_kind(value)}")
-    if not 0 < len(text) <= MAX_MESSAGE_ID:
-        raise ValidationError(
-            "message_id", f"has {len(text)} characters and Segment takes 1 to {MAX_MESSAGE_ID}"
-        )
-    return str.__str__(text)
-
-
-def _timestamp(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value = msgspec.convert(value, datetime)
-        except (msgspec.ValidationError, UnicodeEncodeError):
-            raise ValidationError(
-                "timestamp", f"{value[:40]!r} is not ISO 8601, such as 2026-11-23T07:00:00.123Z"
-            ) from None
-    if not isinstance(value, datetime):
-        mend = "give it a time of day" if isinstance(value, date) else "give a datetime"
-        raise ValidationError("timestamp", f"must be a datetime, {_kind(value)}: {mend}")
-    try:
-        utc = _aware(value).astimezone(timezone.utc)
-    except (OverflowError, ValueError):
-        raise ValidationError("timestamp", f"{value} is out of range in UTC") from None
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z".rjust(24, "0")
-
-
-def _aware(value: datetime) -> datetime:
-    """Give a naive datetime its zone.
-
-    As Segment's Python library does: one within five seconds of this machine's
-    clock came from ``datetime.now()`` and is local time, any other is UTC.
-    """
-    if value.utcoffset() is not None:
-        return value
-    naive = value.replace(tzinfo=None)
-    age = (datetime.now() - naive).total_seconds()  # noqa: DTZ005 - naive against naive
-    return naive.astimezone() if abs(age) < 5 else naive.replace(tzinfo=timezone.utc)  # noqa: PLR2004
-
-
-_clock: tuple[int, str] = (0, "")
-
-
-def _now() -> str:
-    """Return the time as Segment writes it. The date is formatted once a second."""
-    global _clock  # noqa: PLW0603 - one tuple, replaced whole: threads see the old or the new
-    milliseconds = int(time.time() * 1000)
-    second = milliseconds // 1000
-    known, text = _clock
-    if known != second:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        _clock = (second, text)
-    return f"{text}{milliseconds % 1000:03d}Z"
-
-
-def _mint() -> str:
-    """Return a random UUID (RFC 9562, version 4)."""
-    try:
-        return _minted.pop()
-    except IndexError:
-        _minted.extend(_uuids(os.urandom(16 * _AT_ONCE).hex()))
-        return _minted.pop()
-
-
-def _uuids(h: str) -> list[str]:
-    return [
-        f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-4{h[i + 13 : i + 16]}"
-        f"-{'89ab'[int(h[i + 16], 16) & 3]}{h[i + 17 : i + 20]}-{h[i + 20 : i + 32]}"
-        for i in range(0, len(h), 32)
-    ]
-
-
-#: The system's random numbers cost less by the dozen. A pop is atomic, so no two threads
-#: get the same one; and a forked child must not have its parent's.
-_AT_ONCE = 16
-_minted: list[str] = []
-os.register_at_fork(after_in_child=_minted.clear)
+    return {**json_object("context", value), "library": _LIBRARY}
 
 
 def _number(text: str) -> float | Decimal:
@@ -364,26 +280,12 @@ def _number(text: str) -> float | Decimal:
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=_number)
 
-_PARSE: dict[str, Callable[[str, Any], Any]] = {
-    "user_id": _identifier,
-    "anonymous_id": _identifier,
-    "previous_id": _identifier,
-    "group_id": _identifier,
-    "event": _text,
-    "category": _text,
-    "name": _text,
-    "properties": _object,
-    "traits": _object,
-    "integrations": _object,
-}
-
-_PLAIN = {field: dict if parse is _object else str for field, parse in _PARSE.items()}
-
-_KINDS: dict[str, type[Message]] = {
+#: The six calls by the type of their messages.
+KINDS: dict[str, type[Message]] = {
     kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
 }
 _SNAKE = {
     encoded: name
-    for kind in _KINDS.values()
+    for kind in KINDS.values()
     for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
 }

@@ -6,9 +6,9 @@ import base64
 import gc
 import json
 import os
-import socket
 import threading
 import time
+from contextvars import copy_context
 
 import celery
 import pytest
@@ -27,17 +27,11 @@ from celery_segment import (
     screen,
     track,
 )
-from celery_segment.buffer import buffer_of, messages_of
+from celery_segment.buffer import buffer_of
 from celery_segment.testing import EmbeddedRedis, Reply
-from support import TLSFront
+from support import TLSFront, free_port, stored
 
 TAG = "{segment:default}"
-
-
-def stored(redis, source="default"):
-    """Return the messages of the open batch."""
-    content = redis.get(f"{{segment:{source}}}:open")
-    return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 
 def queued(redis):
@@ -152,6 +146,15 @@ class TestEveryWayOfCalling:
             track.delay("u", "A")
             raise ZeroDivisionError
         assert [m["event"] for m in stored(redis)] == ["A"]
+
+    def test_a_thread_that_outlives_the_batch_is_part_of_it_until_then(self, redis):
+        context = None
+        with Analytics().batch():
+            context = copy_context()
+            context.run(track.delay, "u", "within")
+            assert stored(redis) == []
+        context.run(track.delay, "u", "after")
+        assert [m["event"] for m in stored(redis)] == ["within", "after"]
 
     def test_batch_of_another_thread_is_its_own(self, redis):
         with Analytics().batch():
@@ -275,8 +278,9 @@ class TestSources:
         assert redis.keys("*") == []
 
     def test_disabled_needs_no_redis(self, make_app):
-        make_app(segment_enabled=False, broker_url="memory://")
+        make_app(segment_enabled=False, broker_url=f"redis://127.0.0.1:{free_port()}/0")
         assert track.delay("u", "A").id
+        assert track.apply_async(("u", "A"), countdown=60).id
         with Analytics().batch():
             assert Analytics().track("u", "A")
         assert Analytics().flush() == 0
@@ -309,39 +313,6 @@ class TestEager:
         server.always(Reply.status(500))
         track.delay("u", "E")
         assert Analytics().stats().inflight == 1
-
-
-class TestDjango:
-    def test_on_commit(self, quiet, redis):
-        import django
-        from django.conf import settings
-
-        if not settings.configured:
-            database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
-            settings.configure(DATABASES={"default": database})
-            django.setup()
-        from django.db import transaction
-
-        with transaction.atomic():
-            result = track.delay_on_commit("u", "kept")
-            with pytest.raises(ValidationError):
-                track.delay_on_commit("u")
-            assert stored(redis) == []
-        (message,) = stored(redis)
-        assert message["messageId"] == result.id
-        with pytest.raises(ZeroDivisionError), transaction.atomic():
-            track.delay_on_commit("u", "rolled back")
-            raise ZeroDivisionError
-        assert len(stored(redis)) == 1
-        with transaction.atomic():
-            Analytics(app=quiet).track.delay_on_commit("u", "bound")
-        assert len(stored(redis)) == 2
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class TestFaults:

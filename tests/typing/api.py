@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+from flask import Flask
+
 import celery_segment
 from celery_segment import (
     Analytics,
@@ -31,7 +33,11 @@ from celery_segment import (
     track,
 )
 from celery_segment import analytics as drop_in
+from celery_segment.ambient import Visitor, within
 from celery_segment.buffer import DeadLetter, Snapshot
+from celery_segment.contrib.asgi import SegmentMiddleware
+from celery_segment.contrib.flask import Segment
+from celery_segment.testing import Outbox
 
 NOW = datetime.now(timezone.utc)
 
@@ -189,3 +195,23 @@ def mistakes_as_segments_library() -> None:
     drop_in.Client("KEY").identify("u", 5)  # type: ignore[arg-type]
     drop_in.Client("KEY", writekey="KEY")  # type: ignore[call-arg]
     drop_in.sync_mode = "yes"  # type: ignore[assignment]
+
+
+def in_tests(segment_outbox: Outbox) -> None:
+    message = segment_outbox.assert_tracked("E", user_id=5, properties={"a": Decimal(1)})
+    use(message["userId"], message.source, len(segment_outbox), segment_outbox[0])
+    use([m["event"] for m in segment_outbox.tracked("E")])
+    with Outbox() as outbox:
+        outbox.assert_nothing()
+    segment_outbox.assert_tracked()  # type: ignore[call-arg]
+
+
+def in_requests(visitor: Visitor, shop: Flask) -> None:
+    Segment(shop, user_id=lambda: 5)
+    SegmentMiddleware(use_asgi, user_id=lambda scope: scope["user"])
+    with within(visitor):
+        track.delay(event="E")
+
+
+async def use_asgi(*_: object) -> None:
+    """Be an ASGI application."""

@@ -20,7 +20,9 @@ LAYERS = {
     "version": set(),
     "config": {"errors"},
     "encoding": {"errors"},
-    "messages": {"encoding", "errors", "version"},
+    "ambient": set(),
+    "fields": {"errors"},
+    "messages": {"ambient", "encoding", "errors", "fields", "version"},
     "buffer": {"config", "errors"},
     "doorbell": {"config", "errors"},
     "words": set(),
@@ -34,10 +36,10 @@ LAYERS = {
     "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
     "callbacks": {"buffer", "errors", "messages"},
     "call": {
-        *("buffer", "callbacks", "doorbell", "eager", "errors"),
+        *("ambient", "buffer", "callbacks", "eager", "errors"),
         *("intake", "messages", "results", "tracing"),
     },
-    "calls": {"call", "config", "messages"},
+    "calls": {"ambient", "call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
     "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
     "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors", "words"},
@@ -170,6 +172,12 @@ def test_only_the_tasks_and_the_check_reach_the_delivery():
 def test_the_web_process_never_reaches_the_delivery(name):
     reached = reached_from(f"{PACKAGE}.{name}")
     assert not {part_of(module) for module in reached} & {"delivery", "tasks", *ON_TOP}
+
+
+@pytest.mark.parametrize("name", ["web", "django.middleware", "flask", "asgi"])
+def test_nor_do_the_integrations(name):
+    reached = reached_from(f"{PACKAGE}.contrib.{name}")
+    assert not {part_of(module) for module in reached} & ({"delivery", *ON_TOP} - {"contrib"})
 
 
 def test_only_the_transport_speaks_http():

@@ -89,6 +89,8 @@ def test_defaults():
     assert list(settings.sources) == ["default"]
     assert settings.redis_url == "redis://localhost:6379/0"
     assert settings.redis_timeout == 1.0
+    assert settings.trusted_proxies == 0
+    assert settings.batch_requests is False
     assert settings.tick is True
     default = settings.source("default")
     assert {name: getattr(default, name) for name in DEFAULTS} == DEFAULTS
@@ -394,6 +396,8 @@ BAD = {
     "redis_timeout": [*NO_NUMBER, 0, 61, NAN, INF],
     "spill_path": ["/nowhere/spill", "", 5, b"/tmp/spill"],
     "max_spill_bytes": [*NO_WHOLE_NUMBER, 0, 99_999],
+    "trusted_proxies": [*NO_WHOLE_NUMBER, -1, 11],
+    "batch_requests": NO_TRUTH,
     "tick": NO_TRUTH,
 }
 

@@ -19,7 +19,6 @@ from celery_segment import calls, messages
 from celery_segment.analytics.source import choose, without_effect
 from celery_segment.client import Analytics
 from celery_segment.config import DEFAULT_SOURCE, Source, settings_of
-from celery_segment.doorbell import wake
 from celery_segment.errors import BufferFull, SegmentBufferError, WriteKeyMissing
 from celery_segment.intake import Intake, intake_of
 from celery_segment.messages import Message
@@ -173,7 +172,7 @@ class Client:
 
     def waiting(self) -> int:
         """Return how many messages of the source are stored and not settled yet."""
-        if not self._source.enabled:
+        if not intake_of(self._app, self._source.name).enabled:
             return 0
         stats = self._analytics.stats()
         return stats.buffered + stats.ready + stats.inflight
@@ -206,7 +205,7 @@ class Client:
             return False
         self.log.debug("%s is stored: %s", shown["type"], shown["messageId"])
         if self._app.conf.task_always_eager:  # no worker will look
-            wake(self._app, intake.source)
+            intake.wake()
         elif self.sync_mode:
             self._wait()
         return True

@@ -197,6 +197,17 @@ class Settings:
     max_spill_bytes: int = setting(
         100_000_000, values.whole(100_000), "How large that file may grow, in bytes."
     )
+    trusted_proxies: int = setting(
+        0,
+        values.whole(0, 10),
+        "Proxies in front of the web processes, each of which appends to `X-Forwarded-For` the"
+        " address that it saw: where `context.ip` is read. With 0, it is the connection's address.",
+    )
+    batch_requests: bool = setting(
+        False,
+        values.boolean,
+        "Store what is called during a web request in one round trip, once its response is there.",
+    )
     tick: bool = setting(
         True,
         values.boolean,

@@ -1,9 +1,10 @@
-"""A local Segment endpoint and a real Redis, for tests of what uses this library."""
+"""For tests of what uses this library: an outbox, a local Segment endpoint, a real Redis."""
 
 from __future__ import annotations
 
+from celery_segment.testing.outbox import Outbox
 from celery_segment.testing.redis import EmbeddedRedis
 from celery_segment.testing.reply import Reply
 from celery_segment.testing.server import Received, SegmentServer
 
-__all__ = ["EmbeddedRedis", "Received", "Reply", "SegmentServer"]
+__all__ = ["EmbeddedRedis", "Outbox", "Received", "Reply", "SegmentServer"]

@@ -1,0 +1,1 @@
+"""Integrations with web frameworks; the library itself imports none of them."""

@@ -1,0 +1,80 @@
+"""For FastAPI, Starlette and any other ASGI application. See docs/flask.md."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any
+
+from celery_segment.contrib.web import Request, WebVisitor, aserving, percent_encoded
+
+__all__ = ["SegmentMiddleware"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def _logged_in(scope: Scope) -> Any:
+    """Return the identity of the user whom Starlette's AuthenticationMiddleware found."""
+    user: Any = scope.get("user")
+    if user is None or not user.is_authenticated:
+        return None
+    try:
+        return user.identity
+    except NotImplementedError:  # Starlette's BaseUser leaves it to each kind of user
+        return None
+
+
+class SegmentMiddleware:
+    """Gives an endpoint's calls the request's context, its user and the id of analytics.js.
+
+    Nothing is read before a call is made.
+
+    Args:
+        app: The application.
+        user_id: Returns the id of the user who is logged in, or None, from the request's
+            scope, at each call. Left out, it is that of Starlette's authentication.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        user_id: Callable[[Scope], Any] = _logged_in,
+    ) -> None:
+        self.app = app
+        self._user_id = user_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        visitor = WebVisitor(partial(_read, scope), partial(self._user_id, scope))
+        async with aserving(visitor) as end_batch:
+
+            async def send_on(message: Message) -> None:
+                await send(message)
+                if message["type"] == "http.response.body":
+                    # What is called later, by a long stream or a background task, waits
+                    # for nothing.
+                    await end_batch()
+
+            await self.app(scope, receive, send_on)
+
+
+def _read(scope: Scope) -> Request:
+    headers: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name, text = key.decode("latin-1"), value.decode("latin-1")
+        between = "; " if name == "cookie" else ", "
+        headers[name] = f"{headers[name]}{between}{text}" if name in headers else text
+    host = headers.get("host")
+    return Request(
+        headers.get,
+        (scope.get("client") or (None,))[0],
+        f"{scope.get('scheme', 'http')}://{host}" if host else "",
+        percent_encoded(scope["path"]),
+        scope.get("query_string", b"").decode("latin-1"),
+    )

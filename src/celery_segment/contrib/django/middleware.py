@@ -1,0 +1,88 @@
+"""A request's visitor for the calls that its view makes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import DisallowedHost, SynchronousOnlyOperation
+from django.db import connections
+from django.http import HttpRequest, HttpResponseBase
+
+from celery_segment.contrib.web import Request, WebVisitor, aserving, serving
+
+__all__ = ["SegmentMiddleware"]
+
+
+class SegmentMiddleware:
+    """Gives calls the request's context, its user's id and the id of analytics.js.
+
+    Nothing is read before a call is made, the session and the user included.
+    """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer a request."""
+        visitor = WebVisitor(partial(_read, request), partial(self._user_id, request))
+        if self._is_async:
+            return self._answer(request, visitor)
+        with serving(visitor):
+            return self.get_response(request)
+
+    async def _answer(self, request: HttpRequest, visitor: WebVisitor) -> HttpResponseBase:
+        async with aserving(visitor):
+            return await self.get_response(request)
+
+    def user_id(self, user: Any) -> Any:
+        """Return Segment's id of a user; override it where that is not the primary key."""
+        return user.pk
+
+    def _user_id(self, request: HttpRequest) -> Any:
+        user = _user_of(request)
+        return None if user is None else self.user_id(user)
+
+
+def _read(request: HttpRequest) -> Request:
+    try:
+        origin = f"{request.scheme}://{request.get_host()}"
+    except DisallowedHost:  # Django's affair, not a call's
+        origin = ""
+    path, _, query = request.get_full_path().partition("?")
+    return Request(request.headers.get, request.META.get("REMOTE_ADDR"), origin, path, query)
+
+
+def _user_of(request: HttpRequest) -> Any:
+    """Return the user who is logged in, or None."""
+    user = getattr(request, "user", None)  # lazy: reading is_authenticated loads it
+    try:
+        known = user is not None and user.is_authenticated
+    except SynchronousOnlyOperation:
+        # In an async view. It may have awaited request.auser(), which keeps its own.
+        user = getattr(request, "_acached_user", None) or _loaded_aside(user)
+        known = user.is_authenticated
+    return user if known else None
+
+
+def _loaded_aside(user: Any) -> Any:
+    """Load a lazy user in a thread, with connections of its own."""
+
+    def load() -> None:
+        try:
+            user.is_authenticated  # noqa: B018 - see above
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(copy_context().run, load).result()
+    return user

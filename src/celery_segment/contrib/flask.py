@@ -1,0 +1,69 @@
+"""For Flask: ``Segment(app)``. See docs/flask.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app
+from werkzeug.wrappers import Request as WSGIRequest
+
+from celery_segment.contrib.web import Request, WebVisitor, percent_encoded, serving
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["Segment"]
+
+
+def _logged_in() -> Any:
+    """Return the id of flask-login's current user, where the application has it."""
+    if not current_app or not hasattr(current_app, "login_manager"):
+        return None
+    from flask_login import current_user
+
+    return current_user.get_id() if current_user and current_user.is_authenticated else None
+
+
+class Segment:
+    """Gives the calls of a view the request's context, its user and the id of analytics.js.
+
+    Nothing is read before a call is made.
+
+    Args:
+        app: The application; or call ``init_app`` later.
+        user_id: Returns the id of the user who is logged in, or None; called within the
+            request, at each call. Left out, it is flask-login's, where that is in use.
+    """
+
+    def __init__(
+        self, app: Flask | None = None, *, user_id: Callable[[], Any] = _logged_in
+    ) -> None:
+        self._user_id = user_id
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Look at an application's requests."""
+        app.wsgi_app = partial(self._answer, app.wsgi_app)  # type: ignore[method-assign]
+
+    def _answer(
+        self,
+        wsgi_app: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]],
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
+        with serving(WebVisitor(partial(_read, environ), self._user_id)):
+            return wsgi_app(environ, start_response)
+
+
+def _read(environ: WSGIEnvironment) -> Request:
+    request = WSGIRequest(environ)
+    return Request(
+        request.headers.get,
+        request.remote_addr,
+        f"{request.scheme}://{request.host}",
+        percent_encoded(request.root_path + request.path),
+        request.query_string.decode("latin-1"),
+    )

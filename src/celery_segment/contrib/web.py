@@ -1,0 +1,212 @@
+"""What the integrations share: a request's visitor, and the batch that ends with it.
+
+What a visitor says of itself is bounded and looked at, so that no header makes a call fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from celery import current_app
+
+from celery_segment.ambient import within
+from celery_segment.buffer import Beside
+from celery_segment.config import Settings, settings_of
+from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.intake import Batch, Held, Intake, holding
+from celery_segment.signals import messages_dropped
+
+__all__ = ["Request", "WebVisitor", "aserving", "percent_encoded", "serving"]
+
+logger = logging.getLogger("celery_segment")
+
+#: Characters of a header or an address that are kept.
+MAX_TEXT = 2_000
+#: analytics.js makes UUIDs; a site may set ids of its own.
+MAX_ANONYMOUS_ID = 200
+MAX_LOCALE = 35
+COOKIE = "ajs_anonymous_id"
+
+
+class Request(NamedTuple):
+    """A request, as far as it is looked at.
+
+    ``header`` returns a header's value by its name, ``address`` is the connection's.
+    ``origin`` is scheme and host, or "" where the host is not to be trusted; path and
+    query are percent-encoded.
+    """
+
+    header: Callable[[str], str | None]
+    address: str | None
+    origin: str
+    path: str
+    query: str
+
+
+def percent_encoded(path: str) -> str:
+    """Return a path as browsers show it."""
+    return quote(path, safe="/:@!$&'()*+,;=")
+
+
+class WebVisitor:
+    """The visitor of a request, which is read when the first call needs it."""
+
+    def __init__(self, read: Callable[[], Request], user_id: Callable[[], Any]) -> None:
+        self._read = read
+        self._user_id = user_id
+
+    @property
+    def user_id(self) -> Any:
+        """The id of the user who is logged in."""
+        return self._user_id()
+
+    @cached_property
+    def _request(self) -> Request:
+        return self._read()
+
+    @cached_property
+    def anonymous_id(self) -> str | None:
+        """The id in the cookie of analytics.js."""
+        return _anonymous_id(self._request.header("cookie") or "")
+
+    @cached_property
+    def context(self) -> dict[str, Any]:
+        """Segment's context: ip, userAgent, locale and page, as far as they are known."""
+        request = self._request
+        header = request.header
+        forwarded = header("x-forwarded-for") or ""
+        return _known(
+            ip=_client_ip(request.address, forwarded, _settings().trusted_proxies),
+            userAgent=header("user-agent"),
+            locale=_locale(header("accept-language") or ""),
+            page=_page(request),
+        )
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {
+        name: value[:MAX_TEXT] if isinstance(value, str) else value
+        for name, value in values.items()
+        if value
+    }
+
+
+def _page(request: Request) -> dict[str, Any]:
+    search = f"?{request.query}" if request.query else ""
+    return _known(
+        url=request.origin and f"{request.origin}{request.path}{search}",
+        path=request.path,
+        search=search,
+        referrer=request.header("referer"),
+    )
+
+
+def _locale(accepted: str) -> str | None:
+    """Return the first language, which browsers put first: ``navigator.language``."""
+    first = accepted.partition(",")[0].partition(";")[0].strip()
+    return first if first != "*" and len(first) <= MAX_LOCALE else None
+
+
+def _client_ip(address: str | None, forwarded: str, proxies: int) -> str | None:
+    """Return the address that the outermost of the trusted proxies saw.
+
+    What stands further to the left is the client's own word. Where there are fewer
+    addresses than proxies, the request did not come through them.
+    """
+    seen = forwarded.split(",") if forwarded else []
+    text = seen[-proxies] if 0 < proxies <= len(seen) else address or ""
+    text = text.strip()
+    if text.startswith("["):  # [2001:db8::1]:443
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:  # 192.0.2.1:443
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def _anonymous_id(cookies: str) -> str | None:
+    """Return the id that analytics.js keeps: percent-encoded, by older ones as JSON."""
+    for cookie in cookies.split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == COOKIE:
+            text = unquote(value)
+            if text.startswith('"'):
+                try:
+                    text = json.loads(text)
+                except ValueError:
+                    return None
+            sane = 0 < len(text) <= MAX_ANONYMOUS_ID and text.isprintable()
+            return text if sane and text not in {"null", "undefined"} else None
+    return None
+
+
+def _settings() -> Settings:
+    return settings_of(current_app._get_current_object())  # noqa: SLF001 - Celery's documented way
+
+
+# ---------------------------------------------------------------- the request's end
+
+
+@contextmanager
+def serving(visitor: WebVisitor) -> Iterator[None]:
+    """Let a block's calls be a visitor's; store at its end what was batched."""
+    with _entered(visitor) as end:
+        try:
+            yield
+        finally:
+            _store(end())
+
+
+@asynccontextmanager
+async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Do as ``serving``, off the event loop; yield what ends the batch sooner."""
+    with _entered(visitor) as end:
+
+        async def store() -> None:
+            if held := end():
+                loop = asyncio.get_running_loop()
+                # A client that hangs up cancels this task, which must not cancel the other.
+                await asyncio.shield(loop.run_in_executor(None, _store, held))
+
+        try:
+            yield store
+        finally:
+            await store()
+
+
+@contextmanager
+def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
+    """Enter a request; yield what ends its batch and returns what that held."""
+    with within(visitor):
+        if _settings().batch_requests:
+            batch = Batch()
+            with holding(batch):
+                yield batch.end
+        else:
+            yield dict  # nothing, ever
+
+
+def _store(held: Held) -> None:
+    for intake, (messages, beside) in held.items():
+        _store_or_log(intake, messages, beside)
+
+
+def _store_or_log(intake: Intake, messages: list[bytes], beside: dict[int, Beside]) -> None:
+    """Store what a request's calls left. Its response is there: nothing may fail it."""
+    try:
+        intake.store_many(messages, beside)
+    except SegmentBufferError as error:
+        lost = len(messages)
+        logger.error("%s: %d messages of a request are lost: %s", intake.source, lost, error)  # noqa: TRY400 - it says it all
+        reason = "full" if isinstance(error, BufferFull) else "unavailable"
+        messages_dropped.send(sender=intake.source, reason=reason, messages=lost)

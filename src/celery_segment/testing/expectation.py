@@ -1,0 +1,103 @@
+"""What a test expects of a message, and how far the messages there are differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.encoding import encode_value
+from celery_segment.fields import PARSE, identifier
+from celery_segment.messages import KINDS, decode
+
+__all__ = ["Expectation", "Tracked", "listed"]
+
+#: Messages that a report shows, and characters of what each holds.
+SHOWN, WIDTH = 20, 120
+
+
+class Tracked(dict[str, Any]):
+    """A message as it would have been sent.
+
+    Attributes:
+        source: The name of its source.
+    """
+
+    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+        super().__init__(content)
+        self.source = source
+
+
+class Expectation:
+    """A message of a type with, at least, some arguments."""
+
+    def __init__(self, type_: str, arguments: Mapping[str, Any]) -> None:
+        kind = KINDS[type_]
+        self._type = type_
+        self._names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+        unknown = arguments.keys() - self._names.keys() - {"source"}
+        if unknown:
+            known = ", ".join([*self._names, "source"])
+            raise TypeError(f"{min(unknown)!r} is no argument of {type_}; there are {known}")
+        self._expected = {name: _as_sent(name, value) for name, value in arguments.items()}
+
+    def differences(self, message: Tracked) -> list[str]:
+        """Return what of a message is not as expected, line by line."""
+        if message["type"] != self._type:
+            return [f"type: expected {self._type}, was {message['type']}"]
+        actual = {name: message.get(sent) for name, sent in self._names.items()}
+        return [*_differences(self._expected, {**actual, "source": message.source}, "")]
+
+    def report(self, messages: Sequence[Tracked]) -> str:
+        """Return what to tell of an expectation that none of the messages meets."""
+        event = self._expected.get("event")
+        what = f"{self._type} {event!r}" if event else self._type
+        same = [m for m in messages if m["type"] == self._type and event in (None, m.get("event"))]
+        if same:
+            nearest = min((self.differences(m) for m in same), key=len)
+            text = f"no {what} is as expected; the nearest:{_lines(nearest)}"
+        else:
+            others = [str(m["event"]) for m in messages if m["type"] == "track"]
+            near = get_close_matches(event or "", others, n=1)
+            text = f"there is no {what}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"{text}\ntracked in this test:{listed(messages)}"
+
+
+def listed(messages: Sequence[Tracked]) -> str:
+    """Return messages as lines to read."""
+    lines = [f"{n}. {_shown(m)}" for n, m in enumerate(messages[:SHOWN], 1)]
+    more = len(messages) - SHOWN
+    return _lines([*lines, f"and {more} more"] if more > 0 else lines) or " nothing"
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"\n    {line}" for line in lines)
+
+
+def _shown(message: Tracked) -> str:
+    subject = ("event", "category", "name", "groupId", "previousId")
+    who = ("userId", "anonymousId")
+    words = [message["type"], *(repr(message[name]) for name in subject if name in message)]
+    words += [f"{name}={message[name]!r}" for name in who if name in message]
+    words += [f"source={message.source!r}"] if message.source != DEFAULT_SOURCE else []
+    held = repr(message.get("properties") or message.get("traits") or "")
+    return " ".join([*words, held if len(held) <= WIDTH else f"{held[:WIDTH]}…"]).removesuffix(
+        " ''"
+    )
+
+
+def _as_sent(name: str, value: Any) -> Any:
+    """Return an argument as it comes out of a message: a UUID is text there."""
+    if PARSE.get(name) is identifier and value is not None:
+        return identifier(name, value)
+    return decode(b'{"value":%b}' % encode_value(value))["value"]
+
+
+def _differences(expected: Any, actual: Any, path: str) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for name, value in expected.items():
+            yield from _differences(value, actual.get(name), f"{path}.{name}" if path else name)
+    elif expected != actual:
+        was = "was not given" if actual is None else f"was {actual!r}"
+        yield f"{path}: expected {expected!r}, {was}"

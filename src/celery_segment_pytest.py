@@ -1,0 +1,26 @@
+"""The pytest plugin: the fixture ``segment_outbox``.
+
+pytest imports this module at every start, in any project of the environment. It stands
+beside the package, not in it, so that Celery is imported when the fixture is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from celery_segment.testing import Outbox
+
+__all__ = ["segment_outbox"]
+
+
+@pytest.fixture
+def segment_outbox() -> Iterator[Outbox]:
+    """What was tracked in this test; neither Redis nor a broker is needed."""
+    from celery_segment.testing.outbox import Outbox
+
+    with Outbox() as outbox:
+        yield outbox

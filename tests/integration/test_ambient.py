@@ -1,0 +1,101 @@
+"""Every way of calling takes the request's visitor at the call, and a worker has none."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from types import SimpleNamespace
+
+import pytest
+
+from celery_segment import Analytics, identify, track
+from celery_segment.ambient import present, within
+from support import stored
+
+VISITOR = SimpleNamespace(
+    user_id=7, anonymous_id="a1", context={"ip": "192.0.2.1", "locale": "de", "app": "visitor's"}
+)
+
+WAYS = {
+    "delay": lambda: track.delay(event="E"),
+    "direct call": lambda: track(event="E"),
+    "apply_async": lambda: track.apply_async((), {"event": "E"}),
+    "task id": lambda: track.apply_async((), {"event": "E"}, task_id="mine"),
+    "signature": lambda: track.s(event="E").delay(),
+    "apply": lambda: track.apply((), {"event": "E"}),
+    "bound": lambda: Analytics().track.delay(event="E"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_of_calling(make_app, redis, way):
+    make_app(segment_context={"ip": "default", "os": "default"})
+    with within(VISITOR):
+        WAYS[way]()
+    (message,) = stored(redis)
+    assert (message["userId"], message["anonymousId"]) == ("7", "a1")
+    del message["context"]["library"]
+    assert message["context"] == {**VISITOR.context, "os": "default"}
+
+
+def test_a_batch_keeps_each_calls_visitor(make_app, redis):
+    make_app()
+    with Analytics().batch():
+        with within(VISITOR):
+            track.delay(event="A")
+        track.delay("u", "B")
+    a, b = stored(redis)
+    assert a["userId"] == "7"
+    assert list(b["context"]) == ["library"]
+
+
+def test_threads_have_none_but_in_a_copied_context(make_app, redis):
+    make_app()
+
+    def run(target):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+
+    with within(VISITOR):
+        run(lambda: track.delay("u", "alone"))
+        context = copy_context()
+        run(lambda: context.run(track.delay, event="copied"))
+    alone, copied = stored(redis)
+    assert "ip" not in alone["context"]
+    assert (copied["userId"], copied["context"]["ip"]) == ("7", "192.0.2.1")
+
+
+def test_what_travels_through_the_broker_has_what_the_call_had(make_app, server, workers):
+    app = make_app(segment_flush_interval=0.3)
+    workers.start(app)
+    with within(VISITOR):
+        track.apply_async((), {"event": "E"}, countdown=0.1)
+        identify.apply_async(("other", {"a": 1}), countdown=0.1)
+    assert server.wait_for_messages(2, timeout=15)
+    by_type = {m["type"]: m for m in server.messages}
+    assert by_type["track"]["context"]["ip"] == "192.0.2.1"
+    assert (by_type["track"]["userId"], by_type["track"]["anonymousId"]) == ("7", "a1")
+    assert list(by_type["identify"]["context"]) == ["library"]
+
+
+def redact(message):
+    del message["context"]["ip"]
+    return message
+
+
+def test_an_eager_task_adds_nothing_to_what_the_hook_left(make_app, server):
+    make_app(task_always_eager=True, segment_before_send=redact)
+    with within(VISITOR):
+        track.delay(event="E")
+    (message,) = server.messages
+    assert "ip" not in message["context"]
+    assert message["context"]["locale"] == "de"
+
+
+def test_the_block_within_a_block():
+    with within(VISITOR):
+        with within(None):
+            assert present() is None
+        assert present() is VISITOR
+    assert present() is None

@@ -1,0 +1,202 @@
+"""The ASGI middleware under uvicorn, with an application of Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import requests
+import uvicorn
+from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    BaseUser,
+    SimpleUser,
+)
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from celery_segment import track
+from celery_segment.contrib.asgi import SegmentMiddleware
+from support import stored, wait_until
+
+ANONYMOUS = "48d213bb-95c3-4f8d-af97-86b2b404dcfe"
+HEADERS = {
+    "user-agent": "Mozilla/5.0",
+    "accept-language": "de-CH,de;q=0.9",
+    "referer": "https://shop.example/",
+    "host": "shop.example",
+    "x-forwarded-for": "6.6.6.6, 192.0.2.7",
+    "cookie": f"ajs_anonymous_id={ANONYMOUS}",
+}
+
+
+class Nameless(BaseUser):
+    is_authenticated = True
+    display_name = "a user without an identity"
+
+
+class ByHeader(AuthenticationBackend):
+    async def authenticate(self, conn):
+        name = conn.headers.get("x-user")
+        user = Nameless() if name == "nameless" else SimpleUser(name)
+        return (AuthCredentials(), user) if name else None
+
+
+async def look(request):
+    track.delay(event="Item Viewed", properties=dict(request.path_params))
+    return PlainTextResponse("item")
+
+
+def look_in_a_thread(request):
+    return asyncio.run(look(request))
+
+
+async def aside(_):
+    await asyncio.to_thread(track.delay, event="Aside")
+    return PlainTextResponse("item")
+
+
+async def broken(_):
+    for event in ("A", "B"):
+        track.delay("u", event)
+    raise ZeroDivisionError
+
+
+#: Set when a stream may go on.
+go_on = threading.Event()
+
+
+async def stream(_):
+    async def parts():
+        yield b"first"
+        await asyncio.to_thread(go_on.wait, 20)
+        track.delay("u", "While")
+        yield b"second"
+
+    track.delay("u", "Before")
+    after = BackgroundTask(track.delay, "u", "After")
+    return StreamingResponse(parts(), background=after)
+
+
+@contextmanager
+def served(**options):
+    """Serve an application as users make it; yield its address."""
+    middleware = [
+        Middleware(SegmentMiddleware, **options),
+        Middleware(AuthenticationMiddleware, backend=ByHeader()),
+    ]
+    routes = [
+        Route("/items/{item}", look),
+        Route("/thread/{item}", look_in_a_thread),
+        Route("/aside", aside),
+        Route("/broken", broken),
+        Route("/stream", stream),
+    ]
+    config = uvicorn.Config(Starlette(routes=routes, middleware=middleware), log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture
+def browser():
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.headers.update({**HEADERS, "connection": "close"})
+        yield browser
+
+
+def test_a_call_has_the_requests_context_and_user(make_app, browser, segment_outbox):
+    make_app(segment_trusted_proxies=1)
+    with served() as url:
+        browser.get(f"{url}/items/a%20b?q=1")
+        for path in ("/items/2", "/thread/3", "/aside"):
+            browser.get(f"{url}{path}", headers={"x-user": "7"})
+        browser.get(f"{url}/items/4", headers={"x-user": "nameless"})
+    first, *known, nameless = segment_outbox
+    assert (first["anonymousId"], first.get("userId")) == (ANONYMOUS, None)
+    del first["context"]["library"]
+    assert first["context"] == {
+        "ip": "192.0.2.7",
+        "userAgent": "Mozilla/5.0",
+        "locale": "de-CH",
+        "page": {
+            "url": "http://shop.example/items/a%20b?q=1",
+            "path": "/items/a%20b",
+            "search": "?q=1",
+            "referrer": "https://shop.example/",
+        },
+    }
+    assert [m["userId"] for m in known] == ["7", "7", "7"]
+    assert known[2]["context"]["page"]["path"] == "/aside"
+    assert "userId" not in nameless
+
+
+def test_users_of_ones_own(make_app, browser, segment_outbox):
+    make_app()
+    with served(user_id=lambda scope: scope["path_params"]["item"]) as url:
+        browser.get(f"{url}/items/7")
+    segment_outbox.assert_tracked("Item Viewed", user_id=7, anonymous_id=ANONYMOUS)
+
+
+def test_a_requests_calls_are_stored_once_its_response_is_there(make_app, browser, redis):
+    make_app(segment_batch_requests=True)
+    track.delay("u", "first")
+    before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    def events():
+        return [m["event"] for m in stored(redis)]
+
+    with served() as url:
+        assert browser.get(f"{url}/broken").status_code == 500
+        assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+        assert events() == ["first", "A", "B"]
+        go_on.clear()
+        with browser.get(f"{url}/stream", stream=True) as response:
+            parts = response.iter_content(None)
+            assert next(parts) == b"first"
+            wait_until(lambda: events()[3:] == ["Before"])
+            go_on.set()
+            assert next(parts) == b"second"
+            wait_until(lambda: events()[4:] == ["While", "After"])
+
+
+def test_a_client_that_hangs_up_loses_nothing(make_app, redis):
+    make_app(segment_batch_requests=True)
+
+    async def app(*_):
+        track.delay("u", "Before")
+        await asyncio.Event().wait()
+
+    async def hang_up():
+        loop, free = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, free.wait)  # what is stored has to wait for a thread
+        scope = {"type": "http", "path": "/", "headers": []}
+        request = asyncio.create_task(SegmentMiddleware(app)(scope, None, None))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert stored(redis) == []
+        free.set()
+
+    asyncio.run(hang_up())
+    assert [m["event"] for m in stored(redis)] == ["Before"]
