@@ -52,8 +52,8 @@ elif where == "ack":
     Buffer.ack = die
 elif where == "within ack":
     original = Buffer.ack
-    def ack(self, held):
-        original(self, held)
+    def ack(self, *args):
+        original(self, *args)
         die()
     Buffer.ack = ack
 attempt(buffer, batch.id)
