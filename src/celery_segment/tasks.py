@@ -60,13 +60,13 @@ def drain(self: Any, source: str) -> str:
     try:
         taken_over, uncalled = buffer.reap()
         claimed = buffer.claim(buffer.source.max_inflight, whatever_waits=True)
+        _publish(self.app, source, [*taken_over, *claimed])
+        for settled in buffer.uncalled() if uncalled else ():
+            callbacks.call(self.app, buffer, settled)
+        packed = _pack(buffer)
     except BufferUnavailable as error:
-        logger.warning("%s: not drained, the tick tries again: %s", source, error)
-        return f"not drained: {error}"
-    _publish(self.app, source, [*taken_over, *claimed])
-    for settled in buffer.uncalled() if uncalled else ():
-        callbacks.call(self.app, buffer, settled)
-    packed = _pack(buffer)
+        logger.warning("%s: a drain was cut off, the tick goes on: %s", source, error)
+        return f"cut off: {error}"
     done = (
         f"took over {_counted(taken_over)}" if taken_over else "",
         f"claimed {_counted(claimed)}" if claimed else "",
