@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,9 +23,10 @@ def application(redis_url: str, **conf: Any) -> Any:
     return app
 
 
-def setup(kind: str, redis_url: str) -> Round:
+def setup(kind: str, redis_url: str, **settings: Any) -> Round:
     app = application(redis_url)
-    return {"call": call, "batch": batch, "socket": bare_socket}[kind](app)
+    kinds = {"call": call, "batch": batch, "socket": bare_socket, "file": file}
+    return kinds[kind](app, **settings)
 
 
 def call(_: Any) -> Round:
@@ -47,6 +49,18 @@ def batch(_: Any) -> Round:
                     track.delay(USER, EVENT, PROPERTIES)
 
         return {name: us / 100 for name, us in percentiles(hundred, number // 100).items()}
+
+    return run
+
+
+def file(app: Any, path: str) -> Round:
+    """Import a file of so many events."""
+    from celery_segment.importing import Import
+
+    def run(number: int) -> dict[str, float]:
+        began = time.process_time()
+        Import(app, [path]).run()
+        return {"cpu": time.process_time() - began, "events": number}
 
     return run
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "dead": "dead:dead",
     "check": "check:check",
     "metrics": "metrics:metrics",
+    "import": "import_:import_",
 }
 
 

@@ -8,7 +8,9 @@
     ├── SegmentBufferError      the buffer did not take, or give, a message
     │   ├── BufferUnavailable   Redis is out of reach, loading, or read-only
     │   └── BufferFull          Redis is above its maxmemory
-    └── DeliveryFailed          a message was given up, as its receipt and link_error tell
+    ├── DeliveryFailed          a message was given up, as its receipt and link_error tell
+    ├── ImportRefused           an import cannot begin as it was asked for
+    └── ImportUnfinished        an import ended early; it can be resumed
 
 Each message says what is wrong, where, and the mend. None carries a write key,
 a password or a payload.
@@ -21,6 +23,8 @@ __all__ = [
     "BufferUnavailable",
     "ConfigurationError",
     "DeliveryFailed",
+    "ImportRefused",
+    "ImportUnfinished",
     "MessageTooLarge",
     "SegmentBufferError",
     "SegmentError",
@@ -96,3 +100,11 @@ class BufferFull(SegmentBufferError):  # noqa: N818 - a state, as in queue.Full
 
 class DeliveryFailed(SegmentError):  # noqa: N818 - a state, as the batch's
     """A message was given up: it is a dead letter, kept until replayed or purged."""
+
+
+class ImportRefused(SegmentError):  # noqa: N818 - a refusal, not a fault
+    """An import cannot begin, or be resumed, as it was asked for. Nothing was stored."""
+
+
+class ImportUnfinished(SegmentError):  # noqa: N818 - a state
+    """An import ended before its input did. Resumed, it goes on where it was."""

@@ -20,6 +20,7 @@ import msgspec
 from celery_segment.errors import ValidationError
 
 __all__ = [
+    "MAX_MESSAGE_ID",
     "PARSE",
     "PLAIN",
     "identifier",
@@ -88,12 +89,15 @@ def parse_message_id(value: Any) -> str:
 def parse_timestamp(value: Any) -> str:
     """Parse a time, and write it as Segment does: UTC, ISO 8601, milliseconds."""
     if isinstance(value, str):
+        text = value
         try:
-            value = msgspec.convert(value, datetime)
+            value = msgspec.convert(text, datetime)
         except (msgspec.ValidationError, UnicodeEncodeError):
             raise ValidationError(
-                "timestamp", f"{value[:40]!r} is not ISO 8601, such as 2026-11-23T07:00:00.123Z"
+                "timestamp", f"{text[:40]!r} is not ISO 8601, such as 2026-11-23T07:00:00.123Z"
             ) from None
+        if len(text) == 24 and text[10] == "T" and text[23] == "Z":  # noqa: PLR2004 - as below
+            return str.__str__(text)
     if not isinstance(value, datetime):
         mend = "give it a time of day" if isinstance(value, date) else "give a datetime"
         raise ValidationError("timestamp", f"must be a datetime, {kind_of(value)}: {mend}")

@@ -29,6 +29,7 @@ from celery_segment.fields import (
 from celery_segment.version import __version__
 
 __all__ = [
+    "ARGUMENTS",
     "KINDS",
     "MAX_MESSAGE_BYTES",
     "Alias",
@@ -41,9 +42,11 @@ __all__ = [
     "add_defaults",
     "arguments",
     "changed",
+    "complete",
     "decode",
     "from_wire",
     "make",
+    "number",
     "to_bytes",
 ]
 
@@ -122,6 +125,17 @@ class Alias(Message, tag="alias"):
     previous_id: str
 
 
+#: The six calls by the type of their messages.
+KINDS: dict[str, type[Message]] = {
+    kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
+}
+#: The names of the arguments by the names on the wire.
+ARGUMENTS = {
+    encoded: name
+    for kind in KINDS.values()
+    for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+}
+
 M = TypeVar("M", bound=Message)
 
 
@@ -183,6 +197,21 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
             if field in own and own[field] is None:  # an alias has no anonymous_id
                 own[field] = value
     return {**visitor.context, **({} if context is None else json_object("context", context))}
+
+
+def complete(message: M) -> M | None:
+    """Finish a message that was decoded from its wire form, as ``make`` would have made it.
+
+    None when it has no identity. Its texts are not empty, and its required fields are there.
+
+    Raises:
+        ValidationError: The timestamp is none.
+    """
+    if message.user_id is None and message.anonymous_id is None and message.identity:
+        return None
+    message.timestamp = parse_timestamp(message.timestamp)
+    message.context = _CONTEXT if message.context is None else _context(message.context)
+    return message
 
 
 def from_wire(content: Mapping[str, Any]) -> Message:
@@ -266,26 +295,21 @@ def arguments(data: bytes) -> dict[str, Any]:
     """
     content = decode(data)
     del content["type"]
-    return {_SNAKE[name]: value for name, value in content.items()}
+    return {ARGUMENTS[name]: value for name, value in content.items()}
+
+
+def number(text: str) -> float | Decimal:
+    """Return a JSON number with a point or an exponent: a float, unless that loses digits."""
+    value = float(text)
+    # Fifteen digits are kept in any case.
+    if len(text) <= 16 and "e" not in text and "E" not in text:  # noqa: PLR2004 - and a point
+        return value
+    exact = Decimal(text)
+    return value if Decimal(repr(value)) == exact else exact
 
 
 def _context(value: Any) -> dict[str, Any]:
     return {**json_object("context", value), "library": _LIBRARY}
 
 
-def _number(text: str) -> float | Decimal:
-    number, exact = float(text), Decimal(text)
-    return number if Decimal(repr(number)) == exact else exact
-
-
-_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=_number)
-
-#: The six calls by the type of their messages.
-KINDS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
-}
-_SNAKE = {
-    encoded: name
-    for kind in KINDS.values()
-    for name, encoded in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
-}
+_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=number)

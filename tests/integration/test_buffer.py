@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -154,6 +155,31 @@ class TestAppend:
         assert [b.messages for b in batches] == [300, 300, 300, 300]
         got = [i for b in batches for i in ids(hold(buffer, b.id))]
         assert got == [f"m{n}" for n in range(1200)]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_many_at_once_make_the_batches_that_one_by_one_make(self, make_buffer, redis, seed):
+        chance = random.Random(seed)
+        sizes = [chance.choice([0, 10, 500, 7_000, 15_000]) for _ in range(1_200)]
+        messages = [message(n, padding) for n, padding in enumerate(sizes)]
+        limits = {"segment_max_batch_bytes": 50_000, "segment_max_batch_messages": 9}
+        buffer = make_buffer(segment_max_inflight=1_000, **limits)
+
+        def batches_of(append, parts):
+            woken = [append(part) for part in parts]
+            claimed = buffer.claim(1_000, whatever_waits=True)
+            bodies = [buffer.messages(batch.id) for batch in claimed]
+            assert [batch.messages for batch in claimed] == [len(body) for body in bodies]
+            return woken.count(True), bodies
+
+        one_by_one = batches_of(buffer.append, messages)
+        redis.flushall()
+        rest, parts = list(messages), []
+        while rest:
+            cut = chance.randrange(1, 700)
+            parts, rest = [*parts, rest[:cut]], rest[cut:]
+        woken, bodies = batches_of(buffer.append_many, parts)
+        assert bodies == one_by_one[1]
+        assert 0 < woken <= one_by_one[0]
 
     def test_a_sealed_batch_takes_no_more_memory_than_its_bytes(self, make_buffer, redis):
         buffer = make_buffer()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -10,110 +9,23 @@ import sys
 import time
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from celery.bin.base import CLIContext
-from click.testing import CliRunner
 
 from celery_segment import Analytics, track
 from celery_segment.buffer import Snapshot, buffer_of
 from celery_segment.cli.common import counted, duration, one_line
 from celery_segment.testing import EmbeddedRedis
-from celery_segment_cli import segment
-from support import DEFAULTS, WRITE_KEY
+from commands import Terminal, command, environ, failed, ok, process, run
+from support import TESTS, WRITE_KEY
 
-TESTS = Path(__file__).parents[1]
 SOURCES = {"marketing": {"write_key": f"{WRITE_KEY}2"}}
 
 
 @pytest.fixture
 def app(make_app):
     return make_app(segment_sources=SOURCES)
-
-
-def run(app, *args, answer=None):
-    """Run a command in this process; no output of any shows a write key."""
-    context = CLIContext(app=app, no_color=False, workdir=None)
-    result = CliRunner().invoke(
-        segment, args, obj=context, input=answer, catch_exceptions=False, prog_name="segment"
-    )
-    assert WRITE_KEY not in result.output
-    assert "\x1b" not in result.output
-    return result
-
-
-def ok(app, *args, **options):
-    """Run a command that succeeds, and return what it printed."""
-    result = run(app, *args, **options)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def failed(app, *args, **options):
-    """Run a command that fails, and return what it said on stderr."""
-    result = run(app, *args, **options)
-    assert result.exit_code == 1, result.output
-    return result.stderr
-
-
-def command(*args):
-    return [sys.executable, "-W", "error", "-m", "celery", *args]
-
-
-def environ(**conf):
-    """Return the environment of a process of the application in `workerapp`."""
-    return {
-        **os.environ,
-        "TESTS_CONF": json.dumps({**DEFAULTS, **conf}),
-        "PYTHONPATH": str(TESTS),
-        "COLUMNS": "120",
-        "TERM": "xterm",
-    }
-
-
-def process(args, env, cwd):
-    """Run a command as users do; return it when it has ended."""
-    done = subprocess.run(
-        command(*args), env=env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert WRITE_KEY not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-class Terminal:
-    """A command that runs on a terminal of its own."""
-
-    def __init__(self, args, env, cwd):
-        self._end, theirs = pty.openpty()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-        self.process = subprocess.Popen(command(*args), env=env, cwd=cwd, **streams)
-        os.close(theirs)
-        self.output = ""
-
-    def __enter__(self):
-        return self
-
-    def read(self, text=None):
-        """Read on until a text is shown, or to the end."""
-        while text is None or text not in self.output:
-            try:
-                data = os.read(self._end, 65_536)
-            except OSError:  # how Linux says that the other end was closed
-                data = b""
-            if not data:
-                assert text is None, f"{text!r} is not in {self.output!r}"
-                break
-            self.output += data.decode()
-        return self.output
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self._end)
 
 
 def store(app, *events, source="default"):

@@ -42,6 +42,7 @@ LAYERS = {
     "calls": {"ambient", "call", "config", "messages"},
     "dead_letters": {"buffer", "doorbell", "messages"},
     "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
+    "importing": {"buffer", "config", "doorbell", "errors", "fields", "intake", "messages"},
     "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors", "words"},
     "worker": {"buffer", "callbacks", "config", "doorbell", "errors", "fallback"},
     # the package itself: the door

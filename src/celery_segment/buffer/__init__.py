@@ -6,7 +6,7 @@ import weakref
 from threading import Lock
 from typing import Any
 
-from celery_segment.buffer.buffer import NOTHING, Buffer, messages_of
+from celery_segment.buffer.buffer import NOTHING, Buffer, messages_of, parts_of
 from celery_segment.buffer.packing import ENVELOPE
 from celery_segment.buffer.state import (
     Batch,
@@ -41,6 +41,7 @@ __all__ = [
     "Stale",
     "buffer_of",
     "messages_of",
+    "parts_of",
 ]
 
 _BY_APP: weakref.WeakKeyDictionary[Any, dict[str, Buffer]] = weakref.WeakKeyDictionary()

@@ -6,7 +6,8 @@ the keys hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +34,7 @@ from celery_segment.buffer.state import (
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull
 
-__all__ = ["NOTHING", "Buffer", "messages_of"]
+__all__ = ["NOTHING", "Buffer", "messages_of", "parts_of"]
 
 #: A stored batch ends with a comma, which the request leaves out.
 _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
@@ -44,6 +45,7 @@ _FILL = 448 * 1024 - 16
 
 #: Bounds of the work that one script call does.
 APPEND_MESSAGES = 500
+APPEND_BYTES = 1_000_000
 REAP_BATCHES = 100
 STORED_BATCHES = 20
 UNCALLED_BATCHES = 10
@@ -75,7 +77,7 @@ class Buffer:
             _ms(source.flush_interval),
             source.max_buffer_bytes or 0,
         )
-        one = self._append.call(key, *self._limits, 1, b"")
+        one = self._append.call(key, *self._limits, b"")
         # All of an append but its message is the same each time: packed once.
         self._append_one = one[: -len(b"$0\r\n\r\n")]
 
@@ -102,28 +104,30 @@ class Buffer:
             messages: The messages.
             beside: What to keep beside a message, by its place among them (from 0).
         """
-        wake = False
-        for start in range(0, len(messages), APPEND_MESSAGES):
-            part = messages[start : start + APPEND_MESSAGES]
-            theirs = {
-                place - start: content
-                for place, content in beside.items()
-                if start <= place < start + len(part)
-            }
-            try:
-                wake |= self._append_part(part, theirs)
-            except Interrupted:
-                wake |= self._append_rest(part, theirs)
+        wake, start = False, 0
+        for part in parts_of(messages):
+            end = start + len(part)
+            theirs = {n - start: content for n, content in beside.items() if start <= n < end}
+            wake |= self.append_part(part, theirs)
+            start = end
         return wake
 
+    def append_part(
+        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
+    ) -> bool:
+        """As ``append_many``, in one round trip: all of them are stored, or none."""
+        try:
+            return self._append_part(messages, beside)
+        except Interrupted:
+            return self._append_rest(messages, beside)
+
     def _append_part(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
-        stored = [message + b"," for message in messages]
-        if beside:
-            parts = ((m, *beside.get(place, Beside())) for place, m in enumerate(stored))
-            stored = list(chain.from_iterable(parts))
-        each = 3 if beside else 1
-        reply = self._link.run(self._append, self._key, *self._limits, each, *stored, once=True)
-        return self._taken(reply)
+        stored = b",".join(messages) + b","
+        sizes = struct.pack(f"<{len(messages)}H", *[len(message) + 1 for message in messages])
+        threes = ((place + 1, *content) for place, content in beside.items())
+        more: Iterator[int | bytes] = chain.from_iterable(threes)
+        arguments = (*self._limits, stored, sizes, *more)
+        return self._taken(self._link.run(self._append, self._key, *arguments, once=True))
 
     def _append_rest(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
         """Store what an interrupted append did not; a script stores all of them or none."""
@@ -390,6 +394,23 @@ class Buffer:
         """Return the source's figures at this moment."""
         flat = self._link.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
         return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
+
+
+def parts_of(
+    messages: Sequence[bytes], most_bytes: int = APPEND_BYTES
+) -> Iterator[Sequence[bytes]]:
+    """Cut messages into parts for one round trip each."""
+    for start in range(0, len(messages), APPEND_MESSAGES):
+        yield from _within(messages[start : start + APPEND_MESSAGES], most_bytes)
+
+
+def _within(part: Sequence[bytes], most_bytes: int) -> Iterator[Sequence[bytes]]:
+    if len(part) == 1 or sum(map(len, part)) + len(part) <= most_bytes:
+        yield part
+        return
+    half = len(part) // 2
+    yield from _within(part[:half], most_bytes)
+    yield from _within(part[half:], most_bytes)
 
 
 _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])

@@ -6,16 +6,20 @@
 -- ARGV[3]  flush_at
 -- ARGV[4]  flush_interval, milliseconds
 -- ARGV[5]  greatest size of all that waits, bytes; 0 for none
--- ARGV[6]  1, or 3 when each message is followed by its callbacks and the trace context of its
---          call, '' for none
--- ARGV[7…] messages, each ending with a comma
+-- ARGV[6]  one message or several, each with a comma behind it
+-- ARGV[7]  of several, the size of each: two bytes, the low one first
+-- ARGV[8…] what is kept beside a message, in threes: its place among these, from 1; its
+--          callbacks and the trace context of its call, '' for none
 --
 -- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
 -- there is no room: nothing was stored.
 -- @include _now
 -- @include _seal
 local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
-local each, wake = tonumber(ARGV[6]), 0
+local most_bytes, most, flush_at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local messages, sizes = ARGV[6], ARGV[7]
+local number = sizes and #sizes / 2 or 1
+local wake = 0
 -- As many links as OpenTelemetry gives a span, if it is not told otherwise.
 local MOST_TRACES = 128
 
@@ -26,39 +30,55 @@ local function first_of_batch()
   return time - flushed >= tonumber(ARGV[4])
 end
 
+local function size_of(i)
+  if number == 1 then
+    return #messages
+  end
+  local low, high = string.byte(sizes, 2 * i - 1, 2 * i)
+  return low + 256 * high
+end
+
 if ARGV[5] ~= '0' then
   local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
     'ready_bytes', 'inflight_bytes', 'saved_bytes')
   local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
     - (waiting[3] or 0)
-  for i = 7, #ARGV, each do
-    bytes = bytes + #ARGV[i]
-  end
-  if bytes > tonumber(ARGV[5]) then
+  if bytes + #messages > tonumber(ARGV[5]) then
     return -1
   end
 end
-for i = 7, #ARGV, each do
-  local message = ARGV[i]
-  local count = redis.call('HINCRBY', state, 'count', 1)
-  if count > 1 and (count > tonumber(ARGV[2])
-      or redis.call('STRLEN', open) + #message > tonumber(ARGV[1])) then
-    redis.call('HINCRBY', state, 'count', -1)
+local callbacks, traces = {}, {}
+for i = 8, #ARGV, 3 do
+  callbacks[tonumber(ARGV[i])], traces[tonumber(ARGV[i])] = ARGV[i + 1], ARGV[i + 2]
+end
+-- The state counts all of them as if they were in the open batch. Of the messages' bytes
+-- those from `from` to `to` belong there and are not appended yet.
+local count = redis.call('HINCRBY', state, 'count', number) - number
+local size = count > 0 and redis.call('STRLEN', open) or 0
+local from, to = 1, 0
+for i = 1, number do
+  local length = size_of(i)
+  if count > 0 and (count >= most or size + length > most_bytes) then
+    if to >= from then
+      redis.call('APPEND', open, string.sub(messages, from, to))
+    end
+    redis.call('HSET', state, 'count', count)
     seal(now())
-    count = redis.call('HINCRBY', state, 'count', 1)
+    redis.call('HINCRBY', state, 'count', number - i + 1)
+    count, size, from, wake = 0, 0, to + 1, 1
+  end
+  count, size, to = count + 1, size + length, to + length
+  if count == 1 and first_of_batch() or count == flush_at then
     wake = 1
   end
-  if count == 1 and first_of_batch() or count == tonumber(ARGV[3]) then
-    wake = 1
+  if (callbacks[i] or '') ~= '' then
+    redis.call('HSET', KEYS[1] .. ':callbacks', count, callbacks[i])
   end
-  redis.call('APPEND', open, message)
-  if each == 3 and ARGV[i + 1] ~= '' then
-    redis.call('HSET', KEYS[1] .. ':callbacks', count, ARGV[i + 1])
-  end
-  if each == 3 and ARGV[i + 2] ~= '' and count <= MOST_TRACES then
-    redis.call('HSET', KEYS[1] .. ':traces', count, ARGV[i + 2])
+  if (traces[i] or '') ~= '' and count <= MOST_TRACES then
+    redis.call('HSET', KEYS[1] .. ':traces', count, traces[i])
   end
 end
+redis.call('APPEND', open, from == 1 and messages or string.sub(messages, from))
 if wake == 0 or redis.call('HGET', state, 'woken') == '1' then
   return 0
 end

@@ -1,0 +1,107 @@
+"""Where messages are imported from: a file or the standard input, compressed or not."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import PurePath
+from typing import Any, cast
+
+from celery_segment.errors import ImportRefused, ImportUnfinished
+from celery_segment.importing.lines import Line, lines_of
+
+try:
+    from isal import igzip as gzip
+    from isal import isal_zlib as zlib
+except ImportError:  # a platform without its wheel
+    import gzip  # type: ignore[no-redef,unused-ignore]
+    import zlib  # type: ignore[no-redef,unused-ignore]
+
+__all__ = ["FORMATS", "STDIN", "Input", "format_of"]
+
+STDIN = "-"
+FORMATS = ("ndjson", "csv")
+_FORMATS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
+_GZIP = b"\x1f\x8b"
+_BUFFER = 1 << 20
+_open_gzip = cast("Any", gzip).GzipFile
+_ZLIB_ERROR = cast("type[Exception]", zlib.error)
+
+
+def format_of(name: str) -> str:
+    """Return the format that a file's name tells.
+
+    Raises:
+        ImportRefused: It tells none.
+    """
+    path = PurePath(name)
+    path = path.with_suffix("") if path.suffix == ".gz" else path
+    try:
+        return _FORMATS[path.suffix]
+    except KeyError:
+        raise ImportRefused(
+            f"{name}: the name tells no format: give --format, one of {', '.join(FORMATS)}"
+        ) from None
+
+
+class Input:
+    """An open input. Its first bytes tell whether it is compressed.
+
+    Raises:
+        ImportRefused: It cannot be opened.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            stdin = name == STDIN
+            self._raw = io.FileIO(0 if stdin else name, closefd=not stdin)
+            self._stream: io.BufferedReader[Any] = io.BufferedReader(self._raw, _BUFFER)
+            if self._stream.peek(2).startswith(_GZIP):
+                self._stream = io.BufferedReader(_open_gzip(fileobj=self._stream), _BUFFER)
+        except OSError as error:
+            raise ImportRefused(f"{name}: {error.strerror or error}") from None
+        #: In bytes; None where only the end will tell.
+        self.size = self._size()
+
+    def _size(self) -> int | None:
+        with suppress(OSError):
+            found = os.fstat(self._raw.fileno())
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return None
+
+    def read(self) -> int:
+        """Return how much of it was read, in bytes."""
+        return self._raw.tell() if self.size is not None else 0
+
+    def lock(self) -> None:
+        """Keep other imports away from it until it is closed.
+
+        Raises:
+            ImportRefused: Another import has it.
+        """
+        try:
+            fcntl.flock(self._raw.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ImportRefused(f"{self.name}: another import of it is at work") from None
+        except OSError:  # a file system without locks
+            pass
+
+    def lines(self) -> Iterator[Line]:
+        """Go through its lines.
+
+        Raises:
+            ImportUnfinished: It cannot be read on.
+        """
+        try:
+            yield from lines_of(self._stream)
+        except (OSError, EOFError, _ZLIB_ERROR) as error:
+            raise ImportUnfinished(f"{self.name} cannot be read to its end ({error})") from error
+
+    def close(self) -> None:
+        """Close it; the standard input stays open."""
+        self._raw.close()
