@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from benchmarks.children import Contestant
+from benchmarks.cores import apart
 from benchmarks.figures import Claim, Figure, Row
 from celery_segment.testing import EmbeddedRedis
 
@@ -18,6 +19,8 @@ def measure(*, quick: bool) -> Figure:
     rounds, calls = (15, 500) if quick else (60, 1_000)
     with ExitStack() as stack:
         redis = stack.enter_context(EmbeddedRedis(appendonly=False))
+        client = stack.enter_context(redis.client())
+        stack.enter_context(apart(client.info("server")["process_id"]))
         at = {"redis_url": redis.url}
         ours = "benchmarks.ours"
         contestants = [
@@ -30,7 +33,6 @@ def measure(*, quick: bool) -> Figure:
         for each in contestants:
             stack.enter_context(each)
             each.round(calls)
-        client = stack.enter_context(redis.client())
         found = {each.name: [] for each in contestants}
         for _ in range(rounds):
             for each in contestants:

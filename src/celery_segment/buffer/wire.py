@@ -45,7 +45,10 @@ class Wire:
         """
         sock, reader = self._sock, self._reader
         sock.sendall(packed)
-        reader.feed(_received(sock, _FIRST))
+        data = sock.recv(_FIRST)
+        if not data:
+            raise ConnectionError(_CLOSED)
+        reader.feed(data)
         reply = reader.gets()
         while reply is False:  # the rest is still on its way
             reader.feed(_received(sock, _MORE))

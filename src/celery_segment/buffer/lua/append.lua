@@ -30,14 +30,6 @@ local function first_of_batch()
   return time - flushed >= tonumber(ARGV[4])
 end
 
-local function size_of(i)
-  if number == 1 then
-    return #messages
-  end
-  local low, high = string.byte(sizes, 2 * i - 1, 2 * i)
-  return low + 256 * high
-end
-
 if ARGV[5] ~= '0' then
   local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
     'ready_bytes', 'inflight_bytes', 'saved_bytes')
@@ -47,9 +39,10 @@ if ARGV[5] ~= '0' then
     return -1
   end
 end
-local callbacks, traces = {}, {}
+local beside
 for i = 8, #ARGV, 3 do
-  callbacks[tonumber(ARGV[i])], traces[tonumber(ARGV[i])] = ARGV[i + 1], ARGV[i + 2]
+  beside = beside or {}
+  beside[tonumber(ARGV[i])] = {callbacks = ARGV[i + 1], trace = ARGV[i + 2]}
 end
 -- The state counts all of them as if they were in the open batch. Of the messages' bytes
 -- those from `from` to `to` belong there and are not appended yet.
@@ -57,7 +50,11 @@ local count = redis.call('HINCRBY', state, 'count', number) - number
 local size = count > 0 and redis.call('STRLEN', open) or 0
 local from, to = 1, 0
 for i = 1, number do
-  local length = size_of(i)
+  local length = #messages
+  if number > 1 then
+    local low, high = string.byte(sizes, 2 * i - 1, 2 * i)
+    length = low + 256 * high
+  end
   if count > 0 and (count >= most or size + length > most_bytes) then
     if to >= from then
       redis.call('APPEND', open, string.sub(messages, from, to))
@@ -71,11 +68,12 @@ for i = 1, number do
   if count == 1 and first_of_batch() or count == flush_at then
     wake = 1
   end
-  if (callbacks[i] or '') ~= '' then
-    redis.call('HSET', KEYS[1] .. ':callbacks', count, callbacks[i])
+  local own = beside and beside[i]
+  if own and own.callbacks ~= '' then
+    redis.call('HSET', KEYS[1] .. ':callbacks', count, own.callbacks)
   end
-  if (traces[i] or '') ~= '' and count <= MOST_TRACES then
-    redis.call('HSET', KEYS[1] .. ':traces', count, traces[i])
+  if own and own.trace ~= '' and count <= MOST_TRACES then
+    redis.call('HSET', KEYS[1] .. ':traces', count, own.trace)
   end
 end
 redis.call('APPEND', open, from == 1 and messages or string.sub(messages, from))
