@@ -24,7 +24,7 @@ __all__ = ["Contestant", "cpu_seconds"]
 
 ROOT = Path(__file__).parents[1]
 #: The interpreter of the peers' environment.
-PEERS = os.environ.get("SEGMENT_BENCH_PEERS", sys.executable)
+PEERS = str(Path(os.environ.get("SEGMENT_BENCH_PEERS", sys.executable)).absolute())
 
 
 class Contestant:
