@@ -97,6 +97,8 @@ def test_a_killed_worker_is_taken_over(make_app, server, workers):
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(1000)}
     wait_until(lambda: Analytics().stats().inflight == 1000)
+    # Both of its processes hold a batch, and wait for an answer.
+    assert server.wait_for(lambda: len(server.requests) >= 2, timeout=10)
     first.kill()
     killed = time.monotonic()
     server.always(None)

@@ -6,8 +6,8 @@ import weakref
 from threading import Lock
 from typing import Any
 
-from celery_segment.buffer.buffer import NOTHING, Buffer, messages_of, parts_of
-from celery_segment.buffer.packing import ENVELOPE
+from celery_segment.buffer.buffer import NOTHING, Buffer, parts_of
+from celery_segment.buffer.packing import ENVELOPE, messages_of
 from celery_segment.buffer.state import (
     Batch,
     Beside,

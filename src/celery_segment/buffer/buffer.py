@@ -1,4 +1,4 @@
-"""One method per transition of a source's buffer: the only Redis commands there are.
+"""One method per transition of a source's buffer, the operator's in ``operating``.
 
 What each does to which keys stands on top of its Lua file; ``keys`` says what
 the keys hold.
@@ -7,34 +7,31 @@ the keys hold.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
-from celery_segment.buffer.keys import batch_key, prefix
+from celery_segment.buffer.keys import batch_key
 from celery_segment.buffer.link import Interrupted, Link
-from celery_segment.buffer.packing import ENVELOPE, is_packed, packed, unpacked
-from celery_segment.buffer.scripts import script
+from celery_segment.buffer.operating import Operated
+from celery_segment.buffer.packing import ENVELOPE, is_packed, messages_of, packed, unpacked
+from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.state import (
     Batch,
     Beside,
     Closed,
-    DeadLetter,
     DeadLettersFull,
     Gone,
     Held,
     HeldByAnother,
     Settled,
-    Snapshot,
     Stale,
 )
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull
 
-__all__ = ["NOTHING", "Buffer", "messages_of", "parts_of"]
+__all__ = ["NOTHING", "Buffer", "parts_of"]
 
 #: A stored batch ends with a comma, which the request leaves out.
 _ROOM = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
@@ -53,12 +50,11 @@ PACKABLE_BATCHES = 50
 
 #: From so many ready batches on there is a backlog, which is packed.
 BACKLOG = 50
-LOOK_AT_BATCHES = 1_000
 
 NOTHING: Mapping[int, Beside] = MappingProxyType({})
 
 
-class Buffer:
+class Buffer(Operated):
     """The buffer of one source.
 
     Its methods raise ``BufferUnavailable``, ``BufferFull`` or ``SegmentBufferError``
@@ -66,15 +62,14 @@ class Buffer:
     """
 
     def __init__(self, link: Link, source: Source) -> None:
-        self.source = source
-        self._link = link
-        self._key = key = prefix(source.name)
+        super().__init__(link, source)
+        key = self._key
         self._append = script("append")
         self._limits = (
             min(source.max_batch_bytes - _ROOM, _FILL),
             source.max_batch_messages,
             source.flush_at,
-            _ms(source.flush_interval),
+            milliseconds(source.flush_interval),
             source.max_buffer_bytes or 0,
         )
         one = self._append.call(key, *self._limits, b"")
@@ -167,15 +162,15 @@ class Buffer:
 
     def _claim(self, limit: int, *, whatever_waits: bool, going_on: bool) -> list[Batch]:
         s = self.source
-        due = (1, 0) if whatever_waits else (s.flush_at, _ms(s.flush_interval))
-        limits = (s.max_inflight, limit, _ms(s.lease), *due)
+        due = (1, 0) if whatever_waits else (s.flush_at, milliseconds(s.flush_interval))
+        limits = (s.max_inflight, limit, milliseconds(s.lease), *due)
         return _batches(
             self._link.run(script("claim"), self._key, *limits, int(going_on), once=True)
         )
 
     def reap(self) -> tuple[list[Batch], bool]:
         """Take batches over whose lease has expired; tell whether ``uncalled`` has some, too."""
-        lease = _ms(self.source.lease)
+        lease = milliseconds(self.source.lease)
         uncalled, flat = self._link.run(script("reap"), self._key, lease, REAP_BATCHES)
         return _batches(flat), bool(uncalled)
 
@@ -185,8 +180,15 @@ class Buffer:
         ``period`` is the seconds between a caller's questions.
         """
         s = self.source
-        interval = _ms(s.flush_interval)
-        arguments = (_ms(period), s.max_inflight, s.flush_at, interval, BACKLOG, STORED_BATCHES)
+        interval = milliseconds(s.flush_interval)
+        arguments = (
+            milliseconds(period),
+            s.max_inflight,
+            s.flush_at,
+            interval,
+            BACKLOG,
+            STORED_BATCHES,
+        )
         return bool(self._link.run(script("due"), self._key, *arguments))
 
     # ------------------------------------------------------------ delivering
@@ -194,7 +196,7 @@ class Buffer:
     def begin(self, batch_id: str, token: str) -> Held | Gone | HeldByAnother | Closed:
         """Become the holder of a claimed batch for one attempt, and read its messages."""
         begin = script("begin")
-        packed = begin.call(self._key, batch_id, token, _ms(self.source.lease))
+        packed = begin.call(self._key, batch_id, token, milliseconds(self.source.lease))
         key = batch_key(self.source.name, batch_id)
         (verdict, *rest), content = self._link.run_and_get(begin, packed, key)
         if verdict == 1:
@@ -215,7 +217,7 @@ class Buffer:
 
     def ack(self, held: Held, status: str = "") -> Settled | None:
         """Settle a delivered batch; return what has to be called for it."""
-        told, lease = self.source.on_delivered is not None, _ms(self.source.lease)
+        told, lease = self.source.on_delivered is not None, milliseconds(self.source.lease)
         reply = self._settle("ack", held, status, int(told), lease)
         return _settled(held, "delivered", None, told, reply)
 
@@ -244,8 +246,8 @@ class Buffer:
             this failure tripped it, else 0.
         """
         trip, first, longest = breaker
-        limits = (_ms(self.source.lease), trip, _ms(first), _ms(longest))
-        reply = self._settle("retry", held, status, what, _ms(wait), *limits, cause)
+        limits = (milliseconds(self.source.lease), trip, milliseconds(first), milliseconds(longest))
+        reply = self._settle("retry", held, status, what, milliseconds(wait), *limits, cause)
         _unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
 
@@ -273,7 +275,7 @@ class Buffer:
         Raises:
             DeadLettersFull: There is no room for it among them.
         """
-        told, lease = self.source.on_failed is not None, _ms(self.source.lease)
+        told, lease = self.source.on_failed is not None, milliseconds(self.source.lease)
         reason = f"{cause}: {text}" if text else cause
         limits = (int(answered), self.source.max_dead_bytes, int(told), lease)
         reply = self._settle("bury", held, status, reason, *limits, cause)
@@ -289,7 +291,7 @@ class Buffer:
 
     def uncalled(self) -> list[Settled]:
         """Take settled batches over whose worker has not called what it had to."""
-        lease = _ms(self.source.lease)
+        lease = milliseconds(self.source.lease)
         flat = self._link.run(script("uncalled"), self._key, lease, UNCALLED_BATCHES)
         return [
             Settled(name.decode(), i.decode(), why.decode() or None, tuple(own), body, n, size)
@@ -317,84 +319,6 @@ class Buffer:
         arguments = (batch_id, len(content), packed(content)) if plain else (batch_id, 0, b"")
         return bool(self._link.run(script("pack"), self._key, *arguments))
 
-    # ------------------------------------------------------------ operating
-
-    def mark(self) -> int:
-        """Seal the open batch and return a mark above all that is stored now."""
-        return int(self._link.run(script("mark"), self._key))
-
-    def remaining(self, mark: int) -> int:
-        """Return the number of messages up to a mark that are not settled yet.
-
-        While more than a thousand batches wait, later messages are counted too.
-        """
-        return int(self._link.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
-
-    def pause(self) -> bool:
-        """Close the source until resumed; return whether it was open."""
-        return bool(self._link.run(script("pause"), self._key))
-
-    def resume(self) -> float:
-        """Open the source; return for how many seconds the endpoint's own wait still holds."""
-        return max(int(self._link.run(script("resume"), self._key)), 0) / 1000
-
-    def dead_letters(
-        self,
-        after: DeadLetter | None = None,
-        *,
-        since: float | None = None,
-        until: float | None = None,
-        limit: int = 100,
-    ) -> list[DeadLetter]:
-        """Return a page of the dead letters, the oldest first.
-
-        Args:
-            after: The last letter of the page before.
-            since: Leave those out that were buried before, in seconds since the epoch.
-            until: Leave those out that were buried then or later.
-            limit: How many at the most.
-        """
-        first = since if after is None else after.buried
-        arguments = (
-            "-inf" if first is None else _ms(first),
-            "+inf" if until is None else f"({_ms(until)}",
-            "" if after is None else after.id,
-            limit,
-        )
-        flat = self._link.run(script("dead"), self._key, *arguments)
-        return [
-            DeadLetter(i.decode(), n, size, at / 1000, why.decode())
-            for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
-        ]
-
-    def last_buried(self) -> float | None:
-        """Return when the youngest dead letter was buried; None when there is none."""
-        youngest = self._link.command("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
-        return float(youngest[1]) / 1000 if youngest else None
-
-    def is_dead(self, batch_id: str) -> bool:
-        """Return whether a batch is a dead letter."""
-        key = f"{prefix(self.source.name)}:dead"
-        return self._link.command("ZSCORE", key, batch_id) is not None
-
-    def messages(self, batch_id: str) -> list[bytes]:
-        """Return a sealed batch's messages as JSON; none when there is no such batch."""
-        content = self._link.command("GET", batch_key(self.source.name, batch_id))
-        return [bytes(part) for part in messages_of(content)] if content else []
-
-    def replay(self, batch_ids: Iterable[str]) -> int:
-        """Put dead letters back among the ready batches; return the number of messages."""
-        return int(self._link.run(script("replay"), self._key, *batch_ids))
-
-    def purge(self, batch_ids: Iterable[str]) -> int:
-        """Delete dead letters; return the number of messages."""
-        return int(self._link.run(script("purge"), self._key, *batch_ids))
-
-    def snapshot(self) -> Snapshot:
-        """Return the source's figures at this moment."""
-        flat = self._link.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
-        return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
-
 
 def parts_of(
     messages: Sequence[bytes], most_bytes: int = APPEND_BYTES
@@ -411,14 +335,6 @@ def _within(part: Sequence[bytes], most_bytes: int) -> Iterator[Sequence[bytes]]
     half = len(part) // 2
     yield from _within(part[:half], most_bytes)
     yield from _within(part[half:], most_bytes)
-
-
-_list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def messages_of(stored: bytes | memoryview) -> list[msgspec.Raw]:
-    """Return the messages of a stored batch, packed or not, each as it was appended."""
-    return _list_of_raw.decode(b"".join((b"[", memoryview(unpacked(stored))[:-1], b"]")))
 
 
 def _batches(flat: Sequence[Any]) -> list[Batch]:
@@ -439,7 +355,3 @@ def _settled(
 def _unless_stale(reply: int) -> None:
     if reply < 0:
         raise Stale
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

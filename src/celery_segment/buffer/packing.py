@@ -13,7 +13,17 @@ import zlib
 from functools import cache
 from types import ModuleType
 
-__all__ = ["ENVELOPE", "compressor", "gzipped", "is_packed", "packed", "unpacked"]
+import msgspec
+
+__all__ = [
+    "ENVELOPE",
+    "compressor",
+    "gzipped",
+    "is_packed",
+    "messages_of",
+    "packed",
+    "unpacked",
+]
 
 #: What stands around the messages in a request body; the time is filled in at each attempt.
 ENVELOPE = (b'{"batch":[', b'],"sentAt":"YYYY-MM-DDTHH:MM:SS.mmmZ"}')
@@ -78,3 +88,11 @@ def gzipped(stored: Content, closing: bytes) -> bytes:
     trailer = _ABOUT.pack(deflate.crc32(closing, crc), size + len(closing))
     data = (_GZIP_HEADER, stored[_START:], end.compress(closing), end.flush(), trailer)
     return b"".join(data)
+
+
+_list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def messages_of(stored: bytes | memoryview) -> list[msgspec.Raw]:
+    """Return the messages of a stored batch, packed or not, each as it was appended."""
+    return _list_of_raw.decode(b"".join((b"[", memoryview(unpacked(stored))[:-1], b"]")))

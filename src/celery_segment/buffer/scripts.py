@@ -7,7 +7,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Script", "pack", "script"]
+__all__ = ["Script", "milliseconds", "pack", "script"]
 
 _INCLUDE = re.compile(r"^-- @include (\w+)\n", re.MULTILINE)
 
@@ -48,3 +48,8 @@ def script(name: str) -> Script:
         return (folder / f"{name}.lua").read_text("utf-8")
 
     return Script(name, _INCLUDE.sub(lambda match: text_of(match[1]), text_of(name)))
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a duration, or a time, as the scripts take it."""
+    return round(seconds * 1000)
