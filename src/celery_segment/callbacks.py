@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pkgutil import resolve_name
 from typing import Any
 
 from celery.app.task import Context
@@ -19,6 +18,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.json import dumps, loads
 
 from celery_segment.buffer import Buffer, Settled, messages_of
+from celery_segment.config.values import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
 from celery_segment.messages import decode
 
@@ -91,17 +91,12 @@ def told(app: Any, hook: Any) -> Callable[..., Any]:
     if hook in app.tasks:
         return app.tasks[hook]  # type: ignore[no-any-return]
     try:
-        found = resolve_name(hook)
-    except (ImportError, AttributeError, ValueError) as error:
+        return callable_or_path(hook)
+    except ValueError as error:
         raise ConfigurationError(
-            f"{hook!r} of segment_on_delivered or segment_on_failed is neither a registered"
-            f" task nor can it be imported ({error})"
+            f"{hook!r} of segment_on_delivered or segment_on_failed is neither a registered task"
+            f" nor a callable: it {error}"
         ) from None
-    if not callable(found):
-        raise ConfigurationError(
-            f"{hook!r} of segment_on_delivered or segment_on_failed is not callable"
-        )
-    return found  # type: ignore[no-any-return]
 
 
 def call(app: Any, buffer: Buffer, settled: Settled) -> None:

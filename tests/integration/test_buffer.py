@@ -665,6 +665,11 @@ class TestPacking:
         self.pack_all(backlog)
         assert self.packed(redis) == set(range(1, 101))
 
+    def test_a_drain_that_lags_behind_another_does_not_have_them_looked_at_again(self, backlog):
+        self.pack_all(backlog)
+        assert not backlog.pack("5")
+        assert backlog.packable() == []
+
     def test_a_few_batches_are_left_alone(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
         buffer.append_many([message(n) for n in range(49)])

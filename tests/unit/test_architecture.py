@@ -34,7 +34,7 @@ LAYERS = {
     "spill": {"buffer", "errors"},
     "fallback": {"buffer", "config", "errors", "signals", "spill"},
     "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
-    "callbacks": {"buffer", "errors", "messages"},
+    "callbacks": {"buffer", "config", "errors", "messages"},
     "call": {
         *("ambient", "buffer", "callbacks", "eager", "errors"),
         *("intake", "messages", "results", "tracing"),

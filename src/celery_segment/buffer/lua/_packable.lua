@@ -7,8 +7,7 @@ local function packable(backlog, youngest)
   end
   local fields = redis.call('HMGET', source .. ':state', 'sequence', 'packed')
   local from, to = tonumber(fields[2] or 0) + 1, tonumber(fields[1]) - youngest
-  local last = tonumber(redis.call('ZREVRANGE', source .. ':ready', 0, 0, 'WITHSCORES')[2])
-  if from <= math.min(to, last) then
+  if redis.call('ZCOUNT', source .. ':ready', from, to) > 0 then
     return from, to
   end
 end

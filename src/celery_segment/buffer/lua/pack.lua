@@ -11,8 +11,11 @@
 local source, id = KEYS[1], ARGV[1]
 local batch = source .. ':batch:' .. id
 free_first()
--- What has a lower number was packed before, or taken.
-redis.call('HSET', source .. ':state', 'packed', string.match(id, '^%d+'))
+-- What has a lower number was packed before, or taken; another drain may be further.
+local number = tonumber(string.match(id, '^%d+'))
+if number > tonumber(redis.call('HGET', source .. ':state', 'packed') or 0) then
+  redis.call('HSET', source .. ':state', 'packed', number)
+end
 if not redis.call('ZSCORE', source .. ':ready', id)
     or redis.call('STRLEN', batch) ~= tonumber(ARGV[2]) then
   return 0
