@@ -233,6 +233,7 @@ def test_a_wrong_key_buries_nothing_and_mending_it_delivers(make_app, workers):
         ids = {track.delay("u", f"E{n}").id for n in range(50)}
         wait_until(lambda: Analytics().stats().gate.startswith("401"))
         track.delay("u", "later")
+        wait_until(lambda: "closed for" in wrong.output)  # told after Redis knows it
         closed = [line for line in wrong.output.splitlines() if "closed for" in line]
         assert len(closed) == 1
         wrong.stop()
