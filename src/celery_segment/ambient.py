@@ -29,6 +29,9 @@ class Visitor(Protocol):
     def context(self) -> Mapping[str, Any]:
         """What surrounds the visitor's calls: ip, userAgent, locale, page."""
 
+    def new_anonymous_id(self) -> str | None:
+        """Return an id for a visitor who has none, and keep it; None where none is to be given."""
+
 
 _visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
 

@@ -168,7 +168,9 @@ def make(
     if visitor is not None:
         context = _add_visitor(own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
-        nobody = "" if visitor is None else "; of this request's visitor neither is known"
+        nobody = ""
+        if visitor is not None:
+            nobody = "; of this request's visitor neither is known: see segment_set_anonymous_id"
         raise ValidationError(
             "user_id",
             f"give user_id or anonymous_id: Segment drops messages without an identity{nobody}",
@@ -193,6 +195,8 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
     if named and theirs[named] not in (None, own[named]):
         return context
     if named is None or (named == "user_id" and theirs["user_id"] is not None):
+        if theirs["anonymous_id"] is None and "anonymous_id" in own:
+            theirs["anonymous_id"] = visitor.new_anonymous_id()
         for field, value in theirs.items():
             if field in own and own[field] is None:  # an alias has no anonymous_id
                 own[field] = value

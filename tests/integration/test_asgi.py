@@ -148,6 +148,19 @@ def test_a_call_has_the_requests_context_and_user(make_app, browser, segment_out
     assert "userId" not in nameless
 
 
+def test_a_visitor_keeps_a_new_id(make_app, browser, segment_outbox):
+    make_app(segment_set_anonymous_id=True)
+    del browser.headers["cookie"], browser.headers["host"]
+    with served() as url:
+        assert not browser.get(f"{url}/stream").cookies
+        first = browser.get(f"{url}/items/1")
+        second = browser.get(f"{url}/aside")
+    value = browser.cookies["ajs_anonymous_id"]
+    assert [m["anonymousId"] for m in segment_outbox if "anonymousId" in m] == [value] * 2
+    assert first.headers["vary"] == "cookie"
+    assert not second.cookies
+
+
 def test_users_of_ones_own(make_app, browser, segment_outbox):
     make_app()
     with served(user_id=lambda scope: scope["path_params"]["item"]) as url:

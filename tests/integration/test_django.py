@@ -218,6 +218,44 @@ class TestAsync:
         assert segment_outbox[0]["userId"] == str(user.pk)
 
 
+class TestNewVisitors:
+    @pytest.fixture
+    def client(self, client, make_app):
+        make_app(segment_set_anonymous_id=True)
+        del client.cookies["ajs_anonymous_id"]
+        return client
+
+    def test_a_visitor_keeps_a_new_id(self, client, segment_outbox):
+        response = client.get("/items/")
+        client.get("/items/")
+        cookie = response.cookies["ajs_anonymous_id"]
+        assert [m["anonymousId"] for m in segment_outbox] == [cookie.value] * 2
+        assert (cookie["max-age"], cookie["path"], cookie["samesite"]) == ("31536000", "/", "Lax")
+        assert not cookie["secure"]
+        assert not cookie["httponly"]
+        # A cache may not give it to others.
+        assert "Cookie" in response.headers["Vary"]
+
+    @pytest.mark.parametrize("path", ["/thrice/", "/async/buy/"])
+    @pytest.mark.usefixtures("client")
+    def test_all_calls_of_a_request_have_it(self, async_client, path, segment_outbox):
+        response = async_client(path)
+        (value,) = {m["anonymousId"] for m in segment_outbox}
+        assert response.cookies["ajs_anonymous_id"].value == value
+
+    def test_who_has_one_or_needs_none_gets_none(self, client, segment_outbox):
+        assert not client.get("/quiet/").cookies
+        assert not client.get("/about/7/").cookies
+        client.cookies["ajs_anonymous_id"] = ANONYMOUS
+        assert not client.get("/items/").cookies
+        assert segment_outbox.of_type("page")[0]["anonymousId"] == ANONYMOUS
+
+    def test_over_https_alone_where_it_was_set_so(self, client, segment_outbox):
+        response = client.get("/items/", secure=True)
+        assert response.cookies["ajs_anonymous_id"]["secure"]
+        assert len(segment_outbox) == 1
+
+
 class TestBatch:
     @pytest.fixture
     def commands(self, make_app, redis):

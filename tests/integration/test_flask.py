@@ -126,6 +126,19 @@ class TestContext:
         segment_outbox.assert_tracked("Item Viewed", user_id="7")
 
 
+def test_a_visitor_keeps_a_new_id(make_app, segment_outbox):
+    make_app(segment_set_anonymous_id=True)
+    client = shop(login=False).test_client()
+    first = client.get("/items/1", base_url="https://localhost")
+    second = client.get("/items/2", base_url="https://localhost")
+    cookie = client.get_cookie("ajs_anonymous_id")
+    assert [m["anonymousId"] for m in segment_outbox] == [cookie.value] * 2
+    assert cookie.secure
+    assert first.headers.getlist("Vary") == ["Cookie"]
+    assert "Set-Cookie" not in second.headers
+    assert "Set-Cookie" not in shop().test_client().get("/quiet").headers
+
+
 def test_a_requests_calls_are_stored_at_its_end(make_app, redis):
     make_app(segment_batch_requests=True)
     track.delay("u", "first")

@@ -90,6 +90,7 @@ def test_defaults():
     assert settings.redis_url == "redis://localhost:6379/0"
     assert settings.redis_timeout == 1.0
     assert settings.trusted_proxies == 0
+    assert settings.set_anonymous_id is False
     assert settings.batch_requests is False
     assert settings.tick is True
     default = settings.source("default")
@@ -397,6 +398,7 @@ BAD = {
     "spill_path": ["/nowhere/spill", "", 5, b"/tmp/spill"],
     "max_spill_bytes": [*NO_WHOLE_NUMBER, 0, 99_999],
     "trusted_proxies": [*NO_WHOLE_NUMBER, -1, 11],
+    "set_anonymous_id": NO_TRUTH,
     "batch_requests": NO_TRUTH,
     "tick": NO_TRUTH,
 }

@@ -16,6 +16,10 @@ class Visitor:
     user_id: object = "me"
     anonymous_id: str | None = "a1"
     context: dict = field(default_factory=lambda: {"ip": "192.0.2.1", "page": {"path": "/"}})
+    new: str | None = None
+
+    def new_anonymous_id(self):
+        return self.new
 
 
 def made(visitor, kind=Track, **arguments):
@@ -83,6 +87,38 @@ def test_what_a_call_gives_is_above_key_by_key():
 def test_a_visitor_of_whom_nothing_is_known_is_told():
     with pytest.raises(ValidationError) as caught:
         made(Visitor(None, None))
-    assert str(caught.value).endswith("; of this request's visitor neither is known")
+    assert "; of this request's visitor neither is known: see segment_set_an" in str(caught.value)
     with pytest.raises(ValidationError, match="context: must be a dict"):
         made(Visitor(), context="ip")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "given", "expected"),
+    [
+        ((None, None), (None, None), (None, "new")),
+        (("me", None), (None, None), ("me", "new")),
+        (("me", None), ("me", None), ("me", "new")),
+        # What says who it is about needs none.
+        ((None, "a1"), (None, None), (None, "a1")),
+        ((None, None), (None, "a2"), (None, "a2")),
+        ((None, None), ("you", None), ("you", None)),
+        (("me", None), ("you", None), ("you", None)),
+    ],
+)
+def test_a_new_id_is_the_visitors_and_nobody_elses(theirs, given, expected):
+    visitor = Visitor(*theirs, new="new")
+    assert ids(made(visitor, user_id=given[0], anonymous_id=given[1])) == expected
+
+
+def test_an_alias_gives_nobody_a_new_id():
+    asked = []
+
+    class Asked(Visitor):
+        def new_anonymous_id(self):
+            asked.append(self)
+            return "new"
+
+    assert ids(made(Asked("me", None), Alias, previous_id="p", user_id="me")) == ("me", None)
+    assert not asked
+    assert ids(made(Asked("me", None))) == ("me", "new")
+    assert asked

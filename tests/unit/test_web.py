@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from celery import Celery
 
@@ -10,10 +12,20 @@ from celery_segment.contrib.web import MAX_TEXT, Request, WebVisitor, percent_en
 UUID = "48d213bb-95c3-4f8d-af97-86b2b404dcfe"
 
 
-def visitor(*, proxies=0, address="192.0.2.1", origin="", path="/", query="", **headers):
+def visitor(
+    *,
+    proxies=0,
+    set_anonymous_id=False,
+    address="192.0.2.1",
+    origin="",
+    path="/",
+    query="",
+    **headers,
+):
     app = Celery("tests")
     app.set_default()
     app.conf.segment_trusted_proxies = proxies
+    app.conf.segment_set_anonymous_id = set_anonymous_id
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return WebVisitor(lambda: Request(headers.get, address, origin, path, query), lambda: None)
 
@@ -50,6 +62,19 @@ def visitor(*, proxies=0, address="192.0.2.1", origin="", path="/", query="", **
 )
 def test_the_cookie_of_analytics_js(cookie, anonymous_id):
     assert visitor(cookie=cookie).anonymous_id == anonymous_id
+
+
+@pytest.mark.parametrize(("origin", "secure"), [("https://h", "; Secure"), ("http://h", "")])
+def test_a_new_id_is_kept_in_the_cookie_of_analytics_js(origin, secure):
+    someone = visitor(origin=origin)
+    assert (someone.new_anonymous_id(), someone.anonymous_id, someone.set_cookie) == (None,) * 3
+    someone = visitor(origin=origin, set_anonymous_id=True)
+    value = someone.new_anonymous_id()
+    assert someone.anonymous_id == value == str(uuid.UUID(value))
+    assert someone.set_cookie == (
+        f"ajs_anonymous_id={value}; Max-Age=31536000; Path=/; SameSite=Lax{secure}"
+    )
+    assert visitor(cookie=someone.set_cookie.partition(";")[0]).anonymous_id == value
 
 
 @pytest.mark.parametrize(

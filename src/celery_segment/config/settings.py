@@ -203,6 +203,12 @@ class Settings:
         "Proxies in front of the web processes, each of which appends to `X-Forwarded-For` the"
         " address that it saw: where `context.ip` is read. With 0, it is the connection's address.",
     )
+    set_anonymous_id: bool = setting(
+        False,
+        values.boolean,
+        "Give a visitor of the web processes who has no id the cookie `ajs_anonymous_id`, for a"
+        " year, at the first call that needs it.",
+    )
     batch_requests: bool = setting(
         False,
         values.boolean,

@@ -55,6 +55,10 @@ class SegmentMiddleware:
         async with aserving(visitor) as end_batch:
 
             async def send_on(message: Message) -> None:
+                if message["type"] == "http.response.start" and visitor.set_cookie:
+                    cookie = (b"set-cookie", visitor.set_cookie.encode())
+                    headers = [*message.get("headers", ()), cookie, (b"vary", b"cookie")]
+                    message = {**message, "headers": headers}
                 await send(message)
                 if message["type"] == "http.response.body":
                     # What is called later, by a long stream or a background task, waits

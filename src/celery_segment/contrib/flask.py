@@ -54,8 +54,15 @@ class Segment:
         environ: WSGIEnvironment,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        with serving(WebVisitor(partial(_read, environ), self._user_id)):
-            return wsgi_app(environ, start_response)
+        visitor = WebVisitor(partial(_read, environ), self._user_id)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            if visitor.set_cookie:
+                headers = [*headers, ("Set-Cookie", visitor.set_cookie), ("Vary", "Cookie")]
+            return start_response(status, headers, *exc_info)
+
+        with serving(visitor):
+            return wsgi_app(environ, start)
 
 
 def _read(environ: WSGIEnvironment) -> Request:

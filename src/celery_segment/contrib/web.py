@@ -14,6 +14,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from celery import current_app
 
@@ -34,6 +35,8 @@ MAX_TEXT = 2_000
 MAX_ANONYMOUS_ID = 200
 MAX_LOCALE = 35
 COOKIE = "ajs_anonymous_id"
+#: Seconds for which analytics.js keeps its cookie as well.
+YEAR = 365 * 24 * 3600
 
 
 class Request(NamedTuple):
@@ -62,6 +65,8 @@ class WebVisitor:
     def __init__(self, read: Callable[[], Request], user_id: Callable[[], Any]) -> None:
         self._read = read
         self._user_id = user_id
+        #: The header of the response by which the visitor keeps a new id.
+        self.set_cookie: str | None = None
 
     @property
     def user_id(self) -> Any:
@@ -76,6 +81,16 @@ class WebVisitor:
     def anonymous_id(self) -> str | None:
         """The id in the cookie of analytics.js."""
         return _anonymous_id(self._request.header("cookie") or "")
+
+    def new_anonymous_id(self) -> str | None:
+        """Give the visitor an id, if the settings say so; ``set_cookie`` keeps it."""
+        if not _settings().set_anonymous_id:
+            return None
+        self.anonymous_id = value = str(uuid4())
+        secure = "; Secure" if self._request.origin.startswith("https:") else ""
+        # analytics.js has to read it, so it is not HttpOnly.
+        self.set_cookie = f"{COOKIE}={value}; Max-Age={YEAR}; Path=/; SameSite=Lax{secure}"
+        return value
 
     @cached_property
     def context(self) -> dict[str, Any]:

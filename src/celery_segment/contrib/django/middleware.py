@@ -12,6 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import DisallowedHost, SynchronousOnlyOperation
 from django.db import connections
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 from celery_segment.contrib.web import Request, WebVisitor, aserving, serving
 
@@ -38,11 +39,11 @@ class SegmentMiddleware:
         if self._is_async:
             return self._answer(request, visitor)
         with serving(visitor):
-            return self.get_response(request)
+            return _keeping_id(visitor, self.get_response(request))
 
     async def _answer(self, request: HttpRequest, visitor: WebVisitor) -> HttpResponseBase:
         async with aserving(visitor):
-            return await self.get_response(request)
+            return _keeping_id(visitor, await self.get_response(request))
 
     def user_id(self, user: Any) -> Any:
         """Return Segment's id of a user; override it where that is not the primary key."""
@@ -51,6 +52,14 @@ class SegmentMiddleware:
     def _user_id(self, request: HttpRequest) -> Any:
         user = _user_of(request)
         return None if user is None else self.user_id(user)
+
+
+def _keeping_id(visitor: WebVisitor, response: HttpResponseBase) -> HttpResponseBase:
+    if visitor.set_cookie:
+        response.cookies.load(visitor.set_cookie)
+        # Without it, Django's cache would give the id to others.
+        patch_vary_headers(response, ("Cookie",))
+    return response
 
 
 def _read(request: HttpRequest) -> Request:
