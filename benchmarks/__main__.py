@@ -4,7 +4,7 @@
     python -m benchmarks --quick         in under three minutes
     python -m benchmarks call memory     some of them
 
-The first writes benchmarks/RESULTS.md and docs/performance.svg, the others nothing.
+The first writes benchmarks/RESULTS.md and docs/images/performance.svg, the others nothing.
 Ends with 1 when a figure that DESIGN.md names is not reached.
 """
 
@@ -45,7 +45,7 @@ def main() -> int:
         from benchmarks import report
 
         (HERE / "RESULTS.md").write_text(report.page(figures))
-        report.plot(figures, HERE.parent / "docs/performance.svg")
+        report.plot(figures, HERE.parent / "docs/images/performance.svg")
     return 0 if all(claim.reached for figure in figures for claim in figure.claims) else 1
 
 

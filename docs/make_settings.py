@@ -1,6 +1,6 @@
-"""Write docs/settings.md from the settings' own declarations in celery_segment.config.
+"""Write docs/reference/settings.md from the settings' own declarations in celery_segment.config.
 
-    python docs/make_settings.py > docs/settings.md
+    python docs/make_settings.py > docs/reference/settings.md
 
 A test holds the page to the code.
 """

@@ -155,7 +155,7 @@ class OurStage:
         self._stack.close()
 
     def _deployed(self, *args, **kwargs):
-        """Make a client, and a worker with the settings that docs/drop-in.md names for it."""
+        """Make a client, with a worker set as docs/how-to/drop-in.md says."""
         client = analytics.Client(*args, **kwargs)
         given = {option: getattr(client, option) for option in WORKERS_SETTINGS}
         self.deploy(

@@ -1,4 +1,4 @@
-"""docs/from-node.md, block by block: each is run as the file that its first line names."""
+"""docs/how-to/from-node.md, block by block: each is run as the file that its first line names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celery_segment.delivery import attempt
 from celery_segment.testing import SegmentServer
 from support import TESTS, wait_until
 
-PAGE = (TESTS.parent / "docs/from-node.md").read_text("utf-8")
+PAGE = (TESTS.parent / "docs/how-to/from-node.md").read_text("utf-8")
 
 #: The headings of Segment's page, and how many examples of code each has there.
 ORIGINAL = {

@@ -17,8 +17,9 @@ def test_the_settings_page_is_the_one_that_the_code_makes():
     spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs/make_settings.py")
     make_settings = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_settings)
-    page = (ROOT / "docs/settings.md").read_text("utf-8")
-    assert page == make_settings.page(), "run: python docs/make_settings.py > docs/settings.md"
+    page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
+    mend = "run: python docs/make_settings.py > docs/reference/settings.md"
+    assert page == make_settings.page(), mend
 
 
 def test_the_readme_is_short():
@@ -27,7 +28,7 @@ def test_the_readme_is_short():
 
 def test_pages_link_to_pages_and_headings_that_are_there():
     pages = {
-        path: path.read_text("utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+        path: path.read_text("utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     }
     for path, text in pages.items():
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", text):
@@ -40,7 +41,7 @@ def test_pages_link_to_pages_and_headings_that_are_there():
 
 
 def test_the_drop_in_page_says_what_each_option_means():
-    page = (ROOT / "docs/drop-in.md").read_text("utf-8")
+    page = (ROOT / "docs/how-to/drop-in.md").read_text("utf-8")
     assert len(page.splitlines()) < 150
     table = page.partition("## Options")[2].partition("\n## ")[0]
     rows = [row for row in table.splitlines() if row.startswith("| `")]

@@ -127,7 +127,7 @@ def test_the_type_of_lines_without_one():
 
 
 def test_the_examples_of_the_page_are_taken():
-    page = (ROOT / "docs/import.md").read_text("utf-8")
+    page = (ROOT / "docs/how-to/import.md").read_text("utf-8")
     objects, records, _ = re.findall(r"```(?:json|csv)\n(.*?)```", page, re.DOTALL)
     found, rejected = read(ndjson(objects.encode()))
     assert [m["type"] for m in found] == ["track", "identify"]

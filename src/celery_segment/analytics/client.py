@@ -1,7 +1,7 @@
 """Segment's own Python client, by its names and signatures, on the durable buffer.
 
 The arguments of ``Client``, their order and their defaults are those of
-segment-analytics-python 2.4.0. docs/drop-in.md says what each option means here.
+segment-analytics-python 2.4.0. docs/how-to/drop-in.md says what each option means here.
 """
 
 from __future__ import annotations

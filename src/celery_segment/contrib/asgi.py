@@ -1,4 +1,4 @@
-"""For FastAPI, Starlette and any other ASGI application. See docs/flask.md."""
+"""For FastAPI, Starlette and any other ASGI application. See docs/how-to/flask.md."""
 
 from __future__ import annotations
 

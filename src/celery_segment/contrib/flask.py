@@ -1,4 +1,4 @@
-"""For Flask: ``Segment(app)``. See docs/flask.md."""
+"""For Flask: ``Segment(app)``. See docs/how-to/flask.md."""
 
 from __future__ import annotations
 

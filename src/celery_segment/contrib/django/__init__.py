@@ -1,1 +1,1 @@
-"""For Django: ``INSTALLED_APPS``, a middleware and system checks. See docs/django.md."""
+"""For Django: ``INSTALLED_APPS``, a middleware and system checks. See docs/how-to/django.md."""
