@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -162,6 +163,42 @@ class Workers:
             if worker.process.poll() is None:
                 worker.signal(signal.SIGCONT)
                 worker.kill()
+
+
+class Gunicorn:
+    """A web application under gunicorn's prefork processes, ready when entered."""
+
+    def __init__(self, folder: Path, app: str, environ: dict[str, str], processes: int) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._log = folder / "gunicorn.log"
+        self._processes = processes
+        self._command = [
+            *(sys.executable, "-m", "gunicorn", app, f"--workers={processes}"),
+            *("--bind", self.url.partition("//")[2]),
+            *("--access-logfile=-", "--access-logformat=answered by %(p)s: %(m)s %(U)s %(s)s"),
+        ]
+        self._environ = {**os.environ, **environ}
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def answered(self) -> set[str]:
+        """The processes that have answered a request."""
+        return set(re.findall("^answered by (.+?):", self.output, re.MULTILINE))
+
+    def __enter__(self):
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._environ, stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_until(lambda: self.output.count("Booting worker") == self._processes)
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(20)
 
 
 def _is_json(value) -> bool:

@@ -22,7 +22,7 @@ from django.core.management import call_command
 from celery_segment import Analytics, ValidationError, track
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
-from support import TESTS, Worker, free_port, stored, wait_until
+from support import TESTS, Gunicorn, Worker, free_port, stored
 
 BY_NAME = "djangoproject.middleware.ByName"
 ANONYMOUS = "48d213bb-95c3-4f8d-af97-86b2b404dcfe"
@@ -485,26 +485,12 @@ class TestServers:
             "SHOP_SETTINGS": json.dumps(settings),
             "PYTHONPATH": str(TESTS),
         }
-        port = free_port()
         worker = Worker(tmp_path, {}, "shop", ("--concurrency=2",), environ, "djangoproject")
-        log = tmp_path / "gunicorn.log"
-        with log.open("wb") as output:
-            web = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "gunicorn", "djangoproject.wsgi"),
-                    *("--workers=4", f"--bind=127.0.0.1:{port}"),
-                ],
-                env={**os.environ, **environ},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
         try:
-            wait_until(lambda: log.read_text().count("Booting worker") == 4)
-            worker.wait_ready()
-            yield f"http://127.0.0.1:{port}"
+            with Gunicorn(tmp_path, "djangoproject.wsgi", environ, processes=4) as web:
+                worker.wait_ready()
+                yield web.url
         finally:
-            web.terminate()
-            web.wait(20)
             worker.kill()
 
     def test_a_page_view_a_sign_up_and_a_purchase_arrive_as_the_visitors(self, served, server):

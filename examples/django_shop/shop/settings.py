@@ -1,0 +1,45 @@
+"""The shop's settings. What differs from place to place comes from the environment."""
+
+import os
+
+SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "for trying out, and for nothing else")
+ALLOWED_HOSTS = os.environ.get("SHOP_HOSTS", "localhost,127.0.0.1").split(",")
+ROOT_URLCONF = "shop.urls"
+USE_TZ = True
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "celery_segment.contrib.django",
+    "shop",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "celery_segment.contrib.django.middleware.SegmentMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
+    }
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("SHOP_DATABASE", "shop.sqlite3"),
+        "ATOMIC_REQUESTS": True,
+        # Processes that write at the same time take turns.
+        "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
+    }
+}
+
+CELERY_BROKER_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+# SEGMENT_WRITE_KEY is in the workers' environment alone.
+CELERY_SEGMENT_HOST = os.environ.get("SEGMENT_HOST", "https://api.segment.io")
+# There is no analytics.js on the pages, so the visitors get their ids here.
+CELERY_SEGMENT_SET_ANONYMOUS_ID = True

@@ -1,0 +1,15 @@
+"""The shop's addresses."""
+
+from django.urls import path
+
+from shop import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("items/<slug:sku>/", views.item, name="item"),
+    path("items/<slug:sku>/buy/", views.buy, name="buy"),
+    path("thank-you/", views.thank_you, name="thank-you"),
+    path("sign-up/", views.sign_up, name="sign-up"),
+    path("app/screens/", views.screens, name="screens"),
+    path("health/", views.health, name="health"),
+]

@@ -1,0 +1,101 @@
+"""The shop's pages, and what each tells Segment.
+
+No call says who it is about: the middleware knows the visitor, and adds the address, the
+browser and the page.
+"""
+
+import json
+from uuid import uuid4
+
+from django import forms
+from django.contrib.auth import login
+from django.contrib.auth.models import User
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from celery_segment import ValidationError, alias, group, identify, page, screen, track
+
+ITEMS = {
+    "sencha": {"name": "Sencha", "price": 12.90},
+    "earl-grey": {"name": "Earl Grey", "price": 8.50},
+    "teapot": {"name": "Cast-iron teapot", "price": 64.00},
+}
+
+
+def home(request):
+    page.delay(name="Home")
+    return render(request, "home.html", {"items": ITEMS})
+
+
+def item(request, sku):
+    product = _product(sku)
+    page.delay(category="Shop", name="Item", properties={"title": product["name"]})
+    track.delay(event="Product Viewed", properties=product)
+    return render(request, "item.html", {"product": product})
+
+
+@require_POST
+def buy(request, sku):
+    product = _product(sku)
+    order = {"order_id": str(uuid4()), "revenue": product["price"], "products": [product]}
+    # An order that is rolled back was none.
+    track.delay_on_commit(event="Order Completed", properties=order)
+    return redirect("thank-you")
+
+
+def _product(sku):
+    if sku not in ITEMS:
+        raise Http404
+    return {"sku": sku, **ITEMS[sku]}
+
+
+def thank_you(request):
+    page.delay(name="Thank you")
+    return render(request, "thank_you.html")
+
+
+class SignUp(forms.Form):
+    name = forms.CharField(max_length=100)
+    email = forms.EmailField(max_length=100)
+    company = forms.CharField(max_length=100)
+
+    def clean_email(self):
+        if User.objects.filter(username=self.cleaned_data["email"]).exists():
+            raise forms.ValidationError("There is an account with this address.")
+        return self.cleaned_data["email"]
+
+
+def sign_up(request):
+    form = SignUp(request.POST or None)
+    if not form.is_valid():
+        page.delay(name="Sign up")
+        return render(request, "sign_up.html", {"form": form})
+    name, email, company = (form.cleaned_data[field] for field in ("name", "email", "company"))
+    user = User.objects.create_user(email, email, first_name=name)
+    # From here on the calls are the user's, with the id from before: so the two are joined.
+    login(request, user)
+    if visitor := request.COOKIES.get("ajs_anonymous_id"):
+        # For the destinations that join by alias alone, such as Mixpanel.
+        alias.delay_on_commit(previous_id=visitor, user_id=user.pk)
+    identify.delay_on_commit(traits={"name": name, "email": email})
+    group.delay_on_commit(group_id=company, traits={"name": company})
+    track.delay_on_commit(event="Signed Up", properties={"company": company})
+    return redirect("home")
+
+
+@csrf_exempt
+@require_POST
+def screens(request):
+    """Take what the phone app shows: ``{"anonymous_id": …, "name": …}``."""
+    try:
+        sent = json.loads(request.body)
+        screen.delay(anonymous_id=sent["anonymous_id"], name=sent["name"])
+    except (ValueError, TypeError, KeyError, ValidationError) as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    return HttpResponse(status=204)
+
+
+def health(request):
+    return HttpResponse("ok")
