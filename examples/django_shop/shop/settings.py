@@ -32,9 +32,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("SHOP_DATABASE", "shop.sqlite3"),
-        "ATOMIC_REQUESTS": True,
-        # Processes that write at the same time take turns.
-        "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
+        # Seconds for which processes that write at the same time wait for their turn.
+        "OPTIONS": {"timeout": 20},
     }
 }
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 from django import forms
 from django.contrib.auth import login
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
@@ -40,8 +41,9 @@ def item(request, sku):
 def buy(request, sku):
     product = _product(sku)
     order = {"order_id": str(uuid4()), "revenue": product["price"], "products": [product]}
-    # An order that is rolled back was none.
-    track.delay_on_commit(event="Order Completed", properties=order)
+    with transaction.atomic():
+        # This is where the order would be written. One that is rolled back was none.
+        track.delay_on_commit(event="Order Completed", properties=order)
     return redirect("thank-you")
 
 
@@ -78,10 +80,10 @@ def sign_up(request):
     login(request, user)
     if visitor := request.COOKIES.get("ajs_anonymous_id"):
         # For the destinations that join by alias alone, such as Mixpanel.
-        alias.delay_on_commit(previous_id=visitor, user_id=user.pk)
-    identify.delay_on_commit(traits={"name": name, "email": email})
-    group.delay_on_commit(group_id=company, traits={"name": company})
-    track.delay_on_commit(event="Signed Up", properties={"company": company})
+        alias.delay(previous_id=visitor, user_id=user.pk)
+    identify.delay(traits={"name": name, "email": email})
+    group.delay(group_id=company, traits={"name": company})
+    track.delay(event="Signed Up", properties={"company": company})
     return redirect("home")
 
 

@@ -7,10 +7,9 @@ ANN = {"name": "Ann", "email": "ann@example.com", "company": "Initech"}
 
 
 @pytest.fixture
-def signed_up(client, segment_outbox, django_capture_on_commit_callbacks):
+def signed_up(client, segment_outbox):
     client.get("/sign-up/")
-    with django_capture_on_commit_callbacks(execute=True):
-        assert client.post("/sign-up/", ANN).status_code == 302
+    assert client.post("/sign-up/", ANN).status_code == 302
     return client
 
 
