@@ -151,6 +151,7 @@ def test_a_call_has_the_requests_context_and_user(make_app, browser, segment_out
 def test_a_visitor_keeps_a_new_id(make_app, browser, segment_outbox):
     make_app(segment_set_anonymous_id=True)
     del browser.headers["cookie"], browser.headers["host"]
+    go_on.set()
     with served() as url:
         assert not browser.get(f"{url}/stream").cookies
         first = browser.get(f"{url}/items/1")
