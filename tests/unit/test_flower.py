@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 from celery.events.state import Task
+from flower.options import options
 
 from celery_segment.contrib.flower import format_task
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,9 @@ def test_a_column_tells_what_became_of_a_batch(state, result, exception, shown):
 def test_tasks_of_others_are_left_as_they_are(name):
     task = Task("1", name=name, state="SUCCESS", result="'sent'")
     assert format_task(task).result == "'sent'"
+
+
+def test_the_configuration_sets_options_of_flower():
+    names = runpy.run_path(str(ROOT / "flowerconfig.py"))["__all__"]
+    assert names == ["format_task", "tasks_columns"]
+    assert all(name in options for name in names)
