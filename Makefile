@@ -6,6 +6,8 @@ SEED ?=
 MESSAGES ?=
 QUICK ?=
 REPORT ?=
+SCREENSHOTS ?=
+CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 # A fresh environment of the built wheel with an extra. `venv --without-pip` and pip's
 # --python work where Debian's python3-venv is absent.
 define INSTALL
@@ -18,7 +20,7 @@ FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
 	&& $(PYTHON) -m pip --python $(@D)/bin/python install -q pip
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test chaos bench wheel dev clean
+.PHONY: demo test browser chaos bench wheel dev clean
 
 ## The main job on an embedded Redis; SECONDS=20 ends by itself.
 demo: build/demo/.installed
@@ -32,6 +34,13 @@ test:
 	build/test/bin/ruff check .
 	build/test/bin/mypy
 	build/test/bin/python -m pytest
+
+## Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
+browser:
+	@test -n "$(CHROMIUM)" || { echo "no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it"; exit 1; }
+	$(MAKE) build/browser/.installed
+	CHROMIUM="$(CHROMIUM)" SCREENSHOTS=$(if $(SCREENSHOTS),docs/images) \
+		build/browser/bin/python -m pytest tests/browser
 
 ## Faults on every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
 ## MESSAGES=1000000 tracks so many instead, while a worker is killed every five seconds.
@@ -57,6 +66,9 @@ build/demo/.installed: $(SOURCES)
 
 build/test/.installed: $(SOURCES)
 	$(call INSTALL,test)
+
+build/browser/.installed: $(SOURCES)
+	$(call INSTALL,browser)
 
 build/bench/.installed: $(SOURCES)
 	$(call INSTALL,bench)

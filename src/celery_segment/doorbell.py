@@ -54,7 +54,11 @@ class _Doorbell:
         try:
             with self._producers.acquire(block=True) as producer:
                 app.tasks[DRAIN].apply_async(
-                    kwargs={"source": source}, producer=producer, retry=True, retry_policy=_POLICY
+                    kwargs={"source": source},
+                    kwargsrepr=source,
+                    producer=producer,
+                    retry=True,
+                    retry_policy=_POLICY,
                 )
         except Exception as error:  # noqa: BLE001 - the message is safe: nothing may fail the call
             self._rests_until = time.monotonic() + REST

@@ -60,9 +60,11 @@ def test_deliveries_are_shown_in_plain_words(app, server, workers):
         assert len(server.received) == 2
         delivered = wait_until(lambda: results(events, "segment.deliver"))
         received = [e for e in events("received") if e["name"] == "segment.deliver"]
+        rung = {e["kwargs"] for e in events("received") if e["name"] == "segment.drain"}
         causes = [e["exception"] for e in events("retried")]
         drained = results(events, "segment.drain")
 
+    assert rung == {"default"}
     shown = [e["kwargs"] for e in received]
     for kwargs in shown:
         assert re.fullmatch(r"default, batch 1[.12]*, [123] messages?, \d+ bytes", kwargs)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from celery_segment.contrib import flower as flowerconfig
 from celery_segment.demo.app import VARIABLE
 from celery_segment.errors import SegmentError
 
@@ -146,7 +147,13 @@ def flower(settings: Mapping[str, Any], login: str, folder: Path) -> Child | Non
     """Return Flower on any free port of this machine; None where it is not installed."""
     if importlib.util.find_spec("flower") is None:
         return None
-    command = (*_CELERY, "flower", "--address=127.0.0.1", "--port=0")
+    command = (
+        *_CELERY,
+        "flower",
+        "--address=127.0.0.1",
+        "--port=0",
+        f"--conf={flowerconfig.__file__}",
+    )
     # Not an argument: those stand in the list of processes.
     return Child("flower", command, _environ(settings, FLOWER_BASIC_AUTH=login), folder)
 
