@@ -33,7 +33,7 @@ test:
 	build/test/bin/ruff format --check .
 	build/test/bin/ruff check .
 	build/test/bin/mypy
-	build/test/bin/python -m pytest
+	build/test/bin/python -m pytest -n 2 --dist worksteal
 
 ## Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
 browser:
