@@ -32,7 +32,14 @@ worker_soft_shutdown_timeout = 20.0
 # it: where it is absent, calls are stored all the same.
 
 # The region of your Segment workspace; https://events.eu1.segmentapis.com is the European.
-segment_host = "https://api.segment.io"
+segment_host = os.environ.get("SEGMENT_HOST") or "https://api.segment.io"
+
+# Until there is a write key a stand-in takes Segment's place, where docker-compose.yml runs
+# one. It takes any key, and is reached without TLS.
+if os.environ.get("SEGMENT_STAND_IN") and not os.environ.get("SEGMENT_WRITE_KEY"):
+    segment_write_key = "stand-in"
+    segment_host = os.environ["SEGMENT_STAND_IN"]
+    segment_allow_http = True
 
 # A worker delivers what waits once there are 20 messages, or after 10 seconds.
 segment_flush_at = 20

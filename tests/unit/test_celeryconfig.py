@@ -11,6 +11,12 @@ from celery_segment.config import WriteKey, settings_of
 
 PATH = Path(__file__).parents[2] / "celeryconfig.py"
 URL = "redis://:passw0rd@redis.example.com:6380/2"
+#: What docker-compose.yml gives its workers.
+STAND_IN = "http://segment:8765"
+VARIABLES = [
+    *("REDIS_URL", "SEGMENT_WRITE_KEY", "SEGMENT_MARKETING_WRITE_KEY"),
+    *("SEGMENT_HOST", "SEGMENT_STAND_IN"),
+]
 
 
 def example():
@@ -27,7 +33,7 @@ def configured(monkeypatch):
     monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
 
     def make(**environ):
-        for name in ("REDIS_URL", "SEGMENT_WRITE_KEY", "SEGMENT_MARKETING_WRITE_KEY"):
+        for name in VARIABLES:
             monkeypatch.delenv(name, raising=False)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
@@ -58,6 +64,30 @@ def test_a_web_processs_empty_environment_will_do(configured):
     settings = settings_of(configured())
     assert settings.redis_url == "redis://localhost:6379/0"
     assert {source.write_key for source in settings.sources.values()} == {None}
+
+
+def test_the_environment_may_name_a_regional_endpoint(configured):
+    europe = "https://events.eu1.segmentapis.com"
+    hosts = settings_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST=europe)).sources
+    assert {source.host for source in hosts.values()} == {europe}
+    hosts = settings_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST="")).sources
+    assert {source.host for source in hosts.values()} == {"https://api.segment.io"}
+
+
+@pytest.mark.parametrize("environ", [{}, {"SEGMENT_WRITE_KEY": ""}])
+def test_without_a_write_key_the_stand_in_takes_segments_place(configured, environ):
+    source = settings_of(configured(**environ, SEGMENT_STAND_IN=STAND_IN)).source("default")
+    assert source.host == STAND_IN
+    assert source.write_key == WriteKey("stand-in")
+
+
+def test_with_a_write_key_events_go_to_segment(configured):
+    given = {"SEGMENT_WRITE_KEY": "k", "SEGMENT_STAND_IN": STAND_IN, "SEGMENT_HOST": ""}
+    settings = settings_of(configured(**given))
+    assert {source.host for source in settings.sources.values()} == {"https://api.segment.io"}
+    assert settings.source("default").write_key == WriteKey("k")
+    assert settings.source("marketing").write_key is None
+    assert not settings.source("default").allow_http
 
 
 def test_celery_reads_its_own_settings_and_imports_the_tasks(configured):
