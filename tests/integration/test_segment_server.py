@@ -278,6 +278,12 @@ class TestBodies:
 
 
 class TestRoutesAndKeys:
+    def test_a_health_check_is_answered_and_not_recorded(self, server, session):
+        server.always(Reply.status(503))
+        assert session.get(server.url + "/health", timeout=PATIENCE).status_code == 200
+        assert server.requests == server.violations == []
+        assert session.post(server.url + "/health", timeout=PATIENCE).status_code == 404
+
     @pytest.mark.parametrize(
         ("method", "path", "status"),
         [

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Received", "SegmentServer"]
 
 _OK = Reply.ok()
+#: Answered to whoever watches the server, and not recorded: it is none of Segment's paths.
+HEALTH = "/health"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class SegmentServer:
 
     A request is recorded when its fate is decided, before the answer goes out:
     a client that has its answer finds its request here. The records are live
-    objects; read them when traffic has ended, or inside ``wait_for``.
+    objects; read them when traffic has ended, or inside ``wait_for``. GET /health
+    is answered 200 while it runs, and is not recorded.
 
     Args:
         port: The port; 0 for any that is free. A restart keeps it.
@@ -223,6 +226,8 @@ class SegmentServer:
         return self.wait_for(lambda: len(self.received) >= n_distinct, timeout)
 
     def _receive(self, at: float, method: str, path: str, headers: Message, data: bytes) -> Reply:
+        if (method, path) == ("GET", HEALTH):
+            return _OK
         request = read_request(
             at,
             method,
