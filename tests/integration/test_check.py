@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from itertools import groupby
 
 import pytest
 from celery.bin.base import CLIContext
+from celery.utils.nodenames import gethostname
 from click.testing import CliRunner
 
 from celery_segment import Analytics, track
@@ -517,6 +519,41 @@ def test_a_worker_answers_and_a_container_may_ask(app, workers, ask_workers, tmp
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"ok"}
     assert "1 worker answers" in done.stdout
     assert WRITE_KEY not in done.stdout
+
+
+def test_one_worker_is_judged_by_what_is_its_own(app, workers, ask_workers, monkeypatch, server):
+    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    workers.start(app, processes=1)  # it answers for itself
+    worker = workers.start(app, processes=1)
+    server.stop()  # which no restart of a worker mends
+    started = time.monotonic()
+    found = findings(app, "--worker", worker.name)
+    assert time.monotonic() - started < check.WORKER - 1
+    assert list(found) == ["settings", "worker", ("default", "write key")]
+    assert told(found["worker"]) == f"ok {worker.name} answers"
+    worker.signal(signal.SIGSTOP)
+    found = findings(app, "--worker", worker.name, status=1)
+    assert told(found["worker"]).startswith(f"fail {worker.name} does not answer: start it again")
+
+
+def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
+    def answers(_, name):
+        return {name: ["segment.deliver" if name.startswith("celery@") else "t"]}
+
+    monkeypatch.setattr(check, "_ask_workers", answers)
+    host = gethostname()
+    assert told(findings(app, "--worker", "celery@%h")["worker"]) == f"ok celery@{host} answers"
+    found = findings(app, "--worker", "other@%h", status=1)["worker"]
+    assert told(found) == (
+        f"fail other@{host} without segment.deliver: give it imports = ['celery_segment']"
+    )
+
+
+def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch):
+    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    app = make_app(broker_url=f"redis://:passw0rd@127.0.0.1:{closed_port()}/0")
+    found = findings(app, "--worker", "celery@%h", status=1)
+    assert told(found["workers"]).startswith("fail the broker is out of reach (OperationalError)")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
+from celery.utils.nodenames import default_nodename, host_format
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +30,7 @@ from celery_segment.cli.verdicts import (
     of_figures,
     of_key,
     of_server,
+    of_worker,
     of_workers,
 )
 from celery_segment.config import Settings, Source, settings_of
@@ -47,10 +49,11 @@ _Reached = Future[tuple[Answer | Failure, float]]
 LIMIT = 7.0
 #: Seconds for one operation on Redis and for one request, where the settings allow more.
 REDIS, ENDPOINT = 2.0, 5.0
-#: Seconds that the workers have to answer.
-WORKERS = 1.0
+#: Seconds that the workers have to answer; and one that is named, which is not waited for longer.
+WORKERS, WORKER = 1.0, 4.0
 #: The task that a worker must know.
 DELIVER = "segment.deliver"
+VALID = Finding("settings", None, "ok", "valid")
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -58,11 +61,21 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @names_option
 @json_option
 @click.option("--no-endpoint", is_flag=True, help="Do not ask whether the endpoint is reachable.")
+@click.option(
+    "--worker",
+    metavar="NAME",
+    help="Ask this worker alone, named as by its -n (celery@%h): the health check of a container.",
+)
 @click.option("--strict", is_flag=True, help="Let warnings fail, too.")
 @click.pass_context
 @handle_preload_options
 def check(
-    ctx: click.Context, names: tuple[str, ...], as_json: bool, no_endpoint: bool, strict: bool
+    ctx: click.Context,
+    names: tuple[str, ...],
+    as_json: bool,
+    no_endpoint: bool,
+    worker: str | None,
+    strict: bool,
 ) -> None:
     """Look at Redis, the workers, and each source, and tell what to mend.
 
@@ -76,7 +89,11 @@ def check(
         findings = [of_error("settings", error)]
     else:
         sources = [settings.source(name) for name in dict.fromkeys(names) or settings.sources]
-        findings = list(_check(app, settings, sources, ask_endpoints=not no_endpoint))
+        findings = list(
+            _check_worker(app, sources, host_format(default_nodename(worker)))
+            if worker
+            else _check(app, settings, sources, ask_endpoints=not no_endpoint)
+        )
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -105,7 +122,7 @@ def _check(
 ) -> Iterator[Finding]:
     """Ask everything at the same time, and tell it in an order that is always the same."""
     deadline = time.monotonic() + LIMIT
-    yield Finding("settings", None, "ok", "valid")
+    yield VALID
     enabled = [source for source in sources if source.enabled]
     if not enabled:
         yield from _of_sources(sources, None, {}, deadline)
@@ -122,8 +139,17 @@ def _check(
     except Overdue:
         mend = "check the server, the network and the name server behind segment_redis_url"
         yield Finding("redis", None, "fail", f"no answer within {LIMIT:g} s", mend)
-    yield _of_workers(workers, deadline)
+    yield _of_workers(workers, deadline, of_workers)
     yield from _of_sources(sources, stored, endpoints, deadline)
+
+
+def _check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding]:
+    """Look at what is one worker's own: a failure of Redis or the endpoint is all workers'."""
+    deadline = time.monotonic() + LIMIT
+    yield VALID
+    worker = _aside(partial(_ask_workers, app, name))
+    yield _of_workers(worker, deadline, partial(of_worker, name))
+    yield from _of_sources(sources, None, {}, deadline)
 
 
 def _aside(ask: Callable[[], T]) -> Future[T]:
@@ -159,9 +185,11 @@ def _figures(link: Link, source: Source) -> tuple[Snapshot, int] | SegmentError:
         return error
 
 
-def _ask_workers(app: Any) -> dict[str, object]:
+def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
+    """Ask the workers for their tasks: all of them, or the one that is named."""
+    asked, seconds = ([name], WORKER) if name else (None, WORKERS)
     with impatient_connection(app) as broker:
-        inspect = app.control.inspect(timeout=WORKERS, connection=broker)
+        inspect = app.control.inspect(asked, seconds, connection=broker)
         return inspect.registered() or {}
 
 
@@ -186,10 +214,14 @@ def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
 # ---------------------------------------------------------------- telling
 
 
-def _of_workers(asked: Future[dict[str, object]], deadline: float) -> Finding:
+def _of_workers(
+    asked: Future[dict[str, object]],
+    deadline: float,
+    judge: Callable[[dict[str, object], str], Finding],
+) -> Finding:
     mend = "check that the broker runs, and broker_url: no worker is reached without it"
     try:
-        return of_workers(asked.result(_left(deadline)), DELIVER)
+        return judge(asked.result(_left(deadline)), DELIVER)
     except Overdue:
         return Finding("workers", None, "fail", f"the broker hangs for {LIMIT:g} s", mend)
     except Exception as error:  # noqa: BLE001 - whatever a broker's client raises

@@ -23,6 +23,7 @@ __all__ = [
     "of_figures",
     "of_key",
     "of_server",
+    "of_worker",
     "of_workers",
 ]
 
@@ -210,6 +211,18 @@ def of_workers(answers: Mapping[str, object], task: str) -> Finding:
         return Finding("workers", None, "warn", found, "give them imports = ['celery_segment']")
     mend = "start one with `celery worker`"
     return Finding("workers", None, "warn", "none answers", mend)
+
+
+def of_worker(name: str, answers: Mapping[str, object], task: str) -> Finding:
+    """Judge one worker, which somebody counts on: that it does not answer is its failure."""
+    tasks = answers.get(name)
+    if not isinstance(tasks, list):
+        mend = "start it again where it hangs; check its name (-n), and that it runs"
+        return Finding("worker", None, "fail", f"{one_line(name)} does not answer", mend)
+    if task not in tasks:
+        mend = "give it imports = ['celery_segment']"
+        return Finding("worker", None, "fail", f"{name} without {task}", mend)
+    return Finding("worker", None, "ok", f"{name} answers")
 
 
 # ---------------------------------------------------------------- sources
