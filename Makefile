@@ -20,7 +20,7 @@ FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
 	&& $(PYTHON) -m pip --python $(@D)/bin/python install -q pip
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test browser chaos bench wheel dev clean
+.PHONY: demo test browser chaos bench docs links wheel dev clean
 
 ## The main job on an embedded Redis; SECONDS=20 ends by itself.
 demo: build/demo/.installed
@@ -52,6 +52,15 @@ chaos: build/test/.installed
 bench: build/bench/.installed build/peers/.installed
 	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
+## The documentation as a site, build/site/index.html; a warning is an error.
+docs: build/docs/.installed
+	rm -rf build/site
+	build/docs/bin/python -m sphinx -q -W --keep-going docs build/site
+
+## Whether the pages that the documentation links to are there: asks the internet.
+links: build/docs/.installed
+	build/docs/bin/python -m sphinx -q -W --keep-going -b linkcheck docs build/links
+
 build/peers/.installed: benchmarks/peers/requirements.txt
 	$(FRESH)
 	$(@D)/bin/python -m pip install -q -r $<
@@ -69,6 +78,9 @@ build/test/.installed: $(SOURCES)
 
 build/browser/.installed: $(SOURCES)
 	$(call INSTALL,browser)
+
+build/docs/.installed: $(SOURCES)
+	$(call INSTALL,docs)
 
 build/bench/.installed: $(SOURCES)
 	$(call INSTALL,bench)

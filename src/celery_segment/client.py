@@ -81,6 +81,8 @@ class _Bind(Generic[P]):
 class Analytics:
     """The calls of one source.
 
+    ::
+
         marketing = Analytics("marketing")
         marketing.track.delay(user_id="019mr8mf4r", event="Item Purchased")
 
@@ -122,7 +124,7 @@ class Analytics:
         """Have the workers deliver all that is stored now, and wait for it.
 
         Returns:
-            The number of messages that remain after ``timeout`` seconds: 0 when
+            The number of messages that remain after ``timeout`` seconds; 0 when
             each was delivered, or became a dead letter, or the source is not enabled.
         """
         if not intake_of(self.app, self.source).enabled:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
+import pytest
+
+import celery_segment
+from celery_segment import ambient, signals, testing
 from celery_segment.analytics import Client
 from celery_segment.analytics.source import WORKERS_SETTINGS
+from celery_segment.contrib import asgi, flask
+from celery_segment.contrib.django import apps, middleware
+from celery_segment_cli import segment
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,3 +60,45 @@ def test_the_drop_in_page_says_what_each_option_means():
             (row,) = (row for row in rows if f"`{field.name}" in row.split("|")[1])
             if field.name in WORKERS_SETTINGS:
                 assert f"`segment_{WORKERS_SETTINGS[field.name]}`" in row
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", ROOT / "docs", folder]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    "module",
+    [celery_segment, ambient, asgi, apps, flask, middleware, signals, testing],
+    ids=lambda module: module.__name__,
+)
+def test_the_site_has_every_public_name(site, module):
+    page = (site / "reference/api.html").read_text("utf-8")
+    for name in set(module.__all__) - {"__version__"}:
+        assert f'id="{module.__name__}.{name}"' in page
+
+
+def test_the_site_has_every_command_and_option(site):
+    page = (site / "reference/cli.html").read_text("utf-8")
+
+    def look_for(command, path):
+        for option in command.params:
+            for flag in (flag for flag in option.opts if flag.startswith("--")):
+                assert f'id="cmdoption-{path}-{flag.removeprefix("--")}"' in page
+        for name, below in getattr(command, "commands", {}).items():
+            look_for(below, f"{path}-{name}")
+
+    context = click.Context(segment)
+    for name in segment.list_commands(context):
+        look_for(segment.get_command(context, name), f"celery-A-proj-segment-{name}")
+
+
+@pytest.mark.parametrize("page", ["index", "explanation/performance"])
+def test_what_is_written_outside_of_docs_is_a_page_of_the_site(site, page):
+    html = (site / f"{page}.html").read_text("utf-8")
+    assert re.search(r'href="(explanation/)?results.html"><span class="std', html)

@@ -1,5 +1,7 @@
 """Segment's own Python library by its names: ``import celery_segment.analytics as analytics``.
 
+::
+
     analytics.write_key = "YOUR_WRITE_KEY"
     analytics.track("019mr8mf4r", "Item Purchased", {"revenue": 39.95})
 

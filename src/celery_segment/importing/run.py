@@ -48,6 +48,8 @@ class Watch:
 class Import:
     """Imports messages of files into the buffer of a source.
 
+    ::
+
         Import(app, ["2025.ndjson.gz"], source="marketing").run()
 
     A message without an id gets one that is derived from its line, so that a file may

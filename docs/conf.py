@@ -1,0 +1,82 @@
+"""The site's configuration: ``make docs``."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.dispatch import Signal
+from pygments.lexers.special import TextLexer
+
+import celery_segment
+from celery_segment.calls import CALLS
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "celery-segment"
+author = "The celery-segment authors"
+project_copyright = author
+version = release = celery_segment.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+highlight_language = "none"
+smartquotes = False
+
+# As on GitHub, a link may go to any heading: page.md#heading.
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_type_aliases = {"Identifier": "Identifier", "Json": "Json"}
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 90
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# Each reference must be found. The types of other projects are looked for nowhere: the
+# site is built without the internet.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!celery_segment\b).*")]
+
+html_theme = "furo"
+html_title = f"celery-segment {release}"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#3b6fd4", "color-brand-content": "#3b6fd4"},
+    "dark_css_variables": {"color-brand-primary": "#8fb2f5", "color-brand-content": "#8fb2f5"},
+}
+
+#: The site's pages that include a file from outside docs/. Pages link to the file, as on
+#: GitHub; in the site the link is to the page.
+OUTSIDE = {
+    "how-to/examples": "examples/README.md",
+    "explanation/results": "benchmarks/RESULTS.md",
+    "changelog": "CHANGELOG.md",
+}
+
+
+def setup(app: Sphinx) -> None:
+    """Teach Sphinx what it does not know of GitHub's pages and of Celery's objects."""
+    app.add_lexer("csv", TextLexer)
+    app.connect("source-read", _link_to_included)
+    app.connect("autodoc-process-docstring", _name_arguments)
+    for name, call in CALLS.items():
+        # The function beneath the task has the signature; a call returns the messageId.
+        call.build.__annotations__["return"] = "str"
+        setattr(celery_segment, name, call.build)
+
+
+def _link_to_included(_app: Sphinx, page: str, source: list[str]) -> None:
+    folder = posixpath.dirname(page)
+    for included, file in OUTSIDE.items():
+        there = posixpath.relpath(f"../{file}", folder or ".")
+        here = posixpath.relpath(f"{included}.md", folder or ".")
+        source[0] = source[0].replace(f"]({there})", f"]({here})")
+
+
+def _name_arguments(*event: Any) -> None:
+    _app, _what, _name, documented, _options, lines = event
+    if isinstance(documented, Signal):
+        names = ", ".join(f"``{name}``" for name in sorted(documented.providing_args))
+        lines += ["", f"Receivers get {names}."]
