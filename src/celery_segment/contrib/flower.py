@@ -1,6 +1,6 @@
 """For Flower: its page of tasks tells what became of each batch.
 
-In the ``flowerconfig.py`` that Flower finds where it is started:
+In the ``flowerconfig.py`` that Flower finds where it is started::
 
     from celery_segment.contrib.flower import format_task, tasks_columns
 """
