@@ -179,15 +179,10 @@ def _bury(buffer: Buffer, held: Held, answer: str, decision: outcome.Bury) -> Re
         size = f"{source.max_dead_bytes / 1e6:,.0f} MB"
         full = f"dead letters are full ({size}): replay, purge or export them"
         return _retry(buffer, held, answer, "refused", 0.0, f"{full}; this one: {cause}", REFUSED)
-    logger.error(
-        "%s: batch %s, %d messages, is a dead letter: %s",
-        source.name,
-        held.id,
-        held.messages,
-        cause,
-    )
+    messages = counted(held.messages, "message")
+    logger.error("%s: batch %s, %s, is a dead letter: %s", source.name, held.id, messages, cause)
     batch_failed.send(**_about(buffer, held), cause=cause)
-    text = f"dead letter, {counted(held.messages, 'message')}: {cause}"
+    text = f"dead letter, {messages}: {cause}"
     return Report(text, settled=settled, goes_on=True, buried=True)
 
 
