@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -128,11 +129,19 @@ class Spill:
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
             return self._connection
-        if self._connection is not None:
-            _inherited.append(self._connection)
         connection = sqlite3.connect(
             self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._pid = connection, os.getpid()
+        weakref.finalize(self, _close, connection, self._pid)
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         # A message is accepted once it is here: it outlives a power cut as well.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -143,5 +152,10 @@ class Spill:
             " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
         )
         os.chmod(self.path, 0o600)  # noqa: PTH101 - payloads are the owner's
-        self._connection, self._pid = connection, os.getpid()
-        return connection
+
+
+def _close(connection: sqlite3.Connection, pid: int) -> None:
+    if pid == os.getpid():
+        connection.close()
+    else:
+        _inherited.append(connection)

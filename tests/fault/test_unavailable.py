@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -250,3 +252,23 @@ class TestSpill:
         assert os.waitpid(child, 0)[1] == 0
         spill.put("s", [b"parent again"], {})
         assert spill.waiting("s") == 3
+
+    def test_its_file_is_closed_with_it_and_by_no_child(self, tmp_path):
+        spill = Spill(str(tmp_path / "spill"), 10**7)
+        spill.put("s", [b"m"], {})
+        connection = spill._connection
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                del spill
+                gc.collect()
+                connection.execute("SELECT 1")
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        del spill
+        gc.collect()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")

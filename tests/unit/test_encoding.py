@@ -283,7 +283,7 @@ FORMS = [
     (np.array([1, "a", None, UUID(int=0)], dtype=object), None),
     (np.datetime64("2026-11-23"), '"2026-11-23"'),
     (np.datetime64("2026-11-23T12:00:00.000005"), '"2026-11-23T12:00:00.000005"'),
-    (np.datetime64("NaT"), "null"),
+    (np.datetime64("NaT", "D"), "null"),
     (np.array(["2026-11-23", "NaT"], dtype="datetime64[D]"), '["2026-11-23",null]'),
     (np.timedelta64(90, "s"), '"PT90S"'),
     # Django
@@ -673,7 +673,9 @@ leaves = (
     | st.integers(-(2**63), 2**63 - 1).map(np.int64)
     | st.lists(st.floats(), max_size=3).map(np.array)
     | st.text().map(Text)
-    | st.sampled_from([np.array([1, None]), np.datetime64("NaT"), Decimal("sNaN"), object(), ...])
+    | st.sampled_from(
+        [np.array([1, None]), np.datetime64("NaT", "D"), Decimal("sNaN"), object(), ...]
+    )
 )
 
 

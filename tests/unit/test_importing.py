@@ -161,7 +161,7 @@ def test_no_digit_of_any_number_is_lost(text):
         (b"[1]", "", "is not a JSON object: Expected `object`, got `array`"),
         (b'"text"', "", "is not a JSON object"),
         (b'{"type": NaN}', "", "is not a JSON object"),
-        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "", "is not a JSON object"),
+        (b'{"a":' * 40_000 + b"1" + b"}" * 40_000, "", "is not a JSON object"),
         (b'{"type": "\xff"}', "", "is not UTF-8 (byte 10: invalid start byte)"),
         (b" " * MAX_LINE_BYTES + line(), "", "is longer than 262,144 bytes"),
         (line(type="trak"), "type", f"{ONE_OF} 'trak'"),
@@ -187,7 +187,7 @@ def test_no_digit_of_any_number_is_lost(text):
         (line(properties={"a": "x" * 33_000}), "properties", "the message has 33,"),
         (line(properties={"a": json.loads("[" * 300 + "]" * 300)}), "properties", "is nested"),
     ],
-    ids=repr,
+    ids=lambda given: repr(given)[:40],
 )
 def test_a_rejected_line_names_its_field_and_the_reason(content, field, reason):
     found = refusal(ndjson(content))
