@@ -37,7 +37,10 @@ class _Current(Proxy):
         super().__init__(lambda: get_current_app().tasks[name])
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
-        return get_current_app().tasks[self._name].delay(*args, **kwargs)
+        app = get_current_app()
+        # A cached property's value: the property itself takes longer than all else here.
+        tasks = app.__dict__.get("tasks") or app.tasks
+        return tasks[self._name].delay(*args, **kwargs)
 
 
 def _call(build: Callable[P, Built]) -> Call[P]:

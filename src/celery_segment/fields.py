@@ -122,6 +122,7 @@ def _aware(value: datetime) -> datetime:
 
 
 _clock: tuple[int, str] = (0, "")
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 def now() -> str:
@@ -133,7 +134,7 @@ def now() -> str:
     if known != second:
         text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         _clock = (second, text)
-    return f"{text}{milliseconds % 1000:03d}Z"
+    return text + _MILLISECONDS[milliseconds % 1000]
 
 
 def mint() -> str:

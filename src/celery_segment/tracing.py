@@ -24,8 +24,11 @@ _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 def span_of_call() -> bytes:
     """Return the ``traceparent`` of the recording span in which a call is made, if there is one."""
-    # Looked up by name: in another thread the module may be half imported.
-    current = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return b""
+    # Another thread may have imported half of it so far.
+    current = getattr(trace, "get_current_span", None)
     if current is None:
         return b""
     span = current()

@@ -15,6 +15,8 @@ __all__ = ["Wire"]
 
 #: Bytes that are read at once: most replies are a few, a batch's is half a million.
 _FIRST, _MORE = 4_096, 1 << 18
+#: What nearly each append is answered.
+_ZERO = b":0\r\n"
 _CLOSED = "it was closed by Redis"
 
 
@@ -46,6 +48,8 @@ class Wire:
         sock, reader = self._sock, self._reader
         sock.sendall(packed)
         data = sock.recv(_FIRST)
+        if data == _ZERO:
+            return 0
         if not data:
             raise ConnectionError(_CLOSED)
         reader.feed(data)

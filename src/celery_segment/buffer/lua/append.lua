@@ -13,12 +13,32 @@
 --
 -- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
 -- there is no room: nothing was stored.
--- @include _now
--- @include _seal
 local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
 local most_bytes, most, flush_at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local messages, sizes = ARGV[6], ARGV[7]
 local number = sizes and #sizes / 2 or 1
+
+if ARGV[5] ~= '0' then
+  local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
+    'ready_bytes', 'inflight_bytes', 'saved_bytes')
+  local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
+    - (waiting[3] or 0)
+  if bytes + #messages > tonumber(ARGV[5]) then
+    return -1
+  end
+end
+-- The state counts all of them as if they were in the open batch.
+local count = redis.call('HINCRBY', state, 'count', number) - number
+local size = count > 0 and redis.call('STRLEN', open) or 0
+-- Most calls end here, before there is a function.
+if not sizes and count > 0 and count < most and count + 1 ~= flush_at
+  and size + #messages <= most_bytes then
+  redis.call('APPEND', open, messages)
+  return 0
+end
+
+-- @include _now
+-- @include _seal
 local wake = 0
 -- As many links as OpenTelemetry gives a span, if it is not told otherwise.
 local MOST_TRACES = 128
@@ -30,24 +50,13 @@ local function first_of_batch()
   return time - flushed >= tonumber(ARGV[4])
 end
 
-if ARGV[5] ~= '0' then
-  local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
-    'ready_bytes', 'inflight_bytes', 'saved_bytes')
-  local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
-    - (waiting[3] or 0)
-  if bytes + #messages > tonumber(ARGV[5]) then
-    return -1
-  end
-end
 local beside
 for i = 8, #ARGV, 3 do
   beside = beside or {}
   beside[tonumber(ARGV[i])] = {callbacks = ARGV[i + 1], trace = ARGV[i + 2]}
 end
--- The state counts all of them as if they were in the open batch. Of the messages' bytes
--- those from `from` to `to` belong there and are not appended yet.
-local count = redis.call('HINCRBY', state, 'count', number) - number
-local size = count > 0 and redis.call('STRLEN', open) or 0
+-- Of the messages' bytes those from `from` to `to` belong to the open batch and are not
+-- appended yet.
 local from, to = 1, 0
 for i = 1, number do
   local length = #messages
