@@ -41,6 +41,7 @@ from celery_segment.buffer import (
     buffer_of,
     keys,
 )
+from celery_segment.buffer import buffer as transitions
 from celery_segment.buffer.packing import is_packed, unpacked
 from support import let_pass
 
@@ -56,6 +57,8 @@ FLUSH_AT = 3
 MAX_INFLIGHT = 3
 MAX_MESSAGES = 5
 MAX_BYTES = 33_000
+#: Of the buffer's own constants, so that a few batches are a backlog.
+BACKLOG, YOUNGEST, AT_ONCE = 4, 2, 3
 BREAKER = (2, HOUR, 3 * HOUR)
 
 TAG = keys.prefix("default")
@@ -138,6 +141,7 @@ class Machine(RuleBasedStateMachine):
         self.open: list[bytes] = []
         self.open_since = 0.0
         self.sealed = 0
+        self.packed_to = 0  # up to this number it was tried
         self.batches: dict[str, Sealed] = {}
         self.delivered: list[bytes] = []
         self.purged: list[bytes] = []
@@ -205,6 +209,13 @@ class Machine(RuleBasedStateMachine):
         name = str(self.sealed)
         self.batches[name] = Sealed(name, self.open, self.open_since)
         self.open = []
+
+    def packable(self) -> list[str]:
+        ready = self.at("ready")
+        if len(ready) < BACKLOG:
+            return []
+        old = range(self.packed_to + 1, self.sealed - YOUNGEST + 1)
+        return [batch.id for batch in ready if batch.number in old][:AT_ONCE]
 
     def open_is_due(self, messages: int, age: float) -> bool:
         waits = len(self.open)
@@ -541,6 +552,8 @@ class Machine(RuleBasedStateMachine):
         inflight = self.at("inflight")
         waits = any(batch.deadline <= self.now for batch in inflight)
         waits = waits or any(until <= self.now for _, until in self.settled.values())
+        assert self.buffer.packable() == self.packable()
+        waits = waits or bool(self.packable())
         if not waits and self.closed_for() == 0 and len(inflight) < MAX_INFLIGHT:
             waits = bool(self.at("ready")) or self.open_is_due(FLUSH_AT, INTERVAL - DRIFT)
         expected = waits and self.tick_until <= self.now
@@ -581,6 +594,7 @@ class Machine(RuleBasedStateMachine):
         names = [*self.batches, "999"]
         batch = self.batches.get(names[pick % len(names)])
         is_ready = batch is not None and batch.place == "ready" and not batch.packed
+        self.packed_to = max(self.packed_to, batch.number if batch else 999)
         assert self.buffer.pack(batch.id if batch else "999") == is_ready
         if is_ready:
             batch.packed = True
@@ -770,7 +784,10 @@ def zset(found, name) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("told", [None, "somebody"])
-def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, told):
+def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, told, monkeypatch):
+    monkeypatch.setattr(transitions, "BACKLOG", BACKLOG)
+    monkeypatch.setattr(transitions, "STORED_BATCHES", YOUNGEST)
+    monkeypatch.setattr(transitions, "PACKABLE_BATCHES", AT_ONCE)
     app = make_app(
         segment_on_delivered=told,
         segment_on_failed=told,
