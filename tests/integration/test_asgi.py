@@ -24,7 +24,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from celery_segment import track
+from celery_segment import ValidationError, track
 from celery_segment.contrib.asgi import SegmentMiddleware
 from support import stored, wait_until
 
@@ -160,6 +160,25 @@ def test_a_visitor_keeps_a_new_id(make_app, browser, segment_outbox):
     assert [m["anonymousId"] for m in segment_outbox if "anonymousId" in m] == [value] * 2
     assert first.headers["vary"] == "cookie"
     assert not second.cookies
+
+
+def test_an_id_that_no_response_can_keep_is_not_given(make_app, segment_outbox):
+    make_app(segment_set_anonymous_id=True)
+    sent = []
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with pytest.raises(ValidationError, match="neither is known"):
+            track.delay(event="Late")
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(SegmentMiddleware(app)({"type": "http", "path": "/", "headers": []}, None, send))
+    assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["headers"] == []
+    segment_outbox.assert_nothing()
 
 
 def test_users_of_ones_own(make_app, browser, segment_outbox):

@@ -55,9 +55,9 @@ class SegmentMiddleware:
         async with aserving(visitor) as end_batch:
 
             async def send_on(message: Message) -> None:
-                if message["type"] == "http.response.start" and visitor.set_cookie:
-                    cookie = (b"set-cookie", visitor.set_cookie.encode())
-                    headers = [*message.get("headers", ()), cookie, (b"vary", b"cookie")]
+                if message["type"] == "http.response.start" and (cookie := visitor.answered()):
+                    kept = ((b"set-cookie", cookie.encode()), (b"vary", b"cookie"))
+                    headers = [*message.get("headers", ()), *kept]
                     message = {**message, "headers": headers}
                 await send(message)
                 if message["type"] == "http.response.body":

@@ -57,8 +57,8 @@ class Segment:
         visitor = WebVisitor(partial(_read, environ), self._user_id)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            if visitor.set_cookie:
-                headers = [*headers, ("Set-Cookie", visitor.set_cookie), ("Vary", "Cookie")]
+            if cookie := visitor.answered():
+                headers = [*headers, ("Set-Cookie", cookie), ("Vary", "Cookie")]
             return start_response(status, headers, *exc_info)
 
         with serving(visitor):

@@ -65,8 +65,8 @@ class WebVisitor:
     def __init__(self, read: Callable[[], Request], user_id: Callable[[], Any]) -> None:
         self._read = read
         self._user_id = user_id
-        #: The header of the response by which the visitor keeps a new id.
-        self.set_cookie: str | None = None
+        self._set_cookie: str | None = None
+        self._answered = False
 
     @property
     def user_id(self) -> Any:
@@ -83,14 +83,19 @@ class WebVisitor:
         return _anonymous_id(self._request.header("cookie") or "")
 
     def new_anonymous_id(self) -> str | None:
-        """Give the visitor an id, if the settings say so; ``set_cookie`` keeps it."""
-        if not _settings().set_anonymous_id:
+        """Give the visitor an id, if the settings say so and the response may still keep it."""
+        if self._answered or not _settings().set_anonymous_id:
             return None
         self.anonymous_id = value = str(uuid4())
         secure = "; Secure" if self._request.origin.startswith("https:") else ""
         # analytics.js has to read it, so it is not HttpOnly.
-        self.set_cookie = f"{COOKIE}={value}; Max-Age={YEAR}; Path=/; SameSite=Lax{secure}"
+        self._set_cookie = f"{COOKIE}={value}; Max-Age={YEAR}; Path=/; SameSite=Lax{secure}"
         return value
+
+    def answered(self) -> str | None:
+        """Return the Set-Cookie header that keeps a new id, if there is one, for the response."""
+        self._answered = True
+        return self._set_cookie
 
     @cached_property
     def context(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ __all__ = ["Received", "SegmentServer"]
 
 _OK = Reply.ok()
 #: Answered to whoever watches the server, and not recorded: it is none of Segment's paths.
-HEALTH = "/health"
+_HEALTH = "/health"
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class SegmentServer:
         return self.wait_for(lambda: len(self.received) >= n_distinct, timeout)
 
     def _receive(self, at: float, method: str, path: str, headers: Message, data: bytes) -> Reply:
-        if (method, path) == ("GET", HEALTH):
+        if (method, path) == ("GET", _HEALTH):
             return _OK
         request = read_request(
             at,

@@ -55,8 +55,8 @@ class SegmentMiddleware:
 
 
 def _keeping_id(visitor: WebVisitor, response: HttpResponseBase) -> HttpResponseBase:
-    if visitor.set_cookie:
-        response.cookies.load(visitor.set_cookie)
+    if cookie := visitor.answered():
+        response.cookies.load(cookie)
         # Without it, Django's cache would give the id to others.
         patch_vary_headers(response, ("Cookie",))
     return response
