@@ -67,12 +67,13 @@ def file(app: Any, path: str) -> Round:
 
 def bare_socket(app: Any) -> Round:
     """APPEND the same bytes through a socket, and read the reply: one round trip, no more."""
-    from celery_segment import calls, messages
+    from celery_segment import messages
     from celery_segment.buffer.scripts import pack
+    from celery_segment.calls import api
     from celery_segment.config import settings_of
 
-    _, message = calls.track.build(USER, EVENT, PROPERTIES)
-    packed = pack("APPEND", "bench:bare", messages.to_bytes(message) + b",")
+    _, message = api.track.build(USER, EVENT, PROPERTIES)
+    packed = pack("APPEND", "bench:bare", messages.encode(message) + b",")
     url = urlsplit(settings_of(app).redis_url)
     sock = socket.create_connection((url.hostname, url.port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

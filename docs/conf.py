@@ -9,7 +9,7 @@ from celery.utils.dispatch import Signal
 from pygments.lexers.special import TextLexer
 
 import celery_segment
-from celery_segment.calls import CALLS
+from celery_segment.calls.api import CALLS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

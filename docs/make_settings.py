@@ -42,7 +42,7 @@ enter Redis, a task message, a log line, a `repr` or Flower.
 
 
 _KINDS = {
-    "values.WriteKey": "str",
+    "parsers.WriteKey": "str",
     "Callable[..., Any]": "callable",
     "Any": "task or callable",
 }

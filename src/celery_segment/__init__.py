@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from celery import _state
 
-import celery_segment.tasks  # noqa: F401 - registers the workers' two tasks
-from celery_segment.callbacks import SettledBatch
-from celery_segment.calls import alias, group, identify, page, screen, track
-from celery_segment.client import Analytics
+import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two tasks
+from celery_segment.calls.api import alias, group, identify, page, screen, track
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
@@ -18,7 +16,9 @@ from celery_segment.errors import (
     SegmentError,
     ValidationError,
 )
+from celery_segment.operations.source import Analytics
 from celery_segment.version import __version__
+from celery_segment.worker.callbacks import SettledBatch
 
 __all__ = [
     "Analytics",
@@ -43,8 +43,8 @@ __all__ = [
 
 def _install(app: object) -> None:
     # By name: a web process never imports the worker's part.
-    app.steps["worker"].add("celery_segment.worker:Check")  # type: ignore[attr-defined]
-    app.steps["consumer"].add("celery_segment.worker:Tick")  # type: ignore[attr-defined]
+    app.steps["worker"].add("celery_segment.worker.bootsteps:Check")  # type: ignore[attr-defined]
+    app.steps["consumer"].add("celery_segment.worker.bootsteps:Tick")  # type: ignore[attr-defined]
 
 
 _state.connect_on_app_finalize(_install)

@@ -21,7 +21,7 @@ from celery_segment import (
     track,
 )
 from celery_segment.buffer import buffer_of
-from celery_segment.delivery import attempt
+from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.signals import (
     batch_delivered,
     batch_failed,
@@ -155,9 +155,9 @@ class TestPerMessage:
             (batch,) = buffer.claim(1, whatever_waits=True)
             broker.kill()
             app.conf.task_publish_retry = False
-            from celery_segment import callbacks
+            from celery_segment.worker import callbacks
 
-            report = attempt(buffer, batch.id)
+            report = attempt_delivery(buffer, batch.id)
             callbacks.call(app, buffer, report.settled)
             assert redis.zcard("{segment:default}:settled") == 1
             broker.restart()
@@ -287,12 +287,12 @@ def test_signals_tell_what_happened(make_app, server):
         server.reply(Reply.status(500))
         buffer = buffer_of(app)
         (batch,) = buffer.claim(1, whatever_waits=True)
-        attempt(buffer, batch.id)
-        attempt(buffer, batch.id)
+        attempt_delivery(buffer, batch.id)
+        attempt_delivery(buffer, batch.id)
         server.fail_messages(lambda _: True)
         track.delay("u", "E")
         (batch2,) = buffer.claim(1, whatever_waits=True)
-        attempt(buffer, batch2.id)
+        attempt_delivery(buffer, batch2.id)
         for _ in range(4):
             track.delay("u", "E", {"x": "y" * 30_000})
     finally:
@@ -315,11 +315,13 @@ def test_signals_tell_what_happened(make_app, server):
 DOOMED = """
 import json, os
 from support import new_app
-from celery_segment import callbacks, buffer, delivery
+from celery_segment import buffer
+from celery_segment.delivery.attempt import attempt_delivery
+from celery_segment.worker import callbacks
 app = new_app(json.loads(os.environ["TESTS_CONF"]))
 buffer = buffer.buffer_of(app)
 for batch in buffer.claim(32, whatever_waits=True):
-    report = delivery.attempt(buffer, batch.id)
+    report = attempt_delivery(buffer, batch.id)
     callbacks._guarded = lambda *_: os.kill(os.getpid(), 9)
     callbacks.call(app, buffer, report.settled)
 """

@@ -1,4 +1,4 @@
-"""``python -m celery_segment.e2e``, as a suite of tests in another language runs it."""
+"""``python -m celery_segment.testing.e2e``, as a suite of tests in another language runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from celery_segment.testing import Reply
 
 WRITE_KEY = "e2ewr1tek3y"
-COMMAND = [sys.executable, "-m", "celery_segment.e2e", "--input"]
+COMMAND = [sys.executable, "-m", "celery_segment.testing.e2e", "--input"]
 ENVIRON = {k: v for k, v in os.environ.items() if not k.startswith("SEGMENT_")}
 
 EVENTS = [

@@ -14,7 +14,7 @@ import pytest
 from celery_segment import Analytics, DeliveryFailed, track
 from celery_segment.buffer import buffer_of
 from celery_segment.config import settings_of
-from celery_segment.delivery import attempt
+from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import SegmentServer
 from support import TESTS, wait_until
 
@@ -108,7 +108,7 @@ def deliver(make_app, server, monkeypatch):
             buffer = buffer_of(app, name)
             while claimed := buffer.claim(32, whatever_waits=True):
                 for batch in claimed:
-                    attempt(buffer, batch.id)
+                    attempt_delivery(buffer, batch.id)
         return [
             {k: v for k, v in m.items() if k not in ("messageId", "context")}
             for m in server.messages

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import Beside, buffer_of
-from celery_segment.delivery import attempt
+from celery_segment.buffer import Attachments, buffer_of
+from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply
 from celery_segment.tracing import span_of_call
 from support import let_pass, wait_until
@@ -45,7 +45,7 @@ def request_span():
 def deliver(buffer):
     """Claim all that waits, and try each batch once."""
     for batch in buffer.claim(99, whatever_waits=True):
-        attempt(buffer, batch.id)
+        attempt_delivery(buffer, batch.id)
 
 
 def deliveries(exporter):
@@ -107,7 +107,7 @@ def test_what_is_no_trace_context_is_passed_over(app, exporter):
     buffer = buffer_of(app)
     good = b"00-%032x-%016x-00" % (7, 8)
     for trace_context in (b"", b"00-zz-1-1", b"nonsense", good):
-        buffer.append_many([b"{}"], {0: Beside(trace=trace_context)})
+        buffer.append_many([b"{}"], {0: Attachments(trace=trace_context)})
     deliver(buffer)
     (span,) = deliveries(exporter)
     assert linked(span) == [(7, 8)]
@@ -137,7 +137,7 @@ def test_the_link_survives_retry_split_and_replay(app, exporter, request_span, s
         deliver(buffer)
         let_pass(redis, 600)
         for batch in buffer.reap()[0]:
-            attempt(buffer, batch.id)
+            attempt_delivery(buffer, batch.id)
     retried, split, first, second, last, buried = deliveries(exporter)
     assert linked(retried) == linked(split) == [ids(good), ids(bad)]
     assert linked(first) == [ids(good)]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
-from celery_segment.buffer import Held, buffer_of, messages_of
+from celery_segment.buffer import Lease, buffer_of, messages_of
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
 from support import wait_until
@@ -43,7 +43,7 @@ def test_a_call_is_stored_once(app, proxy):
     assert Analytics().stats().accepted == 2
     (message,) = [
         bytes(m)
-        for m in messages_of(buffer_of(app)._link.command("GET", "{segment:default}:open"))
+        for m in messages_of(buffer_of(app)._pool.command("GET", "{segment:default}:open"))
         if result.id.encode() in bytes(m)
     ]
     assert b'"event":"E"' in message
@@ -71,13 +71,13 @@ def test_a_holder_that_did_not_hear_so_holds(app, proxy):
     buffer = buffer_of(app)
     (batch,) = buffer.claim(1, whatever_waits=True)
     held = cut(proxy, lambda: buffer.begin(batch.id, "t1"))
-    assert isinstance(held, Held)
+    assert isinstance(held, Lease)
     assert (held.messages, held.requests) == (1, 0)
     buffer.ack(held)
 
 
 def test_an_ack_that_was_not_heard_is_not_taken_for_a_stale_one(app, proxy, server, monkeypatch):
-    from celery_segment.delivery import attempt, transport
+    from celery_segment.delivery.attempt import attempt_delivery, transport
 
     buffer = buffer_of(app)
     (batch,) = buffer.claim(1, whatever_waits=True)
@@ -90,7 +90,7 @@ def test_an_ack_that_was_not_heard_is_not_taken_for_a_stale_one(app, proxy, serv
         return answer
 
     monkeypatch.setattr(transport, "post", post)
-    assert attempt(buffer, batch.id).text == "settled already, while Redis was away"
+    assert attempt_delivery(buffer, batch.id).text == "settled already, while Redis was away"
     assert buffer.snapshot().delivered == 1
     assert server.duplicates == 0
 
@@ -109,9 +109,9 @@ def test_an_idle_connection_that_was_closed_is_noticed_before_it_is_used(make_ap
         own.stop()
         own.restart()
         buffer = buffer_of(app)
-        connection, _ = buffer._link._idle.pop()
-        buffer._link._idle.append((connection, time.monotonic() - 60))
-        assert buffer._link._take()[0] is not connection
+        connection, _ = buffer._pool._idle.pop()
+        buffer._pool._idle.append((connection, time.monotonic() - 60))
+        assert buffer._pool._take()[0] is not connection
         track.delay("u", "E")
         assert buffer.snapshot().accepted == 2
 

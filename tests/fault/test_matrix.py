@@ -17,7 +17,7 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.buffer import buffer_of
-from celery_segment.delivery import attempt
+from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
 from support import DEFAULTS, TESTS, let_pass, wait_until
 
@@ -28,23 +28,24 @@ DOOMED = """
 import json, os, sys
 from support import new_app
 from celery_segment.buffer import buffer_of, Buffer
-from celery_segment.delivery import attempt, transport, courier
+from celery_segment.delivery import transport
+from celery_segment.delivery.attempt import attempt_delivery
 app = new_app(json.loads(os.environ["TESTS_CONF"]))
 buffer = buffer_of(app)
 die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
     def exchange(packed, **_):
-        buffer._link._connect().exchange(packed)
+        buffer._pool._connect().exchange(packed)
         die()
-    buffer._link._exchange = exchange
+    buffer._pool._exchange = exchange
     operation(*args, **kwargs)
 where = sys.argv[1]
 if where == "claim":
     die_within(buffer.claim, 1, whatever_waits=True)
 (batch,) = buffer.claim(1, whatever_waits=True)
 if where == "reap":
-    buffer._link.command("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
+    buffer._pool.command("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
     die_within(buffer.reap)
 elif where == "post":
     transport.post = die
@@ -56,7 +57,7 @@ elif where == "within ack":
         original(self, *args)
         die()
     Buffer.ack = ack
-attempt(buffer, batch.id)
+attempt_delivery(buffer, batch.id)
 """
 
 
@@ -149,7 +150,7 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         for _ in range(200):
             let_pass(redis, 500)  # beyond the longest pause and the lease
             for batch in (*buffer.reap()[0], *buffer.claim(32, whatever_waits=True)):
-                assert attempt(buffer, batch.id).retry_in is not None
+                assert attempt_delivery(buffer, batch.id).retry_in is not None
         # Beyond both limits, and not given up: 27 hours, with more than max_retries requests.
         assert len(server.requests) == 200
         assert buffer.snapshot().dead == 0
@@ -157,7 +158,7 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         right = make_app(segment_host=server.url, segment_write_key="right")
         let_pass(redis, 500)
         for batch in buffer_of(right).reap()[0]:
-            attempt(buffer_of(right), batch.id)
+            attempt_delivery(buffer_of(right), batch.id)
         assert set(server.received) == ids
         assert server.duplicates == 0
 

@@ -30,19 +30,19 @@ from hypothesis.stateful import (
 
 from celery_segment.buffer import (
     ENVELOPE,
-    Batch,
-    Beside,
+    Attachments,
+    BatchRef,
     Closed,
     Gone,
-    Held,
-    HeldByAnother,
+    Lease,
+    LeasedElsewhere,
     Settled,
     Stale,
     buffer_of,
     keys,
 )
 from celery_segment.buffer import buffer as transitions
-from celery_segment.buffer.packing import is_packed, unpacked
+from celery_segment.buffer.body import is_packed, unpacked
 from support import let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "60"))
@@ -66,7 +66,7 @@ TAG = keys.prefix("default")
 KINDS = dict(re.findall(r"^    :(\S+) +(string|hash|zset)\b", keys.__doc__, re.MULTILINE))
 #: What lies beside a message, or nothing: bytes that the buffer does not look into.
 BESIDE = st.builds(
-    Beside,
+    Attachments,
     st.sampled_from([b"", b"", b'{"link": 1}', b'{"link_error": "\xc3\xa9"}']),
     st.sampled_from([b"", b"", b"00-ab-cd-01", b"00-ef-cd-00"]),
 )
@@ -125,8 +125,8 @@ class Sealed:
         return int(self.id.split(".")[0])
 
     @property
-    def reference(self) -> Batch:
-        return Batch(self.id, len(self.messages), len(stored(self.messages)))
+    def reference(self) -> BatchRef:
+        return BatchRef(self.id, len(self.messages), len(stored(self.messages)))
 
 
 class Machine(RuleBasedStateMachine):
@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         redis.delete(*redis.keys(f"{TAG}*"), "none")
         self.now = 0.0
         self.accepted: dict[str, bytes] = {}
-        self.beside: dict[bytes, Beside] = {}  # the messages that have something
+        self.attachments: dict[bytes, Attachments] = {}  # the messages that have something
         self.settled: dict[str, tuple[Settled, float]] = {}  # not called; until when left alone
         self.open: list[bytes] = []
         self.open_since = 0.0
@@ -152,8 +152,8 @@ class Machine(RuleBasedStateMachine):
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
         self.tick_until = 0.0
         self.failures, self.trips = 0, Counter()
-        self.begun: list[Held] = []  # all that ever were
-        self.lost: list[Held] = []  # of these, those whose process is gone
+        self.begun: list[Lease] = []  # all that ever were
+        self.lost: list[Lease] = []  # of these, those whose process is gone
         self.mark_at: int | None = None
 
     # ------------------------------------------------------------ the model
@@ -162,15 +162,15 @@ class Machine(RuleBasedStateMachine):
         found = [batch for batch in self.batches.values() if batch.place == place]
         return sorted(found, key=lambda batch: (batch.number, batch.id))
 
-    def holds(self, held: Held) -> bool:
+    def holds(self, held: Lease) -> bool:
         return held.id in self.batches and self.batches[held.id].token == held.token
 
     @property
-    def holders(self) -> list[Held]:
+    def holders(self) -> list[Lease]:
         return [held for held in self.begun if self.holds(held) and held not in self.lost]
 
     @property
-    def stale(self) -> list[Held]:
+    def stale(self) -> list[Lease]:
         return [held for held in self.begun if not self.holds(held)]
 
     def closed_for(self) -> float | None:
@@ -178,7 +178,7 @@ class Machine(RuleBasedStateMachine):
 
     def own(self, messages: list[bytes], what: str = "callbacks") -> dict[int, bytes]:
         """Return the callbacks, or traces, of messages by their places, from 1 on."""
-        found = (getattr(self.beside.get(m, Beside()), what) for m in messages)
+        found = (getattr(self.attachments.get(m, Attachments()), what) for m in messages)
         return {place: content for place, content in enumerate(found, 1) if content}
 
     def settle(self, found: Settled | None, how: str, batch: Sealed, cause: str | None) -> None:
@@ -261,29 +261,29 @@ class Machine(RuleBasedStateMachine):
         finally:
             assert self.dump() == before, "it changed something"
 
-    def new_message(self, drawn: tuple[str, str, int, Beside]) -> bytes:
-        text, character, size, beside = drawn
+    def new_message(self, drawn: tuple[str, str, int, Attachments]) -> bytes:
+        text, character, size, attachments = drawn
         name = f"m{len(self.accepted)}"
         padding = character * (size // len(character.encode()))
         content = {"messageId": name, "x": text + padding}
         message = self.accepted[name] = json.dumps(content, ensure_ascii=False).encode()
-        if any(beside):
-            self.beside[message] = beside
+        if any(attachments):
+            self.attachments[message] = attachments
         return message
 
     # ------------------------------------------------------------ calls
 
     @rule(drawn=MESSAGE)
     def append(self, drawn):
-        message = self.new_message((*drawn[:3], Beside()))
+        message = self.new_message((*drawn[:3], Attachments()))
         self.buffer.append(message)
         self.store(message)
 
     @initialize(messages=st.integers(0, 20), claimed=st.integers(0, 3), tripped=st.booleans())
     def in_the_midst_of_work(self, messages, claimed, tripped):
         """Hypothesis leaves many rules out of a run: without a start few runs get anywhere."""
-        beside = [Beside(), Beside(b"[]", b"00-12-34-01")]
-        self.append_all([(f"é{n}", "中", 40, beside[n % 2]) for n in range(messages)])
+        attachments = [Attachments(), Attachments(b"[]", b"00-12-34-01")]
+        self.append_all([(f"é{n}", "中", 40, attachments[n % 2]) for n in range(messages)])
         if claimed:
             self.claim_some(claimed, whatever_waits=True, begin=True)
         if tripped and self.holders:
@@ -297,8 +297,10 @@ class Machine(RuleBasedStateMachine):
 
     def append_all(self, drawn):
         messages = [self.new_message(one) for one in drawn]
-        beside = {place: self.beside[m] for place, m in enumerate(messages) if m in self.beside}
-        self.buffer.append_many(messages, beside)
+        attachments = {
+            place: self.attachments[m] for place, m in enumerate(messages) if m in self.attachments
+        }
+        self.buffer.append_many(messages, attachments)
         for message in messages:
             self.store(message)
 
@@ -364,7 +366,7 @@ class Machine(RuleBasedStateMachine):
         token = f"t{len(self.begun)}"
         begin = partial(self.buffer.begin, batch.id)
         if batch.token and batch.deadline > self.now:
-            assert self.unchanged(lambda: begin(token)) == HeldByAnother()
+            assert self.unchanged(lambda: begin(token)) == LeasedElsewhere()
             return
         found, closed = begin(token), self.closed_to(batch)
         batch.waits = False
@@ -376,7 +378,7 @@ class Machine(RuleBasedStateMachine):
         batch.began = self.now if batch.began is None else batch.began
         assert bytes(unpacked(found.body)) == stored(batch.messages)
         assert is_packed(found.body) == batch.packed
-        assert found == Held(
+        assert found == Lease(
             batch.id,
             token,
             found.body,
@@ -391,7 +393,7 @@ class Machine(RuleBasedStateMachine):
         batch.token, batch.deadline = token, self.now + LEASE
         self.begun.append(found)
         if twice:
-            assert self.unchanged(lambda: begin("another")) == HeldByAnother()
+            assert self.unchanged(lambda: begin("another")) == LeasedElsewhere()
 
     @precondition(lambda self: self.sealed)
     @rule(pick=PICK)

@@ -14,9 +14,9 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ValidationError, track
-from celery_segment.buffer import Beside, buffer_of, messages_of
-from celery_segment.fallback import way_into
-from celery_segment.spill import Spill
+from celery_segment.buffer import Attachments, buffer_of, messages_of
+from celery_segment.producer.fallback import way_into
+from celery_segment.producer.spill import Spill
 from celery_segment.testing import EmbeddedRedis
 from support import DEFAULTS, TESTS, wait_until
 
@@ -218,8 +218,12 @@ class TestSpill:
 
     def test_a_refusal_while_giving_back_loses_nothing(self, tmp_path):
         spill = Spill(str(tmp_path / "spill"), 10**7)
-        beside = {7: Beside(b"callbacks"), 700: Beside(b"more", b"trace"), 701: Beside(b"", b"one")}
-        spill.put("s", [b"%d" % n for n in range(1200)], beside)
+        attachments = {
+            7: Attachments(b"callbacks"),
+            700: Attachments(b"more", b"trace"),
+            701: Attachments(b"", b"one"),
+        }
+        spill.put("s", [b"%d" % n for n in range(1200)], attachments)
         spill.put("other", [b"x"], {})
         taken, theirs = [], {}
 
@@ -239,7 +243,7 @@ class TestSpill:
         while spill.give_back("s", take):
             pass
         assert taken == [b"%d" % n for n in range(1200)]
-        assert theirs == beside
+        assert theirs == attachments
         assert (spill.waiting("s"), spill.waiting("other")) == (0, 1)
 
     def test_a_forked_child_writes_as_well(self, tmp_path):

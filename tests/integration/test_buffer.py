@@ -12,8 +12,8 @@ from celery_segment.buffer import (
     Closed,
     DeadLettersFull,
     Gone,
-    Held,
-    HeldByAnother,
+    Lease,
+    LeasedElsewhere,
     Stale,
     buffer_of,
     messages_of,
@@ -29,7 +29,7 @@ def message(number: int, padding: int = 0) -> bytes:
     return json.dumps({"messageId": f"m{number}", "x": "é" * padding}, ensure_ascii=False).encode()
 
 
-def ids(held: Held) -> list[str]:
+def ids(held: Lease) -> list[str]:
     return [json.loads(bytes(m))["messageId"] for m in messages_of(held.body)]
 
 
@@ -78,9 +78,9 @@ def claim_one(buffer) -> str:
     return batch.id
 
 
-def hold(buffer, batch_id=None, token="t1") -> Held:
+def hold(buffer, batch_id=None, token="t1") -> Lease:
     held = buffer.begin(batch_id or claim_one(buffer), token)
-    assert isinstance(held, Held)
+    assert isinstance(held, Lease)
     return held
 
 
@@ -216,8 +216,8 @@ class TestHolding:
     def test_one_holder_at_a_time(self, buffer):
         buffer.append(message(0))
         batch = claim_one(buffer)
-        assert isinstance(buffer.begin(batch, "t1"), Held)
-        assert isinstance(buffer.begin(batch, "t2"), HeldByAnother)
+        assert isinstance(buffer.begin(batch, "t1"), Lease)
+        assert isinstance(buffer.begin(batch, "t2"), LeasedElsewhere)
 
     def test_a_settled_batch_is_gone(self, buffer):
         buffer.append(message(0))
@@ -249,7 +249,7 @@ class TestHolding:
         buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
         buffer.append(message(0))
         held = hold(buffer)
-        wait_until(lambda: isinstance(buffer.begin(held.id, "t2"), Held))
+        wait_until(lambda: isinstance(buffer.begin(held.id, "t2"), Lease))
         with pytest.raises(Stale):
             buffer.ack(held)
 
@@ -297,8 +297,8 @@ class TestGate:
         assert (round(wait, 1), trips) == (0.4, 2)
         wait_until(lambda: buffer.snapshot().gate == "probing")
         buffer.ack(hold(buffer, batches[3].id, "probe2"))
-        assert isinstance(buffer.begin(batches[5].id, "t2"), Held)
-        assert isinstance(buffer.begin(batches[6].id, "t2"), Held)
+        assert isinstance(buffer.begin(batches[5].id, "t2"), Lease)
+        assert isinstance(buffer.begin(batches[6].id, "t2"), Lease)
 
     def test_a_success_between_failures_keeps_the_breaker_closed(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
@@ -363,7 +363,7 @@ class TestGate:
         assert buffer.resume() == 0
         assert not buffer.snapshot().refused
         assert [b.id for b in buffer.reap()[0]] == [held.id]
-        assert isinstance(buffer.begin(held.id, "t2"), Held)
+        assert isinstance(buffer.begin(held.id, "t2"), Lease)
 
 
 class TestSplitAndBury:
@@ -532,7 +532,7 @@ class TestDue:
         hold(buffer)
         buffer.pause()
         assert not buffer.due(1.0)
-        buffer._link.command("ZADD", "{segment:default}:inflight", 1, "1")
+        buffer._pool.command("ZADD", "{segment:default}:inflight", 1, "1")
         assert buffer.due(1.0)
 
 

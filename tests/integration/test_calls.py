@@ -45,7 +45,7 @@ def quiet(make_app):
     app = make_app()
     buffer_of(app).mark()
     Analytics().track(user_id="u", event="first")
-    buffer_of(app)._link.command("DEL", f"{TAG}:open", "celery")
+    buffer_of(app)._pool.command("DEL", f"{TAG}:open", "celery")
     return app
 
 

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 
 from celery_segment import Analytics, track
 from celery_segment.buffer import buffer_of
-from celery_segment.buffer.link import Link
-from celery_segment.buffer.server import look_at_server
+from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.server_info import look_at_server
 from celery_segment.cli import check
 from celery_segment.cli.verdicts import of_server
 from celery_segment.testing import EmbeddedRedis
@@ -358,7 +358,7 @@ def test_a_user_who_may_not_read_a_source(make_app, own, own_redis):
 
 @pytest.fixture
 def facts(redis_server):
-    link = Link(redis_server.url, 1.0)
+    link = Pool(redis_server.url, 1.0)
     yield look_at_server(link)
     link.close()
 

@@ -15,9 +15,10 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from celery_segment import Analytics, dead_letters, track
+from celery_segment import Analytics, track
 from celery_segment.buffer import buffer_of
 from celery_segment.errors import BufferUnavailable
+from celery_segment.operations import dead_letters
 from support import DEFAULTS, TESTS, wait_until
 
 REASONS = ("400 Bad Request: event", "422 Unprocessable", "503 Service Unavailable; given up")
@@ -151,7 +152,8 @@ def test_the_chosen_are_settled_and_no_other(letters, buffer, redis, what):
 
 CHILD = """
 import json, os, sys
-from celery_segment import Analytics, dead_letters
+from celery_segment import Analytics
+from celery_segment.operations import dead_letters
 from support import new_app
 dead_letters.PAGE = 1
 letters = Analytics(app=new_app(json.loads(os.environ["TESTS_CONF"]))).dead_letters

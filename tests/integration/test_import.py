@@ -63,7 +63,7 @@ def stored(app, source="default"):
     buffer.mark()
     return [
         json.loads(data)
-        for batch in buffer._link.command("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
+        for batch in buffer._pool.command("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
         for data in buffer.messages(batch.decode())
     ]
 

@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
 from celery_segment.buffer import buffer_of
-from celery_segment.delivery import attempt
-from celery_segment.metrics import METRICS, UP, Collector
+from celery_segment.delivery.attempt import attempt_delivery
+from celery_segment.operations.metrics import METRICS, UP, Collector
 from celery_segment.testing import EmbeddedRedis, Reply
 from celery_segment_cli import segment
 from support import DEFAULTS, TESTS, WRITE_KEY, let_pass, wait_until
@@ -192,7 +192,7 @@ def test_attempts_are_the_requests_that_the_endpoint_saw(make_app, server, redis
         server.reply(reply)
     while Analytics().stats().delivered + Analytics().stats().dead < 40:
         for batch in [*claim_all(buffer), *(batch.id for batch in buffer.reap()[0])]:
-            attempt(buffer, batch)
+            attempt_delivery(buffer, batch)
         let_pass(redis, 600)
 
     found = scraped(app)
@@ -214,7 +214,7 @@ def test_what_asks_nothing_is_no_attempt(make_app, server):
     app = make_app(segment_write_key=None)
     track.delay("u", "E")
     buffer = buffer_of(app)
-    attempt(buffer, claim_all(buffer)[0])
+    attempt_delivery(buffer, claim_all(buffer)[0])
     assert server.requests == []
     found = scraped(app)
     assert "segment_attempts_total" not in found

@@ -33,11 +33,11 @@ from celery_segment import (
     track,
 )
 from celery_segment import analytics as drop_in
-from celery_segment.ambient import Visitor, within
 from celery_segment.buffer import DeadLetter, Snapshot
 from celery_segment.contrib.asgi import SegmentMiddleware
 from celery_segment.contrib.flask import Segment
 from celery_segment.testing import Outbox
+from celery_segment.visitor import Visitor, within
 
 NOW = datetime.now(timezone.utc)
 

@@ -14,42 +14,31 @@ import pytest
 ROOT = Path(find_spec("celery_segment").origin).parent
 PACKAGE = "celery_segment"
 
-#: What each part of the core may import of the library, besides itself.
+#: What each part of the library imports of it, besides itself.
 LAYERS = {
     "errors": set(),
-    "version": set(),
-    "config": {"errors"},
-    "encoding": {"errors"},
-    "ambient": set(),
-    "fields": {"errors"},
-    "messages": {"ambient", "encoding", "errors", "fields", "version"},
-    "buffer": {"config", "errors"},
-    "doorbell": {"config", "errors"},
-    "words": set(),
-    "delivery": {"buffer", "config", "errors", "signals", "tracing", "version", "words"},
-    "results": set(),
-    "eager": set(),
     "signals": set(),
+    "text": set(),
+    "version": set(),
+    "visitor": set(),
     "tracing": {"version"},
-    "spill": {"buffer", "errors"},
-    "fallback": {"buffer", "config", "errors", "signals", "spill"},
-    "intake": {"buffer", "config", "doorbell", "fallback", "messages", "signals"},
-    "callbacks": {"buffer", "config", "errors", "messages"},
-    "call": {
-        *("ambient", "buffer", "callbacks", "eager", "errors"),
-        *("intake", "messages", "results", "tracing"),
+    "config": {"errors"},
+    "messages": {"errors", "version", "visitor"},
+    "buffer": {"config", "errors"},
+    "delivery": {"buffer", "config", "errors", "signals", "text", "tracing", "version"},
+    "producer": {"buffer", "config", "errors", "messages", "signals"},
+    "calls": {
+        *("buffer", "config", "errors", "messages"),
+        *("producer", "tracing", "visitor"),
     },
-    "calls": {"ambient", "call", "config", "messages"},
-    "dead_letters": {"buffer", "doorbell", "messages"},
-    "client": {"buffer", "calls", "config", "dead_letters", "doorbell", "errors", "intake"},
-    "importing": {"buffer", "config", "doorbell", "errors", "fields", "intake", "messages"},
-    "tasks": {"buffer", "callbacks", "delivery", "doorbell", "errors", "words"},
-    "worker": {"buffer", "callbacks", "config", "doorbell", "errors", "fallback"},
+    "importing": {"buffer", "config", "errors", "messages", "producer"},
+    "operations": {"buffer", "calls", "config", "errors", "messages", "producer"},
+    "worker": {"buffer", "calls", "config", "delivery", "errors", "messages", "producer", "text"},
     # the package itself: the door
-    "": {"callbacks", "calls", "client", "config", "errors", "tasks", "version", "worker"},
+    "": {"calls", "errors", "operations", "version", "worker"},
 }
 #: What stands on top: the core imports none of it. Any other part is on top too.
-ON_TOP = {"analytics", "cli", "contrib", "demo", "e2e", "metrics", "testing"}
+ON_TOP = {"analytics", "cli", "contrib", "demo", "testing"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {"celery_segment.delivery.transport", "celery_segment.delivery.deadline"}
@@ -134,16 +123,16 @@ def importers_of(*libraries):
 def test_the_walk_sees_what_there_is():
     assert {f"{PACKAGE}.{part}".rstrip(".") for part in LAYERS} <= set(MODULES)
     # Inside a function, of a package, of a member that is a module, of one that is not.
-    assert "celery_segment.delivery" in IMPORTS["celery_segment.tasks"]
-    assert "celery_segment.delivery.transport" in IMPORTS["celery_segment.delivery.courier"]
-    assert "celery_segment.messages" in IMPORTS["celery_segment.calls"]
+    assert "celery_segment.delivery.attempt" in IMPORTS["celery_segment.worker.tasks"]
+    assert "celery_segment.delivery.transport" in IMPORTS["celery_segment.delivery.attempt"]
+    assert "celery_segment.messages" in IMPORTS["celery_segment.calls.api"]
     assert "celery_segment.errors" in IMPORTS["celery_segment"]
-    assert "celery_segment.delivery.transport" in reached_from("celery_segment.tasks")
+    assert "celery_segment.delivery.transport" in reached_from("celery_segment.worker.tasks")
 
 
 @pytest.mark.parametrize("part", LAYERS)
 def test_each_part_imports_only_what_is_below_it(part):
-    assert parts_imported_by(part) <= LAYERS[part]
+    assert parts_imported_by(part) == LAYERS[part]
 
 
 def test_the_layers_have_an_order():
@@ -163,16 +152,16 @@ def test_only_the_tasks_and_the_check_reach_the_delivery():
     inside = {name for name in MODULES if part_of(name) == "delivery"}
     importers = {name for name, imported in IMPORTS.items() if imported & inside} - inside
     assert importers == {
-        "celery_segment.tasks",
+        "celery_segment.worker.tasks",
         "celery_segment.cli.check",
         "celery_segment.cli.verdicts",
     }
 
 
-@pytest.mark.parametrize("name", ["calls", "client", "messages", "buffer", "worker"])
+@pytest.mark.parametrize("name", ["calls.api", "operations.source", "messages", "buffer"])
 def test_the_web_process_never_reaches_the_delivery(name):
     reached = reached_from(f"{PACKAGE}.{name}")
-    assert not {part_of(module) for module in reached} & {"delivery", "tasks", *ON_TOP}
+    assert not {part_of(module) for module in reached} & {"delivery", "worker", *ON_TOP}
 
 
 @pytest.mark.parametrize("name", ["web", "django.middleware", "flask", "asgi"])
@@ -194,10 +183,10 @@ def test_only_the_transport_speaks_http():
 
 def test_only_the_buffers_link_speaks_to_redis():
     importers = {name for name in importers_of("redis") if part_of(name) != "testing"}
-    assert importers == {"celery_segment.buffer.link"}
+    assert importers == {"celery_segment.buffer.pool"}
 
 
-@pytest.mark.parametrize("name", ["delivery.request", "delivery.outcome", "messages", "encoding"])
+@pytest.mark.parametrize("name", ["delivery.request", "delivery.outcome", "messages"])
 def test_what_decides_does_no_io(name):
     reached = {f"{PACKAGE}.{name}", *reached_from(f"{PACKAGE}.{name}")} - {
         module for module in MODULES if part_of(module) == "buffer"
@@ -214,12 +203,12 @@ def loaded_by(statement):
 
 def test_a_web_process_loads_no_more_than_it_needs():
     loaded = loaded_by("import celery_segment")
-    assert "celery_segment.calls" in loaded
+    assert "celery_segment.calls.api" in loaded
     # click, and what there is of Django, are loaded by Celery.
     unneeded = {"requests", "urllib3", "rich", "isal", "flask", "django.conf"}
     unneeded |= {"prometheus_client", "opentelemetry"}
     assert not loaded & unneeded
-    on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker")}
+    on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker.bootsteps")}
     assert not loaded & on_top
 
 
@@ -239,5 +228,5 @@ def test_a_call_loads_no_http_client_either():
         "import celery_segment\n"
         "celery_segment.track.delay(user_id='u', event='E')"
     )
-    assert "celery_segment.calls" in loaded
+    assert "celery_segment.calls.api" in loaded
     assert not loaded & {"requests", "urllib3", "rich", "isal", "celery_segment.delivery"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
-from celery_segment.eager import Eager
+from celery_segment.calls.eager import Eager
 
 
 class Module:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from celery_segment import ValidationError, messages
 from celery_segment.errors import ImportRefused
-from celery_segment.fields import MAX_MESSAGE_ID
 from celery_segment.importing import reading
 from celery_segment.importing.ids import Ids
 from celery_segment.importing.inputs import format_of
@@ -23,6 +22,7 @@ from celery_segment.importing.lines import MAX_LINE_BYTES, lines_of
 from celery_segment.importing.ndjson import NDJSON
 from celery_segment.importing.reading import START, Position, chunks
 from celery_segment.importing.table import CSV
+from celery_segment.messages.fields import MAX_MESSAGE_ID
 
 ROOT = Path(__file__).parents[2]
 ONE_OF = "must be one of identify, track, page, screen, group, alias, not"
@@ -43,7 +43,7 @@ def table(data, default_type="track", texts=()):
     return CSV(lines_of(opened(data)), default_type, texts)
 
 
-def chunks_of(records, after=START, encode=messages.to_bytes):
+def chunks_of(records, after=START, encode=messages.encode):
     return chunks("default", records, encode, after)
 
 
@@ -248,8 +248,8 @@ WIRE = {name: encoded for encoded, name in messages.ARGUMENTS.items()}
 
 @st.composite
 def calls(draw):
-    kind = draw(st.sampled_from(list(messages.KINDS)))
-    known = messages.KINDS[kind].__struct_fields__
+    kind = draw(st.sampled_from(list(messages.TYPES)))
+    known = messages.TYPES[kind].__struct_fields__
     given_fields = draw(st.sets(st.sampled_from(known))) | {"timestamp"}
     return kind, {name: draw(fields[name]) for name in sorted(given_fields)}
 
@@ -260,14 +260,16 @@ def test_a_line_is_validated_as_the_call_is(call, on_the_wire):
 
     def outcome(make):
         try:
-            return messages.to_bytes(make())
+            return messages.encode(make())
         except ValidationError as error:
             return error.field, error.problem
 
-    struct = messages.KINDS[kind]
+    struct = messages.TYPES[kind]
     blank = dict.fromkeys(struct.__struct_fields__)
     called = outcome(
-        lambda: messages.make(struct, **{**blank, "message_id": "import-1", **given_of(arguments)})
+        lambda: messages.build_message(
+            struct, **{**blank, "message_id": "import-1", **given_of(arguments)}
+        )
     )
     names = WIRE if on_the_wire else dict(zip(WIRE, WIRE, strict=True))
     content = json.dumps({"type": kind, **{names[name]: v for name, v in arguments.items()}})
@@ -567,9 +569,7 @@ def test_chunks_are_bounded_in_bytes_too(monkeypatch):
 
 def test_a_message_may_be_dropped():
     records = ndjson(line() + b"\n" + line(userId="v"))
-    (chunk,) = chunks_of(
-        records, encode=lambda m: None if m.user_id == "v" else messages.to_bytes(m)
-    )
+    (chunk,) = chunks_of(records, encode=lambda m: None if m.user_id == "v" else messages.encode(m))
     assert (len(chunk.messages), chunk.dropped) == (1, 1)
 
 

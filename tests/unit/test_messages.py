@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kombu.utils import json as celery_json
 
 from celery_segment import MessageTooLarge, SegmentError, ValidationError, __version__
-from celery_segment.calls import CALLS
+from celery_segment.calls.api import CALLS
 from celery_segment.messages import (
     MAX_MESSAGE_BYTES,
     Alias,
@@ -30,9 +30,9 @@ from celery_segment.messages import (
     Page,
     Screen,
     Track,
-    arguments,
-    make,
-    to_bytes,
+    build_message,
+    call_arguments,
+    encode,
 )
 
 UTC = timezone.utc
@@ -125,7 +125,7 @@ def build(name, /, **kwargs):
 
 
 def wire(message):
-    return json.loads(to_bytes(message))
+    return json.loads(encode(message))
 
 
 def track(**kwargs):
@@ -142,7 +142,7 @@ def full(name):
 
 def refusal(name="track", /, **kwargs):
     with pytest.raises(ValidationError) as caught:
-        to_bytes(build(name, **{**LEAST[name], **kwargs}))
+        encode(build(name, **{**LEAST[name], **kwargs}))
     return caught.value
 
 
@@ -165,7 +165,7 @@ def zone(monkeypatch):
 @pytest.mark.parametrize("name", CALLS)
 def test_every_field_reaches_the_wire(name):
     given, expected = full(name)
-    assert wire(make(KINDS[name], **given)) == expected
+    assert wire(build_message(KINDS[name], **given)) == expected
     source, message = CALLS[name].build(**given, source="marketing")
     assert (source, wire(message)) == ("marketing", expected)
 
@@ -531,7 +531,7 @@ def test_the_callers_objects_are_never_changed(name):
     for more in ({}, {"odd": Decimal("NaN")}):
         given = {field: {**value, **more} for field, value in objects.items()}
         kept = repr(copy.deepcopy(given))
-        to_bytes(build(name, **{**LEAST[name], **given}))
+        encode(build(name, **{**LEAST[name], **given}))
         assert repr(given) == kept
     assert repr(objects) == before
 
@@ -549,29 +549,29 @@ def test_two_messages_do_not_share_a_context():
 def padded(unit, size):
     """A message of exactly ``size`` bytes whose padding is of ``unit``, and a few letters."""
     fixed = {"timestamp": WHEN, "message_id": "m"}
-    empty = len(to_bytes(track(properties={"pad": ""}, **fixed)))
-    each = len(to_bytes(track(properties={"pad": unit}, **fixed))) - empty
+    empty = len(encode(track(properties={"pad": ""}, **fixed)))
+    each = len(encode(track(properties={"pad": unit}, **fixed))) - empty
     units, letters = divmod(size - empty, each)
     return track(properties={"pad": unit * units + "x" * letters}, **fixed)
 
 
 @pytest.mark.parametrize("unit", ["x", "é", "漢", "🦓", '"', "\\", "\n", "\x01", "/", "\u2028"])
 def test_the_limit_is_of_bytes_as_encoded(unit):
-    data = to_bytes(padded(unit, 32_768))
+    data = encode(padded(unit, 32_768))
     assert len(data) == MAX_MESSAGE_BYTES == 32_768
     assert json.loads(data)["event"] == "E"
     with pytest.raises(MessageTooLarge) as caught:
-        to_bytes(padded(unit, 32_769))
+        encode(padded(unit, 32_769))
     assert (caught.value.size, caught.value.limit) == (32_769, 32_768)
 
 
 def test_the_limit_holds_for_values_that_take_the_slow_road():
     fixed = {"timestamp": WHEN, "message_id": "m"}
     odd = {"nan": Decimal("NaN"), "pad": ""}
-    room = 32_768 - len(to_bytes(track(properties=odd, **fixed)))
-    assert len(to_bytes(track(properties={**odd, "pad": "x" * room}, **fixed))) == 32_768
+    room = 32_768 - len(encode(track(properties=odd, **fixed)))
+    assert len(encode(track(properties={**odd, "pad": "x" * room}, **fixed))) == 32_768
     with pytest.raises(MessageTooLarge):
-        to_bytes(track(properties={**odd, "pad": "x" * (room + 1)}, **fixed))
+        encode(track(properties={**odd, "pad": "x" * (room + 1)}, **fixed))
 
 
 @pytest.mark.parametrize(
@@ -640,29 +640,32 @@ def test_the_arguments_of_a_message_make_it_again(name, data):
         field: data.draw(PER_FIELD.get(field, texts), label=field) for field in ORDER[name].split()
     }
     try:
-        encoded = to_bytes(build(name, **given))
+        encoded = encode(build(name, **given))
     except MessageTooLarge:
         return
-    again = arguments(encoded)
-    assert to_bytes(make(KINDS[name], **{f: again.get(f) for f in ORDER[name].split()})) == encoded
+    again = call_arguments(encoded)
+    assert (
+        encode(build_message(KINDS[name], **{f: again.get(f) for f in ORDER[name].split()}))
+        == encoded
+    )
     # They travel through a broker, in Celery's own JSON.
     travelled = celery_json.loads(celery_json.dumps(again))
-    assert to_bytes(build(name, **travelled)) == encoded
+    assert encode(build(name, **travelled)) == encoded
 
 
 @pytest.mark.parametrize(
     "number", ["0.1000000000000000000000000000000000000001", "1E+400", "-1E-400", "12345678901.10"]
 )
 def test_numbers_beyond_a_float_keep_their_digits_on_the_way_through_a_broker(number):
-    encoded = to_bytes(track(properties={"n": Decimal(number)}, message_id="m", timestamp=WHEN))
-    travelled = celery_json.loads(celery_json.dumps(arguments(encoded)))
-    again = json.loads(to_bytes(build("track", **travelled)), parse_float=Decimal)
+    encoded = encode(track(properties={"n": Decimal(number)}, message_id="m", timestamp=WHEN))
+    travelled = celery_json.loads(celery_json.dumps(call_arguments(encoded)))
+    again = json.loads(encode(build("track", **travelled)), parse_float=Decimal)
     assert again == json.loads(encoded, parse_float=Decimal)
     assert again["properties"]["n"] == Decimal(number)
 
 
 def test_a_message_keeps_its_id_and_timestamp_for_good():
     message = track()
-    again = arguments(to_bytes(message))
+    again = call_arguments(encode(message))
     assert again["message_id"] == message.message_id
     assert again["timestamp"] == message.timestamp

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from celery_segment.metrics import METRICS, UP
+from celery_segment.operations.metrics import METRICS, UP
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/monitoring.md").read_text("utf-8")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_segment import __version__
-from celery_segment.buffer import ENVELOPE, Buffer, messages_of, packing
-from celery_segment.buffer.link import Link
+from celery_segment.buffer import ENVELOPE, Buffer, body, messages_of
+from celery_segment.buffer.pool import Pool
 from celery_segment.config import Source, WriteKey
 from celery_segment.config.settings import MIN_BATCH_BYTES
 from celery_segment.delivery.request import build
@@ -40,9 +40,9 @@ def post(stored=STORED, requests=0, now=NOW, **own):
 def compressor(request, monkeypatch):
     """Compress with ISA-L, and as on a platform without its wheel."""
     if request.param == "zlib":
-        monkeypatch.setattr(packing, "compressor", lambda: zlib)
+        monkeypatch.setattr(body, "compressor", lambda: zlib)
     else:
-        assert packing.compressor() is not zlib
+        assert body.compressor() is not zlib
     return request.param
 
 
@@ -165,7 +165,7 @@ def test_its_repr_shows_neither_key_nor_payload():
 
 def most(one):
     """The greatest size of a stored batch, each message's comma included."""
-    return Buffer(Link("redis://localhost:1/0", 1.0), one)._limits[0]
+    return Buffer(Pool("redis://localhost:1/0", 1.0), one)._limits[0]
 
 
 def message(size):

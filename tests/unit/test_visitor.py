@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from celery_segment.errors import ValidationError
-from celery_segment.messages import Alias, Group, Identify, Track, decode, make, to_bytes
+from celery_segment.messages import Alias, Group, Identify, Track, build_message, decode, encode
 
 
 @dataclass
@@ -28,7 +28,7 @@ def made(visitor, kind=Track, **arguments):
         del arguments["event"]
     if kind is Alias:
         del arguments["anonymous_id"]
-    return decode(to_bytes(make(kind, visitor=visitor, **arguments)))
+    return decode(encode(build_message(kind, visitor=visitor, **arguments)))
 
 
 def ids(message):

@@ -15,13 +15,15 @@ from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec
 
 from celery import current_app
 
-from celery_segment import calls, messages
+from celery_segment import messages
 from celery_segment.analytics.source import choose, without_effect
-from celery_segment.client import Analytics
+from celery_segment.calls import api
+from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE, Source, settings_of
 from celery_segment.errors import BufferFull, SegmentBufferError, WriteKeyMissing
-from celery_segment.intake import Intake, intake_of
 from celery_segment.messages import Message
+from celery_segment.operations.source import Analytics
+from celery_segment.producer.producer import Producer, producer_of
 
 __all__ = ["Client"]
 
@@ -63,7 +65,7 @@ class Waiting:
         return False
 
 
-def _method(name: str, call: calls.Call[P]) -> Callable[Concatenate[Client, P], Result]:  # noqa: ARG001 - gives the signature
+def _method(name: str, call: Call[P]) -> Callable[Concatenate[Client, P], Result]:  # noqa: ARG001 - gives the signature
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         return self._record(name, args, kwargs)
 
@@ -141,12 +143,12 @@ class Client:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Client is made where it is used: it may hold a write key")
 
-    identify = _method("identify", calls.identify)
-    track = _method("track", calls.track)
-    alias = _method("alias", calls.alias)
-    group = _method("group", calls.group)
-    page = _method("page", calls.page)
-    screen = _method("screen", calls.screen)
+    identify = _method("identify", api.identify)
+    track = _method("track", api.track)
+    alias = _method("alias", api.alias)
+    group = _method("group", api.group)
+    page = _method("page", api.page)
+    screen = _method("screen", api.screen)
 
     def flush(self, timeout: float = FLUSH) -> int:
         """Have the workers deliver all that is stored, and wait for it.
@@ -172,7 +174,7 @@ class Client:
 
     def waiting(self) -> int:
         """Return how many messages of the source are stored and not settled yet."""
-        if not intake_of(self._app, self._source.name).enabled:
+        if not producer_of(self._app, self._source.name).enabled:
             return 0
         stats = self._analytics.stats()
         return stats.buffered + stats.ready + stats.inflight
@@ -182,22 +184,22 @@ class Client:
         task = self._app.tasks[f"segment.{name}"]
         _, message = task.build(*args, **kwargs, source=source.name)
         if not self.send:
-            messages.to_bytes(message)  # refuses what has no JSON form, or is too large
+            messages.encode(message)  # refuses what has no JSON form, or is too large
             return True, _shown(message)
-        intake = intake_of(self._app, source.name)
-        data = intake.prepare(message)
+        producer = producer_of(self._app, source.name)
+        data = producer.prepare(message)
         if data is None:  # segment_before_send dropped it
             return True, _shown(message)
         if source.before_send is not None:
             message = messages.from_wire(messages.decode(data))
         shown = _shown(message)
-        return self._store(intake, data, shown), shown
+        return self._store(producer, data, shown), shown
 
-    def _store(self, intake: Intake, data: bytes, shown: dict[str, Any]) -> bool:
+    def _store(self, producer: Producer, data: bytes, shown: dict[str, Any]) -> bool:
         try:
             if self.queue.full():
                 raise BufferFull(f"{self.max_queue_size:,} messages wait, which is max_queue_size")
-            intake.store(data)
+            producer.store(data)
         except SegmentBufferError as error:
             self.log.warning("%s is not stored: %s", shown["type"], error)
             if self.on_error:
@@ -205,7 +207,7 @@ class Client:
             return False
         self.log.debug("%s is stored: %s", shown["type"], shown["messageId"])
         if self._app.conf.task_always_eager:  # no worker will look
-            intake.wake()
+            producer.wake()
         elif self.sync_mode:
             self._wait()
         return True

@@ -6,17 +6,18 @@ import weakref
 from threading import Lock
 from typing import Any
 
+from celery_segment.buffer.body import ENVELOPE, messages_of
 from celery_segment.buffer.buffer import NOTHING, Buffer, parts_of
-from celery_segment.buffer.packing import ENVELOPE, messages_of
-from celery_segment.buffer.state import (
-    Batch,
-    Beside,
+from celery_segment.buffer.types import (
+    Attachments,
+    AttachmentsByPlace,
+    BatchRef,
     Closed,
     DeadLetter,
     DeadLettersFull,
     Gone,
-    Held,
-    HeldByAnother,
+    Lease,
+    LeasedElsewhere,
     Settled,
     Snapshot,
     Stale,
@@ -27,15 +28,16 @@ from celery_segment.errors import ConfigurationError
 __all__ = [
     "ENVELOPE",
     "NOTHING",
-    "Batch",
-    "Beside",
+    "Attachments",
+    "AttachmentsByPlace",
+    "BatchRef",
     "Buffer",
     "Closed",
     "DeadLetter",
     "DeadLettersFull",
     "Gone",
-    "Held",
-    "HeldByAnother",
+    "Lease",
+    "LeasedElsewhere",
     "Settled",
     "Snapshot",
     "Stale",
@@ -63,8 +65,8 @@ def buffer_of(app: Any, source: str = DEFAULT_SOURCE) -> Buffer:
 
 
 def _open(app: Any) -> dict[str, Buffer]:
-    """Make the buffers of all sources on one link."""
-    from celery_segment.buffer.link import Link
+    """Make the buffers of all sources on one pool."""
+    from celery_segment.buffer.pool import Pool
 
     settings = settings_of(app)
     if app not in _BY_APP:
@@ -75,8 +77,8 @@ def _open(app: Any) -> dict[str, Buffer]:
                 " not your Celery application, it is not the current one in this thread: call its"
                 " set_default())"
             )
-        link = Link(settings.redis_url, settings.redis_timeout)
+        pool = Pool(settings.redis_url, settings.redis_timeout)
         # Else the garbage collector finds open sockets, and complains.
-        weakref.finalize(app, link.close).atexit = False
-        _BY_APP[app] = {name: Buffer(link, s) for name, s in settings.sources.items()}
+        weakref.finalize(app, pool.close).atexit = False
+        _BY_APP[app] = {name: Buffer(pool, s) for name, s in settings.sources.items()}
     return _BY_APP[app]

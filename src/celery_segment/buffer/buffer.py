@@ -7,24 +7,24 @@ the keys hold.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
+from celery_segment.buffer.admin import BufferAdmin
+from celery_segment.buffer.body import ENVELOPE, is_packed, messages_of, packed, unpacked
 from celery_segment.buffer.keys import batch_key
-from celery_segment.buffer.link import Interrupted, Link
-from celery_segment.buffer.operating import Operated
-from celery_segment.buffer.packing import ENVELOPE, is_packed, messages_of, packed, unpacked
+from celery_segment.buffer.pool import Interrupted, Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.state import (
-    Batch,
-    Beside,
+from celery_segment.buffer.types import (
+    AttachmentsByPlace,
+    BatchRef,
     Closed,
     DeadLettersFull,
     Gone,
-    Held,
-    HeldByAnother,
+    Lease,
+    LeasedElsewhere,
     Settled,
     Stale,
 )
@@ -51,18 +51,18 @@ PACKABLE_BATCHES = 50
 #: From so many ready batches on there is a backlog, which is packed.
 BACKLOG = 50
 
-NOTHING: Mapping[int, Beside] = MappingProxyType({})
+NOTHING: AttachmentsByPlace = MappingProxyType({})
 
 
-class Buffer(Operated):
+class Buffer(BufferAdmin):
     """The buffer of one source.
 
     Its methods raise ``BufferUnavailable``, ``BufferFull`` or ``SegmentBufferError``
-    as ``Link`` does, and ``Stale`` where a holder's token is refused.
+    as ``Pool`` does, and ``Stale`` where a holder's token is refused.
     """
 
-    def __init__(self, link: Link, source: Source) -> None:
-        super().__init__(link, source)
+    def __init__(self, pool: Pool, source: Source) -> None:
+        super().__init__(pool, source)
         key = self._key
         self._append = script("append")
         self._limits = (
@@ -77,7 +77,7 @@ class Buffer(Operated):
         self._append_one = one[: -len(b"$0\r\n\r\n")]
 
     def __repr__(self) -> str:
-        return f"Buffer({self.source.name!r}, {self._link!r})"
+        return f"Buffer({self.source.name!r}, {self._pool!r})"
 
     # ------------------------------------------------------------ calls
 
@@ -85,50 +85,50 @@ class Buffer(Operated):
         """Store one message; return whether to wake a worker."""
         packed = b"%b$%d\r\n%b,\r\n" % (self._append_one, len(message) + 1, message)
         try:
-            reply = self._link.send(self._append, packed, once=True)
+            reply = self._pool.send(self._append, packed, once=True)
         except Interrupted:
             return self._append_rest([message], NOTHING)
         return reply == 1 or (reply != 0 and self._taken(reply))
 
     def append_many(
-        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NOTHING
     ) -> bool:
         """Store messages in their order, many to a round trip; return whether to wake a worker.
 
         Args:
             messages: The messages.
-            beside: What to keep beside a message, by its place among them (from 0).
+            attachments: What to keep with a message, by its place among them (from 0).
         """
         wake, start = False, 0
         for part in parts_of(messages):
             end = start + len(part)
-            theirs = {n - start: content for n, content in beside.items() if start <= n < end}
+            theirs = {n - start: content for n, content in attachments.items() if start <= n < end}
             wake |= self.append_part(part, theirs)
             start = end
         return wake
 
     def append_part(
-        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NOTHING
     ) -> bool:
         """As ``append_many``, in one round trip: all of them are stored, or none."""
         try:
-            return self._append_part(messages, beside)
+            return self._append_part(messages, attachments)
         except Interrupted:
-            return self._append_rest(messages, beside)
+            return self._append_rest(messages, attachments)
 
-    def _append_part(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
+    def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> bool:
         stored = b",".join(messages) + b","
         sizes = struct.pack(f"<{len(messages)}H", *[len(message) + 1 for message in messages])
-        threes = ((place + 1, *content) for place, content in beside.items())
+        threes = ((place + 1, *content) for place, content in attachments.items())
         more: Iterator[int | bytes] = chain.from_iterable(threes)
         arguments = (*self._limits, stored, sizes, *more)
-        return self._taken(self._link.run(self._append, self._key, *arguments, once=True))
+        return self._taken(self._pool.run(self._append, self._key, *arguments, once=True))
 
-    def _append_rest(self, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> bool:
+    def _append_rest(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> bool:
         """Store what an interrupted append did not; a script stores all of them or none."""
-        if self._link.run(script("stored"), self._key, messages[-1] + b",", STORED_BATCHES):
+        if self._pool.run(script("stored"), self._key, messages[-1] + b",", STORED_BATCHES):
             return True  # whether to wake was in the lost reply
-        return self._append_part(messages, beside)
+        return self._append_part(messages, attachments)
 
     def _taken(self, reply: int) -> bool:
         if reply < 0:
@@ -141,18 +141,18 @@ class Buffer(Operated):
     def count_dropped(self, reason: str, messages: int) -> None:
         """Count messages that a call dropped as ``segment_on_…`` says: "full" or "unavailable"."""
         key = f"{self._key}:stats"
-        self._link.command("HINCRBY", key, f"dropped_{reason}", messages)
+        self._pool.command("HINCRBY", key, f"dropped_{reason}", messages)
 
     # ------------------------------------------------------------ draining
 
-    def claim(self, limit: int, *, whatever_waits: bool) -> list[Batch]:
+    def claim(self, limit: int, *, whatever_waits: bool) -> list[BatchRef]:
         """Take up to ``limit`` batches into flight, within ``max_inflight``.
 
         The open batch is taken when it is due, or whatever it holds.
         """
         return self._claim(limit, whatever_waits=whatever_waits, going_on=False)
 
-    def follow(self, limit: int) -> list[Batch]:
+    def follow(self, limit: int) -> list[BatchRef]:
         """Return batches for a delivery that goes on.
 
         One that was claimed before and still waits for its delivery to begin; where there
@@ -160,18 +160,18 @@ class Buffer(Operated):
         """
         return self._claim(limit, whatever_waits=False, going_on=True)
 
-    def _claim(self, limit: int, *, whatever_waits: bool, going_on: bool) -> list[Batch]:
+    def _claim(self, limit: int, *, whatever_waits: bool, going_on: bool) -> list[BatchRef]:
         s = self.source
         due = (1, 0) if whatever_waits else (s.flush_at, milliseconds(s.flush_interval))
         limits = (s.max_inflight, limit, milliseconds(s.lease), *due)
         return _batches(
-            self._link.run(script("claim"), self._key, *limits, int(going_on), once=True)
+            self._pool.run(script("claim"), self._key, *limits, int(going_on), once=True)
         )
 
-    def reap(self) -> tuple[list[Batch], bool]:
+    def reap(self) -> tuple[list[BatchRef], bool]:
         """Take batches over whose lease has expired; tell whether ``uncalled`` has some, too."""
         lease = milliseconds(self.source.lease)
-        uncalled, flat = self._link.run(script("reap"), self._key, lease, REAP_BATCHES)
+        uncalled, flat = self._pool.run(script("reap"), self._key, lease, REAP_BATCHES)
         return _batches(flat), bool(uncalled)
 
     def due(self, period: float) -> bool:
@@ -189,33 +189,33 @@ class Buffer(Operated):
             BACKLOG,
             STORED_BATCHES,
         )
-        return bool(self._link.run(script("due"), self._key, *arguments))
+        return bool(self._pool.run(script("due"), self._key, *arguments))
 
     # ------------------------------------------------------------ delivering
 
-    def begin(self, batch_id: str, token: str) -> Held | Gone | HeldByAnother | Closed:
+    def begin(self, batch_id: str, token: str) -> Lease | Gone | LeasedElsewhere | Closed:
         """Become the holder of a claimed batch for one attempt, and read its messages."""
         begin = script("begin")
         packed = begin.call(self._key, batch_id, token, milliseconds(self.source.lease))
         key = batch_key(self.source.name, batch_id)
-        (verdict, *rest), content = self._link.run_and_get(begin, packed, key)
+        (verdict, *rest), content = self._pool.run_and_get(begin, packed, key)
         if verdict == 1:
             messages, size, attempts, requests, age, traces = rest
             counts = (messages, size, attempts, requests)
-            return Held(batch_id, token, content, *counts, age / 1000, traces)
+            return Lease(batch_id, token, content, *counts, age / 1000, traces)
         if verdict == -2:  # noqa: PLR2004 - as begin.lua says
             return Closed(None if rest[0] < 0 else rest[0] / 1000)
-        return HeldByAnother() if verdict == -1 else Gone()
+        return LeasedElsewhere() if verdict == -1 else Gone()
 
-    def traces(self, held: Held) -> list[bytes]:
+    def traces(self, held: Lease) -> list[bytes]:
         """Return the trace contexts of a batch's calls, of which there are 128 at the most."""
         key = f"{self._key}:traces:{held.id}"
-        return list(self._link.command("HVALS", key)) if held.traces else []
+        return list(self._pool.command("HVALS", key)) if held.traces else []
 
     # Each settles the batch and, in the same step, counts the attempt under ``status``: the
     # answer's, or the kind of failure; "" when nothing was asked.
 
-    def ack(self, held: Held, status: str = "") -> Settled | None:
+    def ack(self, held: Lease, status: str = "") -> Settled | None:
         """Settle a delivered batch; return what has to be called for it."""
         told, lease = self.source.on_delivered is not None, milliseconds(self.source.lease)
         reply = self._settle("ack", held, status, int(told), lease)
@@ -223,7 +223,7 @@ class Buffer(Operated):
 
     def retry(
         self,
-        held: Held,
+        held: Lease,
         what: str,
         wait: float,
         cause: str,
@@ -251,7 +251,7 @@ class Buffer(Operated):
         _unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
 
-    def split(self, held: Held, status: str = "") -> None:
+    def split(self, held: Lease, status: str = "") -> None:
         """Put a batch's two halves back in its place."""
         parts = list(messages_of(held.body))
         first = parts[: len(parts) // 2]
@@ -261,7 +261,7 @@ class Buffer(Operated):
         _unless_stale(self._settle("split", held, status, cut, len(first), *content))
 
     def bury(
-        self, held: Held, cause: str, text: str = "", status: str = "", *, answered: bool
+        self, held: Lease, cause: str, text: str = "", status: str = "", *, answered: bool
     ) -> Settled | None:
         """Give a batch up: it becomes a dead letter. Return what has to be called for it.
 
@@ -283,16 +283,16 @@ class Buffer(Operated):
             raise DeadLettersFull
         return _settled(held, "dead", cause, told, reply)
 
-    def _settle(self, how: str, held: Held, *arguments: str | bytes | int) -> Any:
+    def _settle(self, how: str, held: Lease, *arguments: str | bytes | int) -> Any:
         key = self._key
-        return self._link.run(script(how), key, held.id, held.token, *arguments, once=True)
+        return self._pool.run(script(how), key, held.id, held.token, *arguments, once=True)
 
     # ------------------------------------------------------------ calling back
 
     def uncalled(self) -> list[Settled]:
         """Take settled batches over whose worker has not called what it had to."""
         lease = milliseconds(self.source.lease)
-        flat = self._link.run(script("uncalled"), self._key, lease, UNCALLED_BATCHES)
+        flat = self._pool.run(script("uncalled"), self._key, lease, UNCALLED_BATCHES)
         return [
             Settled(name.decode(), i.decode(), why.decode() or None, tuple(own), body, n, size)
             for name, i, n, size, why, body, own in zip(*[iter(flat)] * 7, strict=True)
@@ -300,24 +300,24 @@ class Buffer(Operated):
 
     def called(self, settled: Settled) -> None:
         """Forget a settled batch: all that had to be called for it was called."""
-        self._link.run(script("called"), self._key, settled.name)
+        self._pool.run(script("called"), self._key, settled.name)
 
     # ------------------------------------------------------------ packing
 
     def packable(self) -> list[str]:
         """Return ids of batches that wait in a backlog and lie unpacked, the oldest first."""
-        found = self._link.run(
+        found = self._pool.run(
             script("packable"), self._key, BACKLOG, STORED_BATCHES, PACKABLE_BATCHES
         )
         return [batch_id.decode() for batch_id in found]
 
     def pack(self, batch_id: str) -> bool:
         """Compress a ready batch where it lies; return whether it is still ready, and was not."""
-        content = self._link.command("GET", batch_key(self.source.name, batch_id))
+        content = self._pool.command("GET", batch_key(self.source.name, batch_id))
         plain = bool(content) and not is_packed(content)
         # Also where there is nothing to do: it is not to be found again.
         arguments = (batch_id, len(content), packed(content)) if plain else (batch_id, 0, b"")
-        return bool(self._link.run(script("pack"), self._key, *arguments))
+        return bool(self._pool.run(script("pack"), self._key, *arguments))
 
 
 def parts_of(
@@ -337,12 +337,12 @@ def _within(part: Sequence[bytes], most_bytes: int) -> Iterator[Sequence[bytes]]
     yield from _within(part[half:], most_bytes)
 
 
-def _batches(flat: Sequence[Any]) -> list[Batch]:
-    return [Batch(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
+def _batches(flat: Sequence[Any]) -> list[BatchRef]:
+    return [BatchRef(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
 
 
 def _settled(
-    held: Held, how: str, cause: str | None, told: bool, reply: list[Any]
+    held: Lease, how: str, cause: str | None, told: bool, reply: list[Any]
 ) -> Settled | None:
     verdict, callbacks = reply
     _unless_stale(verdict)

@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_segment.buffer import Buffer, Snapshot, buffer_of
-from celery_segment.buffer.link import Link
-from celery_segment.buffer.server import ServerFacts, look_at_server, taken
+from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.server_info import ServerFacts, look_at_server, taken
 from celery_segment.cli.common import app_of, console_of, json_option, names_option
 from celery_segment.cli.verdicts import (
     Finding,
@@ -36,8 +36,8 @@ from celery_segment.cli.verdicts import (
 from celery_segment.config import Settings, Source, settings_of
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.transport import reach
-from celery_segment.doorbell import impatient_connection
 from celery_segment.errors import ConfigurationError, SegmentError
+from celery_segment.producer.wake import impatient_connection
 
 __all__ = ["check"]
 
@@ -171,16 +171,16 @@ def _left(deadline: float) -> float:
 
 
 def _ask_redis(settings: Settings, sources: list[Source]) -> _Stored:
-    # A link of its own: segment_redis_timeout may be a minute.
-    with closing(Link(settings.redis_url, min(settings.redis_timeout, REDIS))) as link:
-        facts = look_at_server(link)
+    # A pool of its own: segment_redis_timeout may be a minute.
+    with closing(Pool(settings.redis_url, min(settings.redis_timeout, REDIS))) as pool:
+        facts = look_at_server(pool)
         serves = facts.info.get("loading") != "1"
-        return _Stored(facts, {s.name: _figures(link, s) for s in sources if serves})
+        return _Stored(facts, {s.name: _figures(pool, s) for s in sources if serves})
 
 
-def _figures(link: Link, source: Source) -> tuple[Snapshot, int] | SegmentError:
+def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
     try:
-        return Buffer(link, source).snapshot(), taken(link, source.name)
+        return Buffer(pool, source).snapshot(), taken(pool, source.name)
     except SegmentError as error:
         return error
 

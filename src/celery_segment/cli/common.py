@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from celery_segment.words import counted
+from celery_segment.text import counted
 
 __all__ = [
     "WIDE",

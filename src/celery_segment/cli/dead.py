@@ -24,8 +24,8 @@ from celery_segment.cli.common import (
     table,
 )
 from celery_segment.cli.export import export
-from celery_segment.client import Analytics
-from celery_segment.dead_letters import DeadLetters
+from celery_segment.operations.dead_letters import DeadLetters
+from celery_segment.operations.source import Analytics
 
 __all__ = ["dead"]
 

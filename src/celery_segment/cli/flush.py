@@ -23,7 +23,7 @@ from celery_segment.cli.common import (
     one_line,
     source_names,
 )
-from celery_segment.doorbell import impatient_connection, wake
+from celery_segment.producer.wake import impatient_connection, wake
 
 __all__ = ["flush"]
 

@@ -29,7 +29,7 @@ from celery_segment.cli.chosen import source_option
 from celery_segment.cli.common import app_of, console_of, counted, json_option, one_line
 from celery_segment.errors import ConfigurationError, ImportRefused, ImportUnfinished
 from celery_segment.importing import FORMATS, File, Import, Rejected, Watch
-from celery_segment.messages import KINDS
+from celery_segment.messages import TYPES
 
 __all__ = ["import_"]
 
@@ -54,7 +54,7 @@ SHOWN = 20
     "--format", "file_format", type=click.Choice(FORMATS), help="Else the file's name tells."
 )
 @click.option(
-    "--type", "default_type", type=click.Choice(list(KINDS)), help="Of what has no type itself."
+    "--type", "default_type", type=click.Choice(list(TYPES)), help="Of what has no type itself."
 )
 @click.option(
     "--text",

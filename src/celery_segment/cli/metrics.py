@@ -64,7 +64,7 @@ def _registry(app: Any, names: tuple[str, ...]) -> CollectorRegistry:
     try:
         from prometheus_client import CollectorRegistry
 
-        from celery_segment.metrics import Collector
+        from celery_segment.operations.metrics import Collector
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"{error.name} is not installed: pip install 'celery-segment[metrics]'"

@@ -13,7 +13,7 @@ from celery_segment.delivery.outcome import Answer, Failure
 
 if TYPE_CHECKING:
     from celery_segment.buffer import Snapshot
-    from celery_segment.buffer.server import ServerFacts
+    from celery_segment.buffer.server_info import ServerFacts
     from celery_segment.config import Source
 
 __all__ = [

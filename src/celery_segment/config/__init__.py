@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_segment.config.loading import load, settings_of
+from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
-from celery_segment.config.values import WriteKey
 
 __all__ = ["DEFAULT_SOURCE", "Settings", "Source", "WriteKey", "declared", "load", "settings_of"]

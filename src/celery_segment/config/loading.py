@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
+from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
-from celery_segment.config.values import WriteKey
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["load", "settings_of"]

@@ -15,7 +15,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from celery_segment.config import values
+from celery_segment.config import parsers
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["DEFAULT_SOURCE", "Settings", "Source", "declared", "setting"]
@@ -49,114 +49,118 @@ class Source:
     """One Segment source: its name and all that may differ between sources."""
 
     name: str
-    write_key: values.WriteKey | None = setting(
+    write_key: parsers.WriteKey | None = setting(
         None,
-        values.write_key,
+        parsers.write_key,
         "The source's write key; needed by workers only.",
         show="environment variable `SEGMENT_WRITE_KEY`",
         secret=True,
     )
     host: str = setting(
         "https://api.segment.io",
-        values.host,
+        parsers.host,
         "Address of Segment's API, or of a compatible endpoint.",
     )
     allow_http: bool = setting(
-        False, values.boolean, "Allow a plain http host that is not this machine."
+        False, parsers.boolean, "Allow a plain http host that is not this machine."
     )
     enabled: bool = setting(
-        True, values.boolean, "When False, calls validate and return, and nothing is stored."
+        True, parsers.boolean, "When False, calls validate and return, and nothing is stored."
     )
     flush_at: int = setting(
-        20, values.whole(1), "Number of waiting messages that triggers a flush at once."
+        20, parsers.whole(1), "Number of waiting messages that triggers a flush at once."
     )
     flush_interval: float = setting(
         10.0,
-        values.number(0.1, 86_400),
+        parsers.number(0.1, 86_400),
         "Seconds after which a waiting message is taken by a worker, at the latest.",
     )
     max_batch_bytes: int = setting(
         MAX_BATCH_BYTES,
-        values.whole(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
+        parsers.whole(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
         "Greatest size of a request body in bytes, envelope included, before compression.",
     )
     max_batch_messages: int = setting(
         MAX_BATCH_MESSAGES,
-        values.whole(1, MAX_BATCH_MESSAGES),
+        parsers.whole(1, MAX_BATCH_MESSAGES),
         "Greatest number of messages in a request.",
     )
     max_buffer_bytes: int | None = setting(
         None,
-        values.whole(100_000),
+        parsers.whole(100_000),
         "Bytes of waiting messages above which `segment_on_full` applies; else Redis' own limit.",
     )
     on_full: str = setting(
         "raise",
-        values.choice("raise", "drop"),
+        parsers.choice("raise", "drop"),
         "When there is no room: `raise` BufferFull, or `drop` the message and count it.",
     )
     on_unavailable: str = setting(
         "raise",
-        values.choice("raise", "drop", "spill"),
+        parsers.choice("raise", "drop", "spill"),
         "When Redis is out of reach: `raise` BufferUnavailable, `drop` the message and count it,"
         " or `spill` it to `segment_spill_path`, from where it returns by itself.",
     )
     context: dict[str, Any] | None = setting(
         None,
-        values.json_object,
+        parsers.json_object,
         "Context of every message; what a call gives comes on top.",
         secret=True,
     )
     integrations: dict[str, Any] | None = setting(
-        None, values.json_object, "Destinations of every message; what a call gives comes on top."
+        None, parsers.json_object, "Destinations of every message; what a call gives comes on top."
     )
     before_send: Callable[..., Any] | None = setting(
         None,
-        values.callable_or_path,
+        parsers.callable_or_path,
         "Callable, or its dotted path, that gets every message at its call, as a dict, and returns"
         " it, changed or not, or None to drop it.",
     )
     on_delivered: Any = setting(
         None,
-        values.task_or_callable,
+        parsers.task_or_callable,
         "Celery task (or its name) or callable (or its dotted path) that is told of every batch"
         " that was delivered.",
     )
     on_failed: Any = setting(
         None,
-        values.task_or_callable,
+        parsers.task_or_callable,
         "The same, told of every batch that was given up and is a dead letter.",
     )
-    gzip: bool = setting(True, values.boolean, "Compress request bodies.")
+    gzip: bool = setting(True, parsers.boolean, "Compress request bodies.")
     timeout: float = setting(
-        15.0, values.number(0.1, 300), "Seconds for one request, from connect to last byte."
+        15.0, parsers.number(0.1, 300), "Seconds for one request, from connect to last byte."
     )
     proxies: dict[str, str] | None = setting(
         None,
-        values.proxies,
+        parsers.proxies,
         "Proxies by scheme, as requests takes them; else the environment's.",
         secret=True,
     )
     ca_bundle: str | None = setting(
-        None, values.ca_bundle, "File or folder of CA certificates; else certifi's."
+        None, parsers.ca_bundle, "File or folder of CA certificates; else certifi's."
     )
-    max_retries: int = setting(10, values.whole(0), "Retries of a batch before it may be given up.")
+    max_retries: int = setting(
+        10, parsers.whole(0), "Retries of a batch before it may be given up."
+    )
     retry_for: float = setting(
         43_200.0,
-        values.number(0),
+        parsers.number(0),
         "Seconds of retrying before a batch may be given up; both limits must be exceeded.",
     )
     max_inflight: int = setting(
-        32, values.whole(1, 1_000), "Batches claimed at once; the rest of a backlog waits in Redis."
+        32,
+        parsers.whole(1, 1_000),
+        "Batches claimed at once; the rest of a backlog waits in Redis.",
     )
     lease: float = setting(
         120.0,
-        values.number(1, 86_400),
+        parsers.number(1, 86_400),
         "Seconds after which a dead worker's batch is taken over; above the timeout.",
     )
     max_dead_bytes: int = setting(
         100_000_000,
-        values.whole(1_000_000),
+        parsers.whole(1_000_000),
         "Bytes of messages that the dead letters may hold; beyond, the source closes.",
     )
 
@@ -183,40 +187,40 @@ class Settings:
     sources: dict[str, Source]
     redis_url: str = setting(
         "",
-        values.redis_url,
+        parsers.redis_url,
         "Redis that holds the buffer.",
         show="the broker's, when that is Redis",
         secret=True,
     )
     redis_timeout: float = setting(
-        1.0, values.number(0.05, 60), "Seconds that a call waits for Redis, at the most."
+        1.0, parsers.number(0.05, 60), "Seconds that a call waits for Redis, at the most."
     )
     spill_path: str | None = setting(
-        None, values.file, "File of this host that takes messages while Redis is out of reach."
+        None, parsers.file, "File of this host that takes messages while Redis is out of reach."
     )
     max_spill_bytes: int = setting(
-        100_000_000, values.whole(100_000), "How large that file may grow, in bytes."
+        100_000_000, parsers.whole(100_000), "How large that file may grow, in bytes."
     )
     trusted_proxies: int = setting(
         0,
-        values.whole(0, 10),
+        parsers.whole(0, 10),
         "Proxies in front of the web processes, each of which appends to `X-Forwarded-For` the"
         " address that it saw: where `context.ip` is read. With 0, it is the connection's address.",
     )
     set_anonymous_id: bool = setting(
         False,
-        values.boolean,
+        parsers.boolean,
         "Give a visitor of the web processes who has no id the cookie `ajs_anonymous_id`, for a"
         " year, at the first call that needs it.",
     )
     batch_requests: bool = setting(
         False,
-        values.boolean,
+        parsers.boolean,
         "Store what is called during a web request in one round trip, once its response is there.",
     )
     tick: bool = setting(
         True,
-        values.boolean,
+        parsers.boolean,
         "Let each worker look for due messages by itself, without Celery beat.",
     )
 

@@ -18,12 +18,12 @@ from uuid import uuid4
 
 from celery import current_app
 
-from celery_segment.ambient import within
-from celery_segment.buffer import Beside
+from celery_segment.buffer import Attachments
 from celery_segment.config import Settings, settings_of
 from celery_segment.errors import BufferFull, SegmentBufferError
-from celery_segment.intake import Batch, Held, Intake, holding
+from celery_segment.producer.producer import Batch, Held, Producer, holding
 from celery_segment.signals import messages_dropped
+from celery_segment.visitor import within
 
 __all__ = ["Request", "WebVisitor", "aserving", "percent_encoded", "serving"]
 
@@ -217,16 +217,18 @@ def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
 
 
 def _store(held: Held) -> None:
-    for intake, (messages, beside) in held.items():
-        _store_or_log(intake, messages, beside)
+    for producer, (messages, attachments) in held.items():
+        _store_or_log(producer, messages, attachments)
 
 
-def _store_or_log(intake: Intake, messages: list[bytes], beside: dict[int, Beside]) -> None:
+def _store_or_log(
+    producer: Producer, messages: list[bytes], attachments: dict[int, Attachments]
+) -> None:
     """Store what a request's calls left. Its response is there: nothing may fail it."""
     try:
-        intake.store_many(messages, beside)
+        producer.store_many(messages, attachments)
     except SegmentBufferError as error:
         lost = len(messages)
-        logger.error("%s: %d messages of a request are lost: %s", intake.source, lost, error)  # noqa: TRY400 - it says it all
+        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - it says it all
         reason = "full" if isinstance(error, BufferFull) else "unavailable"
-        messages_dropped.send(sender=intake.source, reason=reason, messages=lost)
+        messages_dropped.send(sender=producer.source, reason=reason, messages=lost)

@@ -1,7 +1,1 @@
-"""Delivery: a claimed batch is posted and settled."""
-
-from __future__ import annotations
-
-from celery_segment.delivery.courier import Report, attempt
-
-__all__ = ["Report", "attempt"]
+"""A claimed batch becomes an HTTP request, and is settled by the answer."""

@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from celery_segment.buffer.packing import ENVELOPE, gzipped, unpacked
+from celery_segment.buffer.body import ENVELOPE, gzipped, unpacked
 from celery_segment.config import Source, WriteKey
 from celery_segment.version import __version__
 

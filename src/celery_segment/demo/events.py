@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from celery_segment.calls import Call, alias, group, identify, page, screen, track
+from celery_segment.calls.api import Call, alias, group, identify, page, screen, track
 
 __all__ = ["Event", "stream"]
 

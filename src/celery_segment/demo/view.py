@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_segment.buffer import Snapshot
-from celery_segment.client import Analytics
 from celery_segment.errors import SegmentError
+from celery_segment.operations.source import Analytics
 from celery_segment.testing import SegmentServer
 
 if TYPE_CHECKING:

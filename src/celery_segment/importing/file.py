@@ -13,7 +13,7 @@ from celery_segment.importing.ndjson import NDJSON
 from celery_segment.importing.reading import Chunk, Format, Rejected, chunks
 from celery_segment.importing.rejects import Rejects
 from celery_segment.importing.table import CSV
-from celery_segment.intake import Intake
+from celery_segment.producer.producer import Producer
 
 __all__ = ["File", "Options"]
 
@@ -47,7 +47,7 @@ class File:
     def __init__(
         self,
         name: str,
-        intake: Intake,
+        producer: Producer,
         options: Options,
         *,
         checkpoint: Path | None,
@@ -55,7 +55,7 @@ class File:
         dry_run: bool,
     ) -> None:
         self.name = name
-        self._intake = intake
+        self._producer = producer
         self._options = options = options._replace(format=options.format or format_of(name))
         if options.texts and options.format != "csv":
             raise ImportRefused(f"{name}: --text is for the columns of CSV")
@@ -71,7 +71,11 @@ class File:
         self.state = Checkpoint(
             file=str(Path(name).absolute()) if plain else name,
             size=Path(name).stat().st_size if plain else None,
-            options={**options._asdict(), "texts": sorted(options.texts), "source": intake.source},
+            options={
+                **options._asdict(),
+                "texts": sorted(options.texts),
+                "source": producer.source,
+            },
         )
         self.resumed = False
 
@@ -146,8 +150,8 @@ class File:
             ImportRefused: It is not the file that was begun.
         """
         try:
-            intake, position = self._intake, self.state.position
-            yield from chunks(intake.source, self._records, intake.prepare, position)
+            producer, position = self._producer, self.state.position
+            yield from chunks(producer.source, self._records, producer.prepare, position)
         except ImportRefused as error:
             raise ImportRefused(f"{self.name}: {error}, so it cannot be resumed") from None
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from celery_segment.buffer import Buffer, buffer_of, parts_of
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.doorbell import wake
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
@@ -19,7 +18,8 @@ from celery_segment.errors import (
 )
 from celery_segment.importing.file import File, Options
 from celery_segment.importing.reading import Chunk, Rejected
-from celery_segment.intake import intake_of
+from celery_segment.producer.producer import producer_of
+from celery_segment.producer.wake import wake
 
 __all__ = ["Import", "Watch"]
 
@@ -89,8 +89,8 @@ class Import:
         dry_run: bool = False,
         timeout: float = 600.0,
     ) -> None:
-        intake = intake_of(app, source)
-        if not intake.enabled and not dry_run:
+        producer = producer_of(app, source)
+        if not producer.enabled and not dry_run:
             raise ImportRefused(f"source {source!r} is not enabled, and would store nothing")
         if dry_run and resume:
             raise ImportRefused("a dry run reads whole files: leave out --resume")
@@ -104,7 +104,7 @@ class Import:
         self._timeout = timeout
         self._watch = Watch()
         paths = {"checkpoint": checkpoint, "rejects": rejects}
-        self.files = [File(name, intake, options, **paths, dry_run=dry_run) for name in names]
+        self.files = [File(name, producer, options, **paths, dry_run=dry_run) for name in names]
         for file in self.files:
             file.look_back(resume=resume)
 
@@ -149,7 +149,7 @@ class Import:
         file.settle(chunk)
 
     def _append(self, messages: list[bytes]) -> None:
-        # Not by the intake, which may be set to drop what the buffer does not take.
+        # Not by the producer, which may be set to drop what the buffer does not take.
         buffer = buffer_of(self._app, self._source)
         room = buffer.source.max_buffer_bytes
         parts = parts_of(messages, min(PART_BYTES, room // 4) if room else PART_BYTES)

@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 import msgspec
 
 from celery_segment import messages
-from celery_segment.fields import MAX_MESSAGE_ID
 from celery_segment.importing.ids import NextId
+from celery_segment.messages.fields import MAX_MESSAGE_ID
 
 __all__ = ["decode"]
 
@@ -39,9 +39,9 @@ def _strict(name: str, kind: type[messages.Message]) -> type[messages.Message]:
     )
 
 
-_KINDS = [_strict(name, kind) for name, kind in messages.KINDS.items()]
+_KINDS = [_strict(name, kind) for name, kind in messages.TYPES.items()]
 _decode: Callable[[bytes], messages.Message] = msgspec.json.Decoder(
-    reduce(operator.or_, _KINDS), float_hook=messages.number
+    reduce(operator.or_, _KINDS), float_hook=messages.parse_number
 ).decode
 
 

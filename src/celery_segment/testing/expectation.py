@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.encoding import encode_value
-from celery_segment.fields import PARSE, identifier
-from celery_segment.messages import KINDS, decode
+from celery_segment.messages import TYPES, decode
+from celery_segment.messages.encoding import encode_value
+from celery_segment.messages.fields import PARSE, identifier
 
 __all__ = ["Expectation", "Tracked", "listed"]
 
@@ -33,7 +33,7 @@ class Expectation:
     """A message of a type with, at least, some arguments."""
 
     def __init__(self, type_: str, arguments: Mapping[str, Any]) -> None:
-        kind = KINDS[type_]
+        kind = TYPES[type_]
         self._type = type_
         self._names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
         unknown = arguments.keys() - self._names.keys() - {"source"}

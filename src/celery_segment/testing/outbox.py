@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
 
-from celery_segment.fields import identifier
-from celery_segment.intake import divert
 from celery_segment.messages import decode
+from celery_segment.messages.fields import identifier
+from celery_segment.producer.producer import divert
 from celery_segment.testing.expectation import Expectation, Tracked, listed
 
 if TYPE_CHECKING:

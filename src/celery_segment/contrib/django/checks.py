@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from celery_segment.config import settings_of
 from celery_segment.contrib.django.middleware import SegmentMiddleware
 from celery_segment.errors import ConfigurationError, SegmentError
-from celery_segment.fallback import way_into
+from celery_segment.producer.fallback import way_into
 
 __all__ = ["buffer", "configuration", "middleware"]
 
@@ -105,8 +105,8 @@ def _is_ours(path: str) -> bool:
 @checks.register("celery_segment", deploy=True)
 def buffer(**_: Any) -> list[checks.CheckMessage]:
     """Ask the Redis of the buffer what a stored message is worth there."""
-    from celery_segment.buffer.link import Link
-    from celery_segment.buffer.server import look_at_server
+    from celery_segment.buffer.pool import Pool
+    from celery_segment.buffer.server_info import look_at_server
     from celery_segment.cli.verdicts import of_server
 
     app = _application()
@@ -116,8 +116,8 @@ def buffer(**_: Any) -> list[checks.CheckMessage]:
     if not any(source.enabled for source in settings.sources.values()):
         return []
     try:
-        with closing(Link(settings.redis_url, settings.redis_timeout)) as link:
-            findings = list(of_server(look_at_server(link)))
+        with closing(Pool(settings.redis_url, settings.redis_timeout)) as pool:
+            findings = list(of_server(look_at_server(pool)))
     except SegmentError as error:
         return [checks.Error(str(error), id="celery_segment.E004")]
     kinds = {"warn": (checks.Warning, "W003"), "fail": (checks.Error, "E005")}

@@ -14,8 +14,8 @@ from weakref import WeakSet
 
 from hiredis import ProtocolError
 
+from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.scripts import Script, pack
-from celery_segment.buffer.wire import Wire
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
@@ -23,7 +23,7 @@ from celery_segment.errors import (
     SegmentBufferError,
 )
 
-__all__ = ["Interrupted", "Link"]
+__all__ = ["Interrupted", "Pool"]
 
 #: Seconds for which a connection may lie idle before it is looked at: servers and
 #: balancers close what is idle.
@@ -34,7 +34,7 @@ class Interrupted(BufferUnavailable):
     """The connection broke between a command and its reply: it may have been carried out."""
 
 
-class Link:
+class Pool:
     """Connections to one Redis, each used by one caller at a time.
 
     Args:
@@ -50,7 +50,7 @@ class Link:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        # redis-py is loaded with the first link, not with the library.
+        # redis-py is loaded with the first pool, not with the library.
         from redis import ConnectionPool, exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -71,15 +71,15 @@ class Link:
             raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
         self._connection_class = pool.connection_class
         self._connection_kwargs = pool.connection_kwargs
-        self._idle: deque[tuple[Wire, float]] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()
         kwargs = pool.connection_kwargs
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
         )
-        _links.add(self)
+        _pools.add(self)
 
     def __repr__(self) -> str:
-        return f"Link({self.address!r})"
+        return f"Pool({self.address!r})"
 
     def run(
         self, script: Script, key: str, *arguments: str | bytes | float, once: bool = False
@@ -134,12 +134,12 @@ class Link:
 
     def _exchange(self, packed: bytes, *, once: bool = False, bulk: bool = False) -> Any:
         try:
-            wire, used = self._take()
+            connection, used = self._take()
             try:
-                reply = wire.exchange_bulk(packed) if bulk else wire.exchange(packed)
+                reply = connection.exchange_bulk(packed) if bulk else connection.exchange(packed)
             except BaseException as error:
                 # A reply that nobody reads would answer the next command.
-                wire.close()
+                connection.close()
                 if not used or isinstance(error, TimeoutError) or not isinstance(error, OSError):
                     raise
                 # A server that was restarted is an ordinary event, told apart from
@@ -163,23 +163,23 @@ class Link:
                 f"Redis at {self.address} is out of reach ({_brief(error)}): check that it runs,"
                 " and segment_redis_url"
             ) from error
-        self._idle.append((wire, time.monotonic()))
+        self._idle.append((connection, time.monotonic()))
         return reply
 
-    def _take(self) -> tuple[Wire, bool]:
+    def _take(self) -> tuple[Connection, bool]:
         """Return a connection, and whether it was used before."""
         try:
-            wire, since = self._idle.pop()
+            connection, since = self._idle.pop()
         except IndexError:
             return self._connect(), False
-        if time.monotonic() - since > IDLE and wire.is_closed():
-            wire.close()
+        if time.monotonic() - since > IDLE and connection.is_closed():
+            connection.close()
             self.close()  # the others are no younger
             return self._connect(), False
-        return wire, True
+        return connection, True
 
-    def _connect(self) -> Wire:
-        return Wire(self._connection_class(**self._connection_kwargs))
+    def _connect(self) -> Connection:
+        return Connection(self._connection_class(**self._connection_kwargs))
 
     def _unless_error(self, reply: Any) -> Any:
         if isinstance(reply, Exception):
@@ -215,12 +215,12 @@ def _brief(error: BaseException) -> str:
     return str(error).rstrip(".")[:160] or type(error).__name__
 
 
-_links: WeakSet[Link] = WeakSet()
+_pools: WeakSet[Pool] = WeakSet()
 
 
 def _forget_all() -> None:
-    for link in _links:
-        link.forget()
+    for pool in _pools:
+        pool.forget()
 
 
 os.register_at_fork(after_in_child=_forget_all)

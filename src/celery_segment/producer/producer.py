@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -11,14 +11,14 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from celery_segment import messages
-from celery_segment.buffer import NOTHING, Beside, Buffer
+from celery_segment.buffer import NOTHING, Attachments, AttachmentsByPlace, Buffer
 from celery_segment.config import settings_of
-from celery_segment.doorbell import wake
-from celery_segment.fallback import Fallback, way_into
 from celery_segment.messages import Message
+from celery_segment.producer.fallback import Fallback, way_into
+from celery_segment.producer.wake import wake
 from celery_segment.signals import messages_dropped
 
-__all__ = ["Batch", "Held", "Intake", "collect", "divert", "holding", "intake_of"]
+__all__ = ["Batch", "Held", "Producer", "collect", "divert", "holding", "producer_of"]
 
 #: Gets a source's name and a message's bytes.
 Taker = Callable[[str, bytes], None]
@@ -36,7 +36,7 @@ def divert(taker: Taker) -> Iterator[None]:
         _taker = outer
 
 
-class Intake:
+class Producer:
     """The way of one source's messages.
 
     Attributes:
@@ -64,18 +64,18 @@ class Intake:
     def prepare(self, message: Message) -> bytes | None:
         """Return a message's bytes, with the source's defaults; None when its hook drops it."""
         if self._plain:
-            return messages.to_bytes(message)
+            return messages.encode(message)
         s = self._source
         messages.add_defaults(message, s.context, s.integrations)
         if s.before_send is None:
-            return messages.to_bytes(message)
-        changed = messages.changed(message, s.before_send)
+            return messages.encode(message)
+        changed = messages.run_hook(message, s.before_send)
         if changed is None:
             messages_dropped.send(sender=s.name, reason="before_send", messages=1)
             return None
-        return messages.to_bytes(changed)
+        return messages.encode(changed)
 
-    def store(self, data: bytes, beside: Beside | None = None) -> None:
+    def store(self, data: bytes, attachments: Attachments | None = None) -> None:
         """Store a message, and what is to lie beside it; wake a worker if need be."""
         if _taker is not None:
             _taker(self.source, data)
@@ -83,12 +83,16 @@ class Intake:
         if self._way is None:
             return
         batch = _batch.get()
-        if batch is not None and batch.hold(self, data, beside):
+        if batch is not None and batch.hold(self, data, attachments):
             return
-        if self._way.append_many([data], {0: beside}) if beside else self._way.append(data):
+        if (
+            self._way.append_many([data], {0: attachments})
+            if attachments
+            else self._way.append(data)
+        ):
             self.wake()
 
-    def store_many(self, data: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING) -> None:
+    def store_many(self, data: Sequence[bytes], attachments: AttachmentsByPlace = NOTHING) -> None:
         """Store messages in their order, many to a round trip, as ``Buffer.append_many``."""
         if _taker is not None:
             for each in data:
@@ -98,7 +102,7 @@ class Intake:
             return
         app: Any = self._app()
         # Where Celery is eager, no worker will ever look.
-        if self._way.append_many(data, beside) or app.conf.task_always_eager:
+        if self._way.append_many(data, attachments) or app.conf.task_always_eager:
             self.wake()
 
     def wake(self) -> None:
@@ -108,7 +112,7 @@ class Intake:
 
 
 #: What a batch holds back, by its way: messages, and what lies beside them by place.
-Held = dict[Intake, tuple[list[bytes], dict[int, Beside]]]
+Held = dict[Producer, tuple[list[bytes], dict[int, Attachments]]]
 
 
 class Batch:
@@ -118,22 +122,22 @@ class Batch:
     outlives the batch, is not held.
     """
 
-    def __init__(self, only: Intake | None = None) -> None:
+    def __init__(self, only: Producer | None = None) -> None:
         self._only = only
         self._outer = _batch.get()
         self._lock = Lock()
         self._held: Held | None = {}
 
-    def hold(self, intake: Intake, data: bytes, beside: Beside | None) -> bool:
+    def hold(self, producer: Producer, data: bytes, attachments: Attachments | None) -> bool:
         """Hold a message back, and return True, if it is this batch's or an outer one's."""
-        if self._outer is not None and self._outer.hold(intake, data, beside):
+        if self._outer is not None and self._outer.hold(producer, data, attachments):
             return True
         with self._lock:
-            if self._held is None or self._only not in (None, intake):
+            if self._held is None or self._only not in (None, producer):
                 return False
-            held, theirs = self._held.setdefault(intake, ([], {}))
-            if beside:
-                theirs[len(held)] = beside
+            held, theirs = self._held.setdefault(producer, ([], {}))
+            if attachments:
+                theirs[len(held)] = attachments
             held.append(data)
             return True
 
@@ -160,29 +164,29 @@ def holding(batch: Batch) -> Iterator[None]:
 @contextmanager
 def collect(app: Any, source: str) -> Iterator[None]:
     """Hold a source's messages back and store them together at the end of the block."""
-    batch = Batch(intake_of(app, source))
+    batch = Batch(producer_of(app, source))
     try:
         with holding(batch):
             yield
     finally:
-        for intake, (data, beside) in batch.end().items():
-            intake.store_many(data, beside)
+        for producer, (data, attachments) in batch.end().items():
+            producer.store_many(data, attachments)
 
 
-_BY_APP: WeakKeyDictionary[Any, dict[str, Intake]] = WeakKeyDictionary()
+_BY_APP: WeakKeyDictionary[Any, dict[str, Producer]] = WeakKeyDictionary()
 
 
-def intake_of(app: Any, source: str) -> Intake:
+def producer_of(app: Any, source: str) -> Producer:
     """Return the way into a source's buffer.
 
     Raises:
         ConfigurationError: The settings are wrong, there is no such source, or it
             needs a Redis and none is configured.
     """
-    intakes = _BY_APP.setdefault(app, {})
-    if source not in intakes:
-        intake = Intake(app, source)
-        if intake.enabled:
+    producers = _BY_APP.setdefault(app, {})
+    if source not in producers:
+        producer = Producer(app, source)
+        if producer.enabled:
             way_into(app, source)  # before anything is prepared
-        intakes[source] = intake
-    return intakes[source]
+        producers[source] = producer
+    return producers[source]

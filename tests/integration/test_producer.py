@@ -15,7 +15,7 @@ CONTEXT = {"app": {"name": "shop"}, "ip": "192.0.2.1", "library": {"name": "spoo
 
 
 def stored(source="default"):
-    content = buffer_of(Analytics().app, source)._link.command("GET", f"{{segment:{source}}}:open")
+    content = buffer_of(Analytics().app, source)._pool.command("GET", f"{{segment:{source}}}:open")
     return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 

@@ -9,12 +9,13 @@ from typing import Any, Generic, NoReturn, ParamSpec
 from celery import current_app
 from celery.result import AsyncResult
 
-from celery_segment import calls
 from celery_segment.buffer import Buffer, Snapshot, buffer_of
+from celery_segment.calls import api
+from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE, settings_of
-from celery_segment.dead_letters import DeadLetters
-from celery_segment.doorbell import wake
-from celery_segment.intake import collect, intake_of
+from celery_segment.operations.dead_letters import DeadLetters
+from celery_segment.producer.producer import collect, producer_of
+from celery_segment.producer.wake import wake
 
 __all__ = ["Analytics", "BoundCall"]
 
@@ -27,7 +28,7 @@ POLL = 0.05
 class BoundCall(Generic[P]):
     """A call of one source: a task whose ``source`` is given."""
 
-    def __init__(self, task: calls.Call[P], source: str) -> None:
+    def __init__(self, task: Call[P], source: str) -> None:
         self._task = task
         self._source = source
 
@@ -67,14 +68,14 @@ class BoundCall(Generic[P]):
 class _Bind(Generic[P]):
     """A call as an attribute of ``Analytics``."""
 
-    def __init__(self, call: calls.Call[P]) -> None:
+    def __init__(self, call: Call[P]) -> None:
         self._call = call
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"segment.{name}"
 
     def __get__(self, analytics: Analytics, owner: type) -> BoundCall[P]:
-        task: calls.Call[P] = analytics.app.tasks[self._name]
+        task: Call[P] = analytics.app.tasks[self._name]
         return BoundCall(task, analytics.source)
 
 
@@ -109,12 +110,12 @@ class Analytics:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Analytics is made where it is used: it holds connections")
 
-    identify = _Bind(calls.identify)
-    track = _Bind(calls.track)
-    page = _Bind(calls.page)
-    screen = _Bind(calls.screen)
-    group = _Bind(calls.group)
-    alias = _Bind(calls.alias)
+    identify = _Bind(api.identify)
+    track = _Bind(api.track)
+    page = _Bind(api.page)
+    screen = _Bind(api.screen)
+    group = _Bind(api.group)
+    alias = _Bind(api.alias)
 
     def batch(self) -> AbstractContextManager[None]:
         """Store the calls made inside a ``with`` block in one round trip, at its end."""
@@ -127,7 +128,7 @@ class Analytics:
             The number of messages that remain after ``timeout`` seconds; 0 when
             each was delivered, or became a dead letter, or the source is not enabled.
         """
-        if not intake_of(self.app, self.source).enabled:
+        if not producer_of(self.app, self.source).enabled:
             return 0
         deadline = time.monotonic() + timeout
         mark = self._buffer.mark()

@@ -18,9 +18,20 @@ from uuid import UUID
 
 import msgspec
 
-from celery_segment.errors import ValidationError
+from celery_segment.errors import MessageTooLarge, ValidationError
+from celery_segment.messages.types import ARGUMENTS, Message
 
-__all__ = ["encode", "encode_value"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "call_arguments",
+    "decode",
+    "encode",
+    "encode_value",
+    "parse_number",
+]
+
+#: Segment's limit for one message: 32 KB of UTF-8 JSON (HTTP Tracking API, "Max request size").
+MAX_MESSAGE_BYTES = 32_768
 
 #: Deeper structures are a mistake (a cycle, mostly), whatever the interpreter's stack allows.
 MAX_DEPTH = 200
@@ -28,7 +39,52 @@ MAX_DEPTH = 200
 _SHALLOW = 2 * MAX_DEPTH + 100
 
 
-def encode(message: msgspec.Struct) -> bytes:
+def encode(message: Message) -> bytes:
+    """Encode a message as it will stand in the request.
+
+    Raises:
+        ValidationError: A value has no JSON form.
+        MessageTooLarge: The bytes exceed ``MAX_MESSAGE_BYTES``.
+    """
+    data = _to_json(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        sizes = {
+            name: len(encode_value(value))
+            for name in message.__struct_fields__
+            if (value := getattr(message, name)) is not None
+        }
+        raise MessageTooLarge(len(data), MAX_MESSAGE_BYTES, max(sizes, key=sizes.__getitem__))
+    return data
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Return a message as it is sent, with Decimals where a float would lose digits."""
+    content: dict[str, Any] = _decoder.decode(data)
+    return content
+
+
+def call_arguments(data: bytes) -> dict[str, Any]:
+    """Return the keyword arguments that make the message of these bytes again.
+
+    They are JSON-safe, but for the Decimals that stand where a float would lose
+    digits, and that Celery's own JSON carries.
+    """
+    content = decode(data)
+    del content["type"]
+    return {ARGUMENTS[name]: value for name, value in content.items()}
+
+
+def parse_number(text: str) -> float | Decimal:
+    """Return a JSON number with a point or an exponent: a float, unless that loses digits."""
+    value = float(text)
+    # Fifteen digits are kept in any case.
+    if len(text) <= 16 and "e" not in text and "E" not in text:  # noqa: PLR2004 - and a point
+        return value
+    exact = Decimal(text)
+    return value if Decimal(repr(value)) == exact else exact
+
+
+def _to_json(message: msgspec.Struct) -> bytes:
     """Return a message as compact JSON.
 
     Raises:
@@ -236,3 +292,4 @@ def _key(key: Any, path: str) -> str:
 
 _encoder = msgspec.json.Encoder(enc_hook=_hook, decimal_format="number")
 _checker = msgspec.json.Decoder(msgspec.Raw)
+_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number)

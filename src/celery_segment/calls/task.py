@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec
 from celery import Signature, Task
 from celery.result import AsyncResult
 
-from celery_segment import callbacks, messages
-from celery_segment.ambient import present, within
-from celery_segment.buffer import Beside
-from celery_segment.eager import Eager
-from celery_segment.errors import ConfigurationError, SegmentBufferError, ValidationError
-from celery_segment.intake import Intake, intake_of
-from celery_segment.results import SentResult, StoredResult
+from celery_segment import messages
+from celery_segment.calls.attachments import keeps_results, kept, traced
+from celery_segment.calls.eager import Eager
+from celery_segment.calls.results import SentResult, StoredResult
+from celery_segment.errors import ConfigurationError, SegmentBufferError
+from celery_segment.producer.producer import Producer, producer_of
 from celery_segment.tracing import span_of_call
+from celery_segment.visitor import present, within
 
 __all__ = ["Built", "Call"]
 
@@ -55,7 +55,7 @@ class Ready(NamedTuple):
     trace context of the call, if it has one.
     """
 
-    intake: Intake
+    producer: Producer
     message_id: str
     data: bytes | None
     trace: bytes
@@ -85,7 +85,7 @@ class Call(Task, Generic[P]):
     build: Callable[..., Built]
 
     def __init__(self) -> None:
-        self._intakes: dict[str, Intake] = {}
+        self._producers: dict[str, Producer] = {}
         self._eager: Eager | None = None
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -94,7 +94,7 @@ class Call(Task, Generic[P]):
         if request.called_directly:
             ready = self._ready(args, kwargs, None)
             if ready.data is not None:
-                ready.intake.store(ready.data, _traced(ready.trace))
+                ready.producer.store(ready.data, traced(ready.trace))
             return ready.message_id
         sent = (request.headers or {}).get(_HEADER) or {}
         prepared = bool(sent.get("prepared"))
@@ -106,9 +106,16 @@ class Call(Task, Generic[P]):
             ready = ready._replace(trace=sent["trace"].encode())
         link, link_error = request.callbacks, request.errbacks
         if ready.data is not None:
-            kept = _kept(request.id, ready, link, link_error, receipt=bool(sent.get("receipt")))
+            attachments = kept(
+                request.id,
+                ready.message_id,
+                ready.trace,
+                link,
+                link_error,
+                receipt=bool(sent.get("receipt")),
+            )
             try:
-                ready.intake.store(ready.data, kept)
+                ready.producer.store(ready.data, attachments)
             except SegmentBufferError as error:
                 if request.is_eager:
                     raise
@@ -116,7 +123,7 @@ class Call(Task, Generic[P]):
                     exc=error, countdown=_BODY_RETRY, kwargsrepr=request.kwargsrepr
                 ) from None
         if request.is_eager:  # no worker will ever look
-            ready.intake.wake()
+            ready.producer.wake()
         # They are called once the message is delivered, not now.
         request.callbacks = request.errbacks = None
         return ready.message_id
@@ -129,10 +136,10 @@ class Call(Task, Generic[P]):
         if eager:
             return self.apply_async(args, kwargs)
         source, message = self.build(*args, **kwargs)
-        intake = self._intake(source)
-        data = intake.prepare(message)
+        producer = self._producer(source)
+        data = producer.prepare(message)
         if data is not None:
-            intake.store(data, _traced(span_of_call()))
+            producer.store(data, traced(span_of_call()))
         return StoredResult(message.message_id, message.message_id)
 
     def apply_async(
@@ -181,16 +188,16 @@ class Call(Task, Generic[P]):
                 given["message_id"] = task_id
             args, kwargs = (), given
         source, message = self.build(*args, **kwargs)
-        intake = self._intake(source)
-        data = messages.to_bytes(message) if prepared else intake.prepare(message)
-        return Ready(intake, message.message_id, data, span_of_call())
+        producer = self._producer(source)
+        data = messages.encode(message) if prepared else producer.prepare(message)
+        return Ready(producer, message.message_id, data, span_of_call())
 
-    def _intake(self, source: str) -> Intake:
+    def _producer(self, source: str) -> Producer:
         try:
-            return self._intakes[source]
+            return self._producers[source]
         except (KeyError, TypeError):
-            intake = self._intakes[source] = intake_of(self.app, source)
-            return intake
+            producer = self._producers[source] = producer_of(self.app, source)
+            return producer
 
     def _dispatch(
         self,
@@ -203,10 +210,10 @@ class Call(Task, Generic[P]):
         **options: Any,
     ) -> AsyncResult:
         """Store a message, or send it through the broker where an option asks for that."""
-        intake, message_id, data, trace = ready
+        producer, message_id, data, trace = ready
         task_id = task_id or message_id
-        receipt = ignore_result is False and intake.enabled
-        if receipt and not callbacks.keeps_results(self.app):
+        receipt = ignore_result is False and producer.enabled
+        if receipt and not keeps_results(self.app):
             raise ConfigurationError(
                 "ignore_result=False asks for a receipt, which a result backend keeps: set"
                 " result_backend, in this process and the workers'"
@@ -214,19 +221,19 @@ class Call(Task, Generic[P]):
         if data is None:
             return StoredResult(task_id, message_id)
         asks = {name for name, value in options.items() if value is not None} - _INERT
-        if not intake.enabled:  # nothing travels, so nothing has to wait or be routed
+        if not producer.enabled:  # nothing travels, so nothing has to wait or be routed
             asks &= _CANVAS
         if asks or self.app.conf.task_always_eager:
-            named = {**messages.arguments(data), "source": intake.source}
+            named = {**messages.call_arguments(data), "source": producer.source}
             mark = {_HEADER: {"prepared": True, "receipt": receipt, "trace": trace.decode()}}
             options["headers"] = {**(options.get("headers") or {}), **mark}
             # In the place of a payload, in Flower and in Celery's events.
-            options.setdefault("kwargsrepr", f"{intake.source}, message {message_id}")
+            options.setdefault("kwargsrepr", f"{producer.source}, message {message_id}")
             result: AsyncResult = super().apply_async(
                 (), named, task_id=task_id, link=link, link_error=link_error, **options
             )
             return self._receipt(task_id) if receipt else result
-        intake.store(data, _kept(task_id, ready, link, link_error, receipt=receipt))
+        producer.store(data, kept(task_id, message_id, trace, link, link_error, receipt=receipt))
         return self._receipt(task_id) if receipt else StoredResult(task_id, message_id)
 
     def _receipt(self, task_id: str) -> AsyncResult:
@@ -235,22 +242,3 @@ class Call(Task, Generic[P]):
     def AsyncResult(self, task_id: str, **kwargs: Any) -> SentResult:  # noqa: N802 - Celery's name
         """Return the result of a call that is frozen in a signature, or sent to the broker."""
         return SentResult(task_id, app=self.app, task_name=self.name, **kwargs)
-
-
-def _traced(trace: bytes) -> Beside | None:
-    return Beside(trace=trace) if trace else None
-
-
-def _kept(
-    task_id: str, ready: Ready, link: Any, link_error: Any, *, receipt: bool
-) -> Beside | None:
-    """Return what is to be kept beside a message until it is settled."""
-    if not (link or link_error or receipt):
-        return _traced(ready.trace)
-    try:
-        packed = callbacks.pack(task_id, ready.message_id, link, link_error, receipt=receipt)
-        return Beside(packed, ready.trace)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(
-            "link", f"an argument of a callback's signature has no JSON form ({error})"
-        ) from error

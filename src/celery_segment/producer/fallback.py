@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from celery_segment.buffer import NOTHING, Beside, Buffer, buffer_of
+from celery_segment.buffer import NOTHING, AttachmentsByPlace, Buffer, buffer_of
 from celery_segment.config import Settings, settings_of
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
+from celery_segment.producer.spill import Spill
 from celery_segment.signals import messages_dropped
-from celery_segment.spill import Spill
 
 __all__ = ["Fallback", "way_into"]
 
@@ -48,11 +48,11 @@ class Fallback:
         return self._take([message], NOTHING, lambda: self._buffer.append(message))
 
     def append_many(
-        self, messages: Sequence[bytes], beside: Mapping[int, Beside] = NOTHING
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NOTHING
     ) -> bool:
         """Store messages in their order, as ``Buffer`` does, or do with them as configured."""
         append = self._buffer.append_many
-        return self._take(messages, beside, lambda: append(messages, beside))
+        return self._take(messages, attachments, lambda: append(messages, attachments))
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any."""
@@ -66,11 +66,14 @@ class Fallback:
         return given > 0
 
     def _take(
-        self, messages: Sequence[bytes], beside: Mapping[int, Beside], append: Callable[[], bool]
+        self,
+        messages: Sequence[bytes],
+        attachments: AttachmentsByPlace,
+        append: Callable[[], bool],
     ) -> bool:
         if time.monotonic() < self._rests_until:
             error = BufferUnavailable("Redis was out of reach a moment ago")
-            self._set_aside(messages, beside, error)
+            self._set_aside(messages, attachments, error)
             return False
         try:
             wake = append()
@@ -83,19 +86,19 @@ class Fallback:
             if self._source.on_unavailable == "raise":
                 raise
             self._rests_until = time.monotonic() + REST
-            self._set_aside(messages, beside, error)
+            self._set_aside(messages, attachments, error)
             return False
         if self._dropped:
             self._count_drops()
         return (self._spilled and self.give_back()) or wake
 
     def _set_aside(
-        self, messages: Sequence[bytes], beside: Mapping[int, Beside], error: BufferUnavailable
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
     ) -> None:
         if self._spill is None:
             self._drop("unavailable", len(messages))
             return
-        self._spill.put(self._source.name, messages, beside)
+        self._spill.put(self._source.name, messages, attachments)
         self._spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
 

@@ -25,18 +25,18 @@ __all__ = [
     "PLAIN",
     "identifier",
     "json_object",
-    "kind_of",
-    "mint",
+    "new_message_id",
     "now",
     "parse_message_id",
     "parse_timestamp",
+    "type_name",
 ]
 
 #: Segment deduplicates by messageId, of at most this many characters.
 MAX_MESSAGE_ID = 100
 
 
-def kind_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """Return what to say of a value of a wrong type."""
     return f"not {type(value).__name__}"
 
@@ -54,14 +54,14 @@ def identifier(field: str, value: Any) -> str | None:
             return str(int(value))
     except (ValueError, ArithmeticError):  # thousands of digits; a Decimal NaN
         pass
-    raise ValidationError(field, f"must be a string, a whole number or a UUID, {kind_of(value)}")
+    raise ValidationError(field, f"must be a string, a whole number or a UUID, {type_name(value)}")
 
 
 def _text(field: str, value: Any) -> str | None:
     if isinstance(value, Enum):
         value = value.value
     if not isinstance(value, str):
-        raise ValidationError(field, f"must be a string, {kind_of(value)}")
+        raise ValidationError(field, f"must be a string, {type_name(value)}")
     return str.__str__(value) or None
 
 
@@ -71,14 +71,14 @@ def json_object(field: str, value: Any) -> dict[str, Any]:
         return value
     if isinstance(value, Mapping):
         return dict(value)
-    raise ValidationError(field, f"must be a dict, {kind_of(value)}")
+    raise ValidationError(field, f"must be a dict, {type_name(value)}")
 
 
 def parse_message_id(value: Any) -> str:
     """Parse an id of the caller's own."""
     text = str(value) if isinstance(value, UUID) else value
     if not isinstance(text, str):
-        raise ValidationError("message_id", f"must be a string or a UUID, {kind_of(value)}")
+        raise ValidationError("message_id", f"must be a string or a UUID, {type_name(value)}")
     if not 0 < len(text) <= MAX_MESSAGE_ID:
         raise ValidationError(
             "message_id", f"has {len(text)} characters and Segment takes 1 to {MAX_MESSAGE_ID}"
@@ -100,7 +100,7 @@ def parse_timestamp(value: Any) -> str:
             return str.__str__(text)
     if not isinstance(value, datetime):
         mend = "give it a time of day" if isinstance(value, date) else "give a datetime"
-        raise ValidationError("timestamp", f"must be a datetime, {kind_of(value)}: {mend}")
+        raise ValidationError("timestamp", f"must be a datetime, {type_name(value)}: {mend}")
     try:
         utc = _aware(value).astimezone(timezone.utc)
     except (OverflowError, ValueError):
@@ -137,13 +137,13 @@ def now() -> str:
     return text + _MILLISECONDS[milliseconds % 1000]
 
 
-def mint() -> str:
+def new_message_id() -> str:
     """Return a random UUID (RFC 9562, version 4)."""
     try:
-        return _minted.pop()
+        return _ready_ids.pop()
     except IndexError:
-        _minted.extend(_uuids(os.urandom(16 * _AT_ONCE).hex()))
-        return _minted.pop()
+        _ready_ids.extend(_uuids(os.urandom(16 * _AT_ONCE).hex()))
+        return _ready_ids.pop()
 
 
 def _uuids(h: str) -> list[str]:
@@ -157,8 +157,8 @@ def _uuids(h: str) -> list[str]:
 #: The system's random numbers cost less by the dozen. A pop is atomic, so no two threads
 #: get the same one; and a forked child must not have its parent's.
 _AT_ONCE = 16
-_minted: list[str] = []
-os.register_at_fork(after_in_child=_minted.clear)
+_ready_ids: list[str] = []
+os.register_at_fork(after_in_child=_ready_ids.clear)
 
 
 #: The parsers of the fields that only some calls have, or that identify.

@@ -15,14 +15,15 @@ from typing import Any
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 from kombu.exceptions import OperationalError
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import loads
 
 from celery_segment.buffer import Buffer, Settled, messages_of
-from celery_segment.config.values import callable_or_path
+from celery_segment.calls.attachments import keeps_results
+from celery_segment.config.parsers import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
 from celery_segment.messages import decode
 
-__all__ = ["SettledBatch", "call", "keeps_results", "pack", "told"]
+__all__ = ["SettledBatch", "call", "told"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -49,35 +50,6 @@ class SettledBatch:
     def contents(self) -> list[dict[str, Any]]:
         """Return the messages as they were sent."""
         return [decode(bytes_) for bytes_ in messages_of(self._body)]
-
-
-def pack(task_id: str, message_id: str, link: Any, link_error: Any, *, receipt: bool) -> bytes:
-    """Return the callbacks of a message as the buffer keeps them: JSON.
-
-    Raises:
-        TypeError: An argument of a signature has no JSON form.
-        ValueError: Likewise.
-    """
-    content: dict[str, Any] = {"id": task_id, "result": message_id}
-    if link:
-        content["link"] = _signatures(link)
-    if link_error:
-        content["link_error"] = _signatures(link_error)
-    if receipt:
-        content["receipt"] = True
-    packed: bytes = dumps(content).encode()
-    return packed
-
-
-def keeps_results(app: Any) -> bool:
-    """Return whether an application has a result backend."""
-    from celery.backends.base import DisabledBackend
-
-    return not isinstance(app.backend, DisabledBackend)
-
-
-def _signatures(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def told(app: Any, hook: Any) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import msgspec
 
 from celery_segment import messages
 from celery_segment.buffer import Buffer, DeadLetter
-from celery_segment.doorbell import wake
+from celery_segment.producer.wake import wake
 
 __all__ = ["DeadLetters", "Exported"]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from celery_segment.buffer import messages_of, packing
-from celery_segment.buffer.packing import ENVELOPE, gzipped, is_packed, packed, unpacked
+from celery_segment.buffer import body, messages_of
+from celery_segment.buffer.body import ENVELOPE, gzipped, is_packed, packed, unpacked
 
 OPENING, CLOSING = ENVELOPE
 MESSAGES = st.lists(
@@ -29,9 +29,9 @@ def stored(messages) -> bytes:
 def compressor(request, monkeypatch):
     """With ISA-L, and as on a platform without its wheel."""
     if request.param == "zlib":
-        monkeypatch.setattr(packing, "compressor", lambda: zlib)
+        monkeypatch.setattr(body, "compressor", lambda: zlib)
     else:
-        assert packing.compressor() is not zlib
+        assert body.compressor() is not zlib
 
 
 @settings(max_examples=100, deadline=None)

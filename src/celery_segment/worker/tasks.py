@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
-from celery_segment import callbacks
-from celery_segment.buffer import Batch, Buffer, buffer_of
-from celery_segment.doorbell import DRAIN
+from celery_segment.buffer import BatchRef, Buffer, buffer_of
 from celery_segment.errors import BufferUnavailable, DeliveryFailed, SegmentError
-from celery_segment.words import counted
+from celery_segment.producer.wake import DRAIN
+from celery_segment.text import counted
+from celery_segment.worker import callbacks
 
 if TYPE_CHECKING:
-    from celery_segment.delivery import Report
+    from celery_segment.delivery.attempt import Report
 
 __all__ = ["DeliveryError", "deliver", "drain"]
 
@@ -79,13 +79,13 @@ def drain(self: Any, source: str) -> str:
 @shared_task(name="segment.deliver", throws=(DeliveryFailed,), **_DOORBELL)
 def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
     """Post a batch, settle it by the outcome, and go on with those that follow, for a stint."""
-    from celery_segment import delivery
+    from celery_segment.delivery.attempt import attempt_delivery
 
     buffer = buffer_of(self.app, source)
-    at, done = Batch(batch, messages, bytes), _Done()
+    at, done = BatchRef(batch, messages, bytes), _Done()
     while True:
         try:
-            report = delivery.attempt(buffer, at.id)
+            report = attempt_delivery(buffer, at.id)
             following = buffer.follow(NEXT) if report.goes_on else []
         except BufferUnavailable as error:
             if self.request.is_eager:
@@ -123,14 +123,14 @@ class _Done:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._batches: list[Batch] = []
+        self._batches: list[BatchRef] = []
         self._last = ""
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def add(self, batch: Batch, report: Report) -> None:
+    def add(self, batch: BatchRef, report: Report) -> None:
         self._batches.append(batch)
         self._last = report.text
 
@@ -142,7 +142,7 @@ class _Done:
         return f"{self._last}; before it {_counted(before)}, in all {self.seconds * 1000:,.0f} ms"
 
 
-def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
+def _publish(app: Any, source: str, batches: Sequence[BatchRef]) -> None:
     if not batches:
         return
     with app.producer_or_acquire() as producer:
@@ -150,7 +150,7 @@ def _publish(app: Any, source: str, batches: Sequence[Batch]) -> None:
             app.tasks["segment.deliver"].apply_async(**_reference(source, batch), producer=producer)
 
 
-def _reference(source: str, batch: Batch) -> dict[str, Any]:
+def _reference(source: str, batch: BatchRef) -> dict[str, Any]:
     """Return the arguments of a batch's delivery, and how they are shown."""
     messages, size = counted(batch.messages, "message"), counted(batch.bytes, "byte")
     return {
@@ -164,6 +164,6 @@ def _reference(source: str, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _counted(batches: Sequence[Batch]) -> str:
+def _counted(batches: Sequence[BatchRef]) -> str:
     messages = sum(batch.messages for batch in batches)
     return f"{counted(len(batches), 'batch')}, {counted(messages, 'message')}"

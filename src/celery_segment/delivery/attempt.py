@@ -16,8 +16,8 @@ from celery_segment.buffer import (
     Closed,
     DeadLettersFull,
     Gone,
-    Held,
-    HeldByAnother,
+    Lease,
+    LeasedElsewhere,
     Settled,
     Stale,
 )
@@ -25,10 +25,10 @@ from celery_segment.delivery import outcome, transport
 from celery_segment.delivery.request import build
 from celery_segment.errors import BufferUnavailable
 from celery_segment.signals import batch_delivered, batch_failed, batch_retried
+from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
-from celery_segment.words import counted
 
-__all__ = ["Report", "attempt"]
+__all__ = ["Report", "attempt_delivery"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -67,7 +67,7 @@ class _Posted(NamedTuple):
     seconds: float
 
 
-def attempt(buffer: Buffer, batch_id: str) -> Report:
+def attempt_delivery(buffer: Buffer, batch_id: str) -> Report:
     """Post a batch once and settle it by the outcome.
 
     A batch that is not this process' to post is left alone, and said to be so.
@@ -75,7 +75,7 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
     held = buffer.begin(batch_id, token_hex(8))
     if isinstance(held, Gone):
         return Report("nothing to do: settled already, or waiting again")
-    if isinstance(held, HeldByAnother):
+    if isinstance(held, LeasedElsewhere):
         return Report("nothing to do: another worker is at it")
     if isinstance(held, Closed):
         until = "until it is resumed" if held.seconds is None else f"for {held.seconds:.1f} s"
@@ -90,7 +90,7 @@ def attempt(buffer: Buffer, batch_id: str) -> Report:
         return report
 
 
-def _settle_once(buffer: Buffer, held: Held, posted: _Posted) -> Report:
+def _settle_once(buffer: Buffer, held: Lease, posted: _Posted) -> Report:
     patience = buffer.source.lease / 2 - posted.seconds
     try:
         return _patiently(lambda: _settle(buffer, held, posted), patience)
@@ -126,7 +126,7 @@ def _patiently(settle: Callable[[], Report], seconds: float) -> Report:
         time.sleep(SETTLE_AGAIN)
 
 
-def _post(buffer: Buffer, held: Held) -> _Posted:
+def _post(buffer: Buffer, held: Lease) -> _Posted:
     source = buffer.source
     if source.write_key is None:
         refused = outcome.Refused(
@@ -150,7 +150,7 @@ def _post(buffer: Buffer, held: Held) -> _Posted:
     return _Posted(decision, status, time.monotonic() - started)
 
 
-def _settle(buffer: Buffer, held: Held, posted: _Posted) -> Report:
+def _settle(buffer: Buffer, held: Lease, posted: _Posted) -> Report:
     decision, answer, took = posted
     match decision:
         case outcome.Delivered(status):
@@ -171,7 +171,7 @@ def _settle(buffer: Buffer, held: Held, posted: _Posted) -> Report:
             return _bury(buffer, held, answer, decision)
 
 
-def _bury(buffer: Buffer, held: Held, answer: str, decision: outcome.Bury) -> Report:
+def _bury(buffer: Buffer, held: Lease, answer: str, decision: outcome.Bury) -> Report:
     cause, source = decision.cause, buffer.source
     try:
         settled = buffer.bury(held, cause, decision.text, answer, answered=decision.answered)
@@ -188,7 +188,7 @@ def _bury(buffer: Buffer, held: Held, answer: str, decision: outcome.Bury) -> Re
 
 def _retry(
     buffer: Buffer,
-    held: Held,
+    held: Lease,
     answer: str,
     what: str,
     wait: float,
@@ -206,7 +206,7 @@ def _retry(
     return Report(cause, retry_in=wait)
 
 
-def _about(buffer: Buffer, held: Held) -> dict[str, Any]:
+def _about(buffer: Buffer, held: Lease) -> dict[str, Any]:
     """What every signal tells of a batch."""
     return {
         "sender": buffer.source.name,

@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.keys import batch_key, prefix
-from celery_segment.buffer.link import Link
-from celery_segment.buffer.packing import messages_of
+from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.state import DeadLetter, Snapshot
+from celery_segment.buffer.types import DeadLetter, Snapshot
 from celery_segment.config import Source
 
-__all__ = ["Operated"]
+__all__ = ["BufferAdmin"]
 
 #: Bounds of the work that one script call does.
 LOOK_AT_BATCHES = 1_000
 
 
-class Operated:
+class BufferAdmin:
     """The operator's part of a buffer."""
 
-    def __init__(self, link: Link, source: Source) -> None:
+    def __init__(self, pool: Pool, source: Source) -> None:
         self.source = source
-        self._link = link
+        self._pool = pool
         self._key = prefix(source.name)
 
     def mark(self) -> int:
         """Seal the open batch and return a mark above all that is stored now."""
-        return int(self._link.run(script("mark"), self._key))
+        return int(self._pool.run(script("mark"), self._key))
 
     def remaining(self, mark: int) -> int:
         """Return the number of messages up to a mark that are not settled yet.
 
         While more than a thousand batches wait, later messages are counted too.
         """
-        return int(self._link.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
+        return int(self._pool.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
 
     def pause(self) -> bool:
         """Close the source until resumed; return whether it was open."""
-        return bool(self._link.run(script("pause"), self._key))
+        return bool(self._pool.run(script("pause"), self._key))
 
     def resume(self) -> float:
         """Open the source; return for how many seconds the endpoint's own wait still holds."""
-        return max(int(self._link.run(script("resume"), self._key)), 0) / 1000
+        return max(int(self._pool.run(script("resume"), self._key)), 0) / 1000
 
     def dead_letters(
         self,
@@ -67,7 +67,7 @@ class Operated:
             "" if after is None else after.id,
             limit,
         )
-        flat = self._link.run(script("dead"), self._key, *arguments)
+        flat = self._pool.run(script("dead"), self._key, *arguments)
         return [
             DeadLetter(i.decode(), n, size, at / 1000, why.decode())
             for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
@@ -75,28 +75,28 @@ class Operated:
 
     def last_buried(self) -> float | None:
         """Return when the youngest dead letter was buried; None when there is none."""
-        youngest = self._link.command("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
+        youngest = self._pool.command("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
         return float(youngest[1]) / 1000 if youngest else None
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
         key = f"{prefix(self.source.name)}:dead"
-        return self._link.command("ZSCORE", key, batch_id) is not None
+        return self._pool.command("ZSCORE", key, batch_id) is not None
 
     def messages(self, batch_id: str) -> list[bytes]:
         """Return a sealed batch's messages as JSON; none when there is no such batch."""
-        content = self._link.command("GET", batch_key(self.source.name, batch_id))
+        content = self._pool.command("GET", batch_key(self.source.name, batch_id))
         return [bytes(part) for part in messages_of(content)] if content else []
 
     def replay(self, batch_ids: Iterable[str]) -> int:
         """Put dead letters back among the ready batches; return the number of messages."""
-        return int(self._link.run(script("replay"), self._key, *batch_ids))
+        return int(self._pool.run(script("replay"), self._key, *batch_ids))
 
     def purge(self, batch_ids: Iterable[str]) -> int:
         """Delete dead letters; return the number of messages."""
-        return int(self._link.run(script("purge"), self._key, *batch_ids))
+        return int(self._pool.run(script("purge"), self._key, *batch_ids))
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
-        flat = self._link.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
+        flat = self._pool.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
         return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 __all__ = [
-    "Batch",
-    "Beside",
+    "Attachments",
+    "AttachmentsByPlace",
+    "BatchRef",
     "Closed",
     "DeadLetter",
     "DeadLettersFull",
     "Gone",
-    "Held",
-    "HeldByAnother",
+    "Lease",
+    "LeasedElsewhere",
     "Settled",
     "Snapshot",
     "Stale",
 ]
 
 
-class Beside(NamedTuple):
+class Attachments(NamedTuple):
     """What lies beside a message until it is settled; each may be empty.
 
     ``callbacks`` is what its caller wants called then, which ``Settled`` gives back;
@@ -31,7 +33,11 @@ class Beside(NamedTuple):
     trace: bytes = b""
 
 
-class Batch(NamedTuple):
+#: Attachments of some of a list of messages, by their message's place in it, from 0 on.
+AttachmentsByPlace = Mapping[int, Attachments]
+
+
+class BatchRef(NamedTuple):
     """A claimed batch, by reference: what a delivery's task message carries."""
 
     id: str
@@ -40,7 +46,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Lease:
     """A batch that this process holds for one attempt.
 
     ``attempts`` are the counted failures and ``requests`` all requests before
@@ -65,7 +71,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldByAnother:
+class LeasedElsewhere:
     """Another holds the batch, and its lease lasts."""
 
 

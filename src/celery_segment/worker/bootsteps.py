@@ -12,11 +12,11 @@ from typing import Any
 from celery import bootsteps
 
 from celery_segment.buffer import buffer_of
-from celery_segment.callbacks import told
 from celery_segment.config import Settings, settings_of
-from celery_segment.doorbell import wake
 from celery_segment.errors import SegmentError
-from celery_segment.fallback import Fallback, way_into
+from celery_segment.producer.fallback import Fallback, way_into
+from celery_segment.producer.wake import wake
+from celery_segment.worker.callbacks import told
 
 __all__ = ["Check", "Tick"]
 

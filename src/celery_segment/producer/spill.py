@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from celery_segment.buffer import Beside
+from celery_segment.buffer import Attachments, AttachmentsByPlace
 from celery_segment.errors import BufferFull, BufferUnavailable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Spill:
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
 
-    def put(self, source: str, messages: Sequence[bytes], beside: Mapping[int, Beside]) -> None:
+    def put(self, source: str, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         """Take messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
         Raises:
@@ -62,7 +62,7 @@ class Spill:
                 connection.executemany(
                     "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)",
                     [
-                        (source, message, *beside.get(place, Beside()))
+                        (source, message, *attachments.get(place, Attachments()))
                         for place, message in enumerate(messages)
                     ],
                 )
@@ -77,7 +77,7 @@ class Spill:
             ) from error
 
     def give_back(
-        self, source: str, append: Callable[[Sequence[bytes], Mapping[int, Beside]], object]
+        self, source: str, append: Callable[[Sequence[bytes], AttachmentsByPlace], object]
     ) -> int:
         """Hand a source's oldest messages to ``append``, then forget them; return how many.
 
@@ -94,8 +94,10 @@ class Spill:
                     (source, PAGE),
                 ).fetchall()
                 if rows:
-                    beside = {n: Beside(*row[2:]) for n, row in enumerate(rows) if any(row[2:])}
-                    append([row[1] for row in rows], beside)
+                    attachments = {
+                        n: Attachments(*row[2:]) for n, row in enumerate(rows) if any(row[2:])
+                    }
+                    append([row[1] for row in rows], attachments)
                     last = rows[-1][0]
                     connection.execute(
                         "DELETE FROM spilled WHERE source = ? AND id <= ?", (source, last)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery_segment.buffer.keys import prefix
-from celery_segment.buffer.link import Link
+from celery_segment.buffer.pool import Pool
 from celery_segment.errors import SegmentBufferError
 
 __all__ = ["ServerFacts", "look_at_server", "taken"]
@@ -33,27 +33,27 @@ class ServerFacts:
     config: Mapping[str, str]
 
 
-def look_at_server(link: Link) -> ServerFacts:
+def look_at_server(pool: Pool) -> ServerFacts:
     """Read what there is to know of the server, in a few short commands.
 
     Raises:
         BufferUnavailable: Redis is out of reach, or refuses the user.
     """
-    _time_of(link)  # connects, so that what is measured next is the round trip alone
+    _time_of(pool)  # connects, so that what is measured next is the round trip alone
     here, started = time.time(), time.perf_counter()
-    there = _time_of(link)
+    there = _time_of(pool)
     round_trip = time.perf_counter() - started
-    info = _unless_refused(link, "INFO") or b""
+    info = _unless_refused(pool, "INFO") or b""
     config = {}
     for name in _CONFIG:
-        reply = _unless_refused(link, "CONFIG", "GET", name)
+        reply = _unless_refused(pool, "CONFIG", "GET", name)
         if reply is None:
             break
         if reply:
             config[name] = reply[1].decode("utf-8", "replace")
     lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
     return ServerFacts(
-        address=link.address,
+        address=pool.address,
         round_trip=round_trip,
         ahead=there - (here + round_trip / 2),
         info={name: value for name, _, value in lines if value},
@@ -61,22 +61,22 @@ def look_at_server(link: Link) -> ServerFacts:
     )
 
 
-def taken(link: Link, source: str) -> int:
+def taken(pool: Pool, source: str) -> int:
     """Return how many of a source's batches are in flight within their lease.
 
     Where messages wait and there is none, no worker has been at the source for a lease.
     """
-    now = round(_time_of(link) * 1000)
-    return int(link.command("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf"))
+    now = round(_time_of(pool) * 1000)
+    return int(pool.command("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf"))
 
 
-def _time_of(link: Link) -> float:
-    seconds, microseconds = link.command("TIME")
+def _time_of(pool: Pool) -> float:
+    seconds, microseconds = pool.command("TIME")
     return int(seconds) + int(microseconds) / 1e6
 
 
-def _unless_refused(link: Link, *command: str) -> Any:
+def _unless_refused(pool: Pool, *command: str) -> Any:
     try:
-        return link.command(*command)
+        return pool.command(*command)
     except SegmentBufferError:
         return None

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from celery_segment import Analytics, identify, track
-from celery_segment.ambient import present, within
+from celery_segment.visitor import present, within
 from support import stored
 
 VISITOR = SimpleNamespace(

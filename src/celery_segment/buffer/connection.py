@@ -11,7 +11,7 @@ from typing import Any
 
 import hiredis
 
-__all__ = ["Wire"]
+__all__ = ["Connection"]
 
 #: Bytes that are read at once: most replies are a few, a batch's is half a million.
 _FIRST, _MORE = 4_096, 1 << 18
@@ -20,7 +20,7 @@ _ZERO = b":0\r\n"
 _CLOSED = "it was closed by Redis"
 
 
-class Wire:
+class Connection:
     """A connection, used by one caller at a time.
 
     Args:

@@ -1,6 +1,6 @@
 """Sends events as a JSON input says, and tells whether all of them were delivered.
 
-    python -m celery_segment.e2e --input '{"writeKey": "KEY", "apiHost": "http://127.0.0.1:8765",
+    python -m celery_segment.testing.e2e --input '{"writeKey": "KEY", "apiHost": "http://127.0.0.1:8765",
         "sequences": [{"delayMs": 0, "events": [{"type": "track", "userId": "u", "event": "E"}]}],
         "config": {"flushAt": 20, "flushInterval": 1000, "maxRetries": 3, "timeout": 15}}'
 
@@ -28,12 +28,12 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
 from celery_segment import messages
-from celery_segment.client import Analytics
 from celery_segment.config.settings import MAX_BATCH_MESSAGES
 from celery_segment.errors import SegmentError, ValidationError
+from celery_segment.operations.source import Analytics
 from celery_segment.testing import EmbeddedRedis
 
-logger = logging.getLogger("celery_segment.e2e")
+logger = logging.getLogger("celery_segment.testing.e2e")
 
 #: Seconds between two looks at why messages remain.
 LOOK = 0.5
@@ -91,7 +91,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m celery_segment.e2e",
+        prog="python -m celery_segment.testing.e2e",
         description="Send events as a JSON input says; print whether all were delivered.",
     )
     parser.add_argument("--input", required=True, help="JSON, or @FILE, or - for standard input")
@@ -142,7 +142,7 @@ def run(given: Input, timeout: float) -> tuple[int, str | None]:
 
 def _application(name: str, redis_url: str, given: Input) -> Celery:
     config = given.config
-    app = Celery("celery_segment.e2e")
+    app = Celery("celery_segment.testing.e2e")
     app.conf.update(
         broker_url=redis_url,
         broker_connection_retry_on_startup=True,
@@ -170,7 +170,7 @@ def _send(analytics: Analytics, event: msgspec.Raw, where: str) -> None:
         content = messages.decode(event)
         # Says in the input's own terms what is wrong with it; the call validates again.
         messages.from_wire(content)
-        getattr(analytics, content["type"]).delay(**messages.arguments(event))
+        getattr(analytics, content["type"]).delay(**messages.call_arguments(event))
     except (ValidationError, msgspec.ValidationError) as error:
         raise SegmentError(f"{where}: {error}") from None
 

@@ -13,9 +13,9 @@ from celery._state import get_current_app
 from celery.local import Proxy
 
 from celery_segment import messages
-from celery_segment.ambient import present
-from celery_segment.call import Built, Call
+from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.visitor import present
 
 __all__ = ["CALLS", "Call", "alias", "group", "identify", "page", "screen", "track"]
 
@@ -82,7 +82,7 @@ def identify(
         message_id: At most 100 characters; Segment delivers each id once in about a day.
         source: The name of the source in ``segment_sources``.
     """
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Identify,
         present(),
         user_id=user_id,
@@ -112,7 +112,7 @@ def track(
 
     The other arguments are those of ``identify``.
     """
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Track,
         present(),
         user_id=user_id,
@@ -141,7 +141,7 @@ def alias(
 
     The other arguments are those of ``identify``.
     """
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Alias,
         present(),
         previous_id=previous_id,
@@ -170,7 +170,7 @@ def group(
 
     The other arguments are those of ``identify``.
     """
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Group,
         present(),
         user_id=user_id,
@@ -203,7 +203,7 @@ def page(
     ``properties`` are any, with ``url``, ``title``, ``referrer`` and ``path`` known to
     Segment. The other arguments are those of ``identify``.
     """
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Page,
         present(),
         user_id=user_id,
@@ -233,7 +233,7 @@ def screen(
     source: str = DEFAULT_SOURCE,
 ) -> Built:
     """Record a view of an application's screen. The arguments are those of ``page``."""
-    return source, messages.make(
+    return source, messages.build_message(
         messages.Screen,
         present(),
         user_id=user_id,

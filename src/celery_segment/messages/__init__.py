@@ -1,0 +1,49 @@
+"""Arguments become a validated message, and a message its bytes. No I/O."""
+
+from __future__ import annotations
+
+from celery_segment.messages.build import LIBRARY, build_message, complete, from_wire
+from celery_segment.messages.defaults import add_defaults, run_hook
+from celery_segment.messages.encoding import (
+    MAX_MESSAGE_BYTES,
+    call_arguments,
+    decode,
+    encode,
+    encode_value,
+    parse_number,
+)
+from celery_segment.messages.types import (
+    ARGUMENTS,
+    TYPES,
+    Alias,
+    Group,
+    Identify,
+    Message,
+    Page,
+    Screen,
+    Track,
+)
+
+__all__ = [
+    "ARGUMENTS",
+    "LIBRARY",
+    "MAX_MESSAGE_BYTES",
+    "TYPES",
+    "Alias",
+    "Group",
+    "Identify",
+    "Message",
+    "Page",
+    "Screen",
+    "Track",
+    "add_defaults",
+    "build_message",
+    "call_arguments",
+    "complete",
+    "decode",
+    "encode",
+    "encode_value",
+    "from_wire",
+    "parse_number",
+    "run_hook",
+]

@@ -1,0 +1,1 @@
+"""A message goes into its source's buffer, in the process that calls."""
