@@ -1,0 +1,157 @@
+"""The endpoint's host, and the URL of Redis."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from configuring import configured, refusal, source
+
+# ---------------------------------------------------------------- hosts
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("https://api.segment.io", "https://api.segment.io"),
+        ("https://api.segment.io/", "https://api.segment.io"),
+        ("https://api.segment.io/v1", "https://api.segment.io"),
+        ("https://api.segment.io/v1/", "https://api.segment.io"),
+        ("https://api.segment.io//", "https://api.segment.io"),
+        ("https://api.segment.io/v1/batch", "https://api.segment.io"),
+        ("https://events.eu1.segmentapis.com/v1", "https://events.eu1.segmentapis.com"),
+        ("api.segment.io", "https://api.segment.io"),
+        ("api.segment.io/v1/", "https://api.segment.io"),
+        ("  https://api.segment.io\n", "https://api.segment.io"),
+        ("https://gateway.example:8443/segment/v1/", "https://gateway.example:8443/segment"),
+        ("https://gateway.example/v12", "https://gateway.example/v12"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080"),
+        ("http://127.1.2.3", "http://127.1.2.3"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://LOCALHOST", "http://LOCALHOST"),
+    ],
+)
+def test_hosts(given, host):
+    assert source(segment_host=given).host == host
+    assert source("m", segment_sources={"m": {"host": given}}).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://api.segment.io",
+        "HTTP://api.segment.io",
+        "http://10.0.0.1",
+        "http://localhost.example.com",
+        "http://127.0.0.1.example.com",
+        "http://1270.0.1",
+    ],
+)
+def test_plain_http_stays_on_this_machine_unless_allowed(host):
+    text = refusal(segment_host=host)
+    assert "unencrypted" in text
+    assert "segment_allow_http" in text
+    assert source(segment_host=host, segment_allow_http=True).host.startswith("http://")
+    assert "of source 'm'" in refusal(segment_sources={"m": {"host": host}})
+    assert source("m", segment_sources={"m": {"host": host, "allow_http": True}})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://key@api.segment.io",
+        "https://k:@h",
+        "https://:p@h",
+        "http://localhost@h",
+        "k@h",
+        "@h",
+    ],
+)
+def test_credentials_in_a_host_are_refused(host):
+    assert "without credentials" in refusal(segment_host=host)
+
+
+# ---------------------------------------------------------------- Redis
+
+
+@pytest.mark.parametrize(
+    ("broker", "redis"),
+    [
+        ("redis://", "redis://"),
+        ("redis://h:6380/3", "redis://h:6380/3"),
+        ("redis://user:p%40ss@h/3", "redis://user:p%40ss@h/3"),
+        ("rediss://h/0?ssl_cert_reqs=required", "rediss://h/0?ssl_cert_reqs=required"),
+        # redis-py refuses the names that kombu's documentation uses
+        ("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED", "rediss://h/0?ssl_cert_reqs=required"),
+        ("rediss://h/0?a=1&ssl_cert_reqs=CERT_NONE", "rediss://h/0?a=1&ssl_cert_reqs=none"),
+        ("redis+socket:///run/redis.sock", "unix:///run/redis.sock?db=0"),
+        ("redis+socket:///run/r.sock?virtual_host=3", "unix:///run/r.sock?db=3"),
+        ("redis+socket:///run/r.sock?virtual_host=/3", "unix:///run/r.sock?db=3"),
+        ("redis+socket://:pw@/run/r.sock", "unix://:pw@/run/r.sock?db=0"),
+        (["redis://a/1", "redis://b/1"], "redis://a/1"),
+        (("redis://a/1", "redis://b/1"), "redis://a/1"),
+        ("redis://a/1;redis://b/1", "redis://a/1"),
+        ("amqp://guest@h//", ""),
+        ("sqs://", ""),
+        ("memory://", ""),
+        ("sentinel://h:26379", ""),
+        (["amqp://h", "redis://h"], ""),
+    ],
+)
+def test_the_buffer_is_in_the_broker_when_that_is_redis(broker, redis):
+    assert configured(broker_url=broker).redis_url == redis
+
+
+def test_spilling_needs_a_file(tmp_path):
+    assert "segment_spill_path" in refusal(segment_on_unavailable="spill")
+    assert "'m'" in refusal(segment_sources={"m": {"on_unavailable": "spill"}})
+    path = tmp_path / "spill"
+    assert configured(segment_on_unavailable="spill", segment_spill_path=path).spill_path == str(
+        path
+    )
+
+
+def test_the_brokers_tls_options_are_the_buffers():
+    tls = {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_ca_certs": "/etc/my ca.pem",
+        "ssl_keyfile": None,
+    }
+    expected = "rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fmy+ca.pem"
+    for broker in ("redis://h/0", "rediss://h/0"):
+        assert configured(broker_url=broker, broker_use_ssl=tls).redis_url == expected
+    with_query = configured(broker_url="redis://h/0?a=1", broker_use_ssl=tls).redis_url
+    assert with_query == expected.replace("?", "?a=1&")
+    assert configured(broker_url="redis://h/0", broker_use_ssl=True).redis_url == "rediss://h/0"
+
+
+def test_a_redis_of_ones_own():
+    url = "redis://elsewhere:6379/1"
+    assert configured(segment_redis_url=url).redis_url == url
+    assert configured(broker_url="amqp://h", segment_redis_url=url).redis_url == url
+    assert configured(segment_redis_url=None).redis_url == "redis://localhost:6379/0"
+    unix = "unix:///run/redis.sock?db=1"
+    assert configured(segment_redis_url=unix).redis_url == unix
+
+
+def test_the_brokers_write_url_is_the_one():
+    conf = {"broker_write_url": "redis://write/1", "broker_read_url": "redis://read/1"}
+    assert configured(**conf).redis_url == "redis://write/1"
+
+
+def test_the_environments_broker_is_the_one(monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://env/9")
+    assert configured().redis_url == "redis://env/9"
+
+
+# ---------------------------------------------------------------- Django's namespace
+
+
+def test_a_ca_bundle_is_an_existing_path(tmp_path):
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    for path in (bundle, str(bundle), tmp_path):
+        assert source(segment_ca_bundle=path).ca_bundle == str(Path(path))
