@@ -1,0 +1,53 @@
+"""Messages and batches of a buffer, and a recount of them: for tests/integration/buffer."""
+
+from __future__ import annotations
+
+import json
+
+from celery_segment.buffer import (
+    Lease,
+    messages_of,
+)
+
+BREAKER = (5, 0.2, 0.4)
+
+
+def message(number: int, padding: int = 0) -> bytes:
+    return json.dumps({"messageId": f"m{number}", "x": "é" * padding}, ensure_ascii=False).encode()
+
+
+def ids(held: Lease) -> list[str]:
+    return [json.loads(bytes(m))["messageId"] for m in messages_of(held.body)]
+
+
+def assert_conserved(redis, buffer):
+    """Recount every message from the keys themselves, and hold the figures to it."""
+    tag = "{segment:default}"
+    counted = {}
+    for place in ("ready", "inflight", "dead"):
+        batches = [i.decode() for i in redis.zrange(f"{tag}:{place}", 0, -1)]
+        counted[place] = sum(len(buffer.messages(i)) for i in batches)
+        for batch in batches:
+            assert int(redis.hget(f"{tag}:meta:{batch}", "count")) == len(buffer.messages(batch))
+    snapshot = buffer.snapshot()
+    content = redis.get(f"{tag}:open") or b""
+    assert snapshot.buffered == (len(json.loads(b"[%b]" % content[:-1])) if content else 0)
+    assert {place: getattr(snapshot, place) for place in counted} == counted
+    assert snapshot.accepted == snapshot.buffered + sum(counted.values()) + (
+        snapshot.delivered + snapshot.purged
+    )
+    placed = {i for p in counted for i in redis.zrange(f"{tag}:{p}", 0, -1)}
+    owned = {k.rsplit(b":", 1)[1] for k in redis.keys(f"{tag}:batch:*")}
+    described = {k.rsplit(b":", 1)[1] for k in redis.keys(f"{tag}:meta:*")}
+    assert placed == owned == described, "a key without owner"
+
+
+def claim_one(buffer) -> str:
+    (batch,) = buffer.claim(1, whatever_waits=True)
+    return batch.id
+
+
+def hold(buffer, batch_id=None, token="t1") -> Lease:
+    held = buffer.begin(batch_id or claim_one(buffer), token)
+    assert isinstance(held, Lease)
+    return held

@@ -1,0 +1,116 @@
+"""Messages are appended, and batches are sealed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from batches import hold, ids, message
+from celery_segment.buffer.buffer import ENVELOPE
+from support import wait_until
+
+
+class TestAppend:
+    def test_the_first_message_wakes_a_worker_and_the_second_does_not(self, buffer):
+        assert [buffer.append(message(n)) for n in range(3)] == [True, False, False]
+
+    def test_flush_at_messages_wake_once_per_cycle(self, make_buffer):
+        buffer = make_buffer(segment_flush_at=5)
+        buffer.append(message(0))
+        buffer.claim(1, whatever_waits=True)
+        woken = [buffer.append(message(n)) for n in range(12)]
+        assert [n for n, wake in enumerate(woken, 1) if wake] == [5]
+        buffer.claim(1, whatever_waits=True)
+        woken = [buffer.append(message(n)) for n in range(12)]
+        assert [n for n, wake in enumerate(woken, 1) if wake] == [5]
+
+    def test_flush_at_one_wakes_for_every_cycle(self, make_buffer):
+        buffer = make_buffer(segment_flush_at=1)
+        for number in range(3):
+            assert buffer.append(message(number))
+            buffer.claim(1, whatever_waits=True)
+
+    def test_a_wake_is_due_again_once_the_interval_has_passed(self, make_buffer):
+        buffer = make_buffer(segment_flush_interval=0.2)
+        assert buffer.append(message(0))
+        buffer.claim(1, whatever_waits=True)
+        wait_until(lambda: buffer.append(message(1)) or buffer.claim(1, whatever_waits=True) == [])
+
+    def test_messages_keep_their_order_and_bytes(self, buffer):
+        for number in range(5):
+            buffer.append(message(number, padding=number))
+        assert hold(buffer).body == b"".join(message(n, padding=n) + b"," for n in range(5))
+
+    @pytest.mark.parametrize("padding", [0, 1, 1000, 15_000])
+    def test_no_body_exceeds_the_limit_and_each_is_filled(self, make_buffer, padding):
+        buffer = make_buffer(segment_max_batch_bytes=33_000, segment_max_inflight=1000)
+        size = len(message(9, padding)) + 1
+        for _ in range(100_000 // size + 2):
+            buffer.append(message(9, padding))
+        batches = buffer.claim(1000, whatever_waits=True)
+        room = 33_000 - len(b"".join(ENVELOPE))
+        for batch in batches[:-1]:
+            assert room - size < batch.bytes - 1 <= room
+        assert len(batches) >= 3
+
+    def test_a_body_may_have_exactly_the_limit(self, make_buffer):
+        limit = 33_000
+        buffer = make_buffer(segment_max_batch_bytes=limit)
+        room = limit - len(b"".join(ENVELOPE))
+        first = b'"' + b"a" * 999 + b'"'
+        buffer.append(first)
+        buffer.append(b'"' + b"b" * (room - len(first) - 1 - 2) + b'"')
+        assert buffer.snapshot().ready_batches == 0
+        buffer.append(b"1")
+        assert buffer.snapshot().ready_batches == 1
+        assert len(hold(buffer).body) - 1 == room
+
+    def test_no_batch_has_more_messages_than_allowed(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=7)
+        for number in range(20):
+            buffer.append(message(number))
+        assert [b.messages for b in buffer.claim(9, whatever_waits=True)] == [7, 7, 6]
+
+    def test_many_messages_travel_together(self, make_buffer, redis):
+        buffer = make_buffer(segment_max_batch_messages=300)
+        buffer.append(message(0))
+        before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+        buffer.append_many([message(n) for n in range(1, 1200)])
+        assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 3
+        batches = buffer.claim(9, whatever_waits=True)
+        assert [b.messages for b in batches] == [300, 300, 300, 300]
+        got = [i for b in batches for i in ids(hold(buffer, b.id))]
+        assert got == [f"m{n}" for n in range(1200)]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_many_at_once_make_the_batches_that_one_by_one_make(self, make_buffer, redis, seed):
+        chance = random.Random(seed)
+        sizes = [chance.choice([0, 10, 500, 7_000, 15_000]) for _ in range(1_200)]
+        messages = [message(n, padding) for n, padding in enumerate(sizes)]
+        limits = {"segment_max_batch_bytes": 50_000, "segment_max_batch_messages": 9}
+        buffer = make_buffer(segment_max_inflight=1_000, **limits)
+
+        def batches_of(append, parts):
+            woken = [append(part) for part in parts]
+            claimed = buffer.claim(1_000, whatever_waits=True)
+            bodies = [buffer.messages(batch.id) for batch in claimed]
+            assert [batch.messages for batch in claimed] == [len(body) for body in bodies]
+            return woken.count(True), bodies
+
+        one_by_one = batches_of(buffer.append, messages)
+        redis.flushall()
+        rest, parts = list(messages), []
+        while rest:
+            cut = chance.randrange(1, 700)
+            parts, rest = [*parts, rest[:cut]], rest[cut:]
+        woken, bodies = batches_of(buffer.append_many, parts)
+        assert bodies == one_by_one[1]
+        assert 0 < woken <= one_by_one[0]
+
+    def test_a_sealed_batch_takes_no_more_memory_than_its_bytes(self, make_buffer, redis):
+        buffer = make_buffer()
+        for number in range(3000):
+            buffer.append(message(number, padding=100))
+        key = "{segment:default}:batch:1"
+        assert redis.memory_usage(key) <= 1.05 * redis.strlen(key)

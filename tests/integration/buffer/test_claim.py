@@ -1,0 +1,149 @@
+"""Batches are claimed, held by a lease, and found due."""
+
+from __future__ import annotations
+
+import pytest
+
+from batches import BREAKER, assert_conserved, claim_one, hold, message
+from celery_segment.buffer import (
+    Gone,
+    Lease,
+    LeasedElsewhere,
+    Stale,
+    buffer_of,
+)
+from support import wait_until
+
+
+class TestClaim:
+    def test_claims_stay_within_max_inflight(self, make_buffer):
+        buffer = make_buffer(segment_max_inflight=3, segment_max_batch_messages=1)
+        for number in range(5):
+            buffer.append(message(number))
+        assert len(buffer.claim(2, whatever_waits=True)) == 2
+        assert len(buffer.claim(9, whatever_waits=True)) == 1
+        assert buffer.claim(9, whatever_waits=True) == []
+
+    def test_without_need_the_open_batch_is_left_to_fill(self, make_buffer):
+        buffer = make_buffer(segment_flush_at=3)
+        buffer.append(message(0))
+        buffer.append(message(1))
+        assert buffer.claim(9, whatever_waits=False) == []
+        buffer.append(message(2))
+        assert [b.messages for b in buffer.claim(9, whatever_waits=False)] == [3]
+
+    def test_an_old_open_batch_is_due(self, make_buffer):
+        buffer = make_buffer(segment_flush_interval=0.1)
+        buffer.append(message(0))
+        wait_until(lambda: buffer.claim(1, whatever_waits=False))
+
+
+class TestHolding:
+    def test_one_holder_at_a_time(self, buffer):
+        buffer.append(message(0))
+        batch = claim_one(buffer)
+        assert isinstance(buffer.begin(batch, "t1"), Lease)
+        assert isinstance(buffer.begin(batch, "t2"), LeasedElsewhere)
+
+    def test_a_settled_batch_is_gone(self, buffer):
+        buffer.append(message(0))
+        held = hold(buffer)
+        buffer.ack(held)
+        assert isinstance(buffer.begin(held.id, "t2"), Gone)
+        assert buffer.snapshot().delivered == 1
+
+    def test_an_expired_lease_is_taken_over_and_its_holder_refused(self, make_app, redis):
+        buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
+        buffer.append(message(0))
+        stale = hold(buffer)
+        assert buffer.reap()[0] == []
+        (again,) = wait_until(lambda: buffer.reap()[0])
+        assert again.id == stale.id
+        for settle in (
+            lambda: buffer.ack(stale),
+            lambda: buffer.retry(stale, "failure", 0, "x", breaker=BREAKER),
+            lambda: buffer.split(stale),
+            lambda: buffer.bury(stale, "x", answered=True),
+        ):
+            with pytest.raises(Stale):
+                settle()
+        buffer.ack(hold(buffer, stale.id, "t2"))
+        assert buffer.snapshot().takeovers == 1
+        assert_conserved(redis, buffer)
+
+    def test_a_late_holder_may_settle_while_nobody_took_over(self, make_app):
+        buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
+        buffer.append(message(0))
+        held = hold(buffer)
+        wait_until(lambda: isinstance(buffer.begin(held.id, "t2"), Lease))
+        with pytest.raises(Stale):
+            buffer.ack(held)
+
+    def test_attempts_and_requests_are_counted(self, buffer):
+        buffer.append(message(0))
+        held = hold(buffer)
+        assert (held.attempts, held.requests) == (0, 0)
+        buffer.retry(held, "failure", 0, "503", breaker=BREAKER)
+        held = hold(buffer, held.id, "t2")
+        assert (held.attempts, held.requests) == (1, 1)
+        buffer.retry(held, "asked", 0, "429", breaker=BREAKER)
+        held = hold(buffer, held.id, "t3")
+        assert (held.attempts, held.requests) == (1, 2)
+        assert buffer.snapshot().retries == 2
+
+
+class TestDue:
+    def test_is_due_for_one_until_its_drain_has_begun(self, buffer):
+        buffer.append(message(0))
+        buffer.mark()
+        assert buffer.due(1.0)
+        assert not buffer.due(1.0)
+        buffer.reap()[0]
+        assert buffer.due(1.0)
+
+    def test_nothing_is_due_in_an_empty_or_a_paused_source(self, buffer):
+        assert not buffer.due(1.0)
+        buffer.append(message(0))
+        buffer.mark()
+        buffer.pause()
+        assert not buffer.due(1.0)
+
+    def test_a_young_open_batch_is_not_due_an_old_one_is(self, make_buffer):
+        buffer = make_buffer(segment_flush_interval=0.4)
+        buffer.append(message(0))
+        assert not buffer.due(0.1)
+        wait_until(lambda: buffer.due(0.1))
+        assert buffer.snapshot().oldest < 0.4
+
+    def test_an_expired_lease_is_due_even_when_closed(self, make_buffer):
+        buffer = make_buffer()
+        buffer.append(message(0))
+        hold(buffer)
+        buffer.pause()
+        assert not buffer.due(1.0)
+        buffer._pool.command("ZADD", "{segment:default}:inflight", 1, "1")
+        assert buffer.due(1.0)
+
+
+class TestMark:
+    def test_what_came_before_the_mark_remains_until_settled(self, buffer):
+        for number in range(3):
+            buffer.append(message(number))
+        mark = buffer.mark()
+        buffer.append(message(9))
+        assert buffer.remaining(mark) == 3
+        held = hold(buffer)
+        assert buffer.remaining(mark) == 3
+        buffer.split(held)
+        assert buffer.remaining(mark) == 3
+        buffer.ack(hold(buffer))
+        assert buffer.remaining(mark) == 2
+        buffer.bury(hold(buffer), "x", answered=True)
+        assert buffer.remaining(mark) == 0
+
+    def test_a_great_backlog_is_counted_without_looking_at_each_batch(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        buffer.append_many([message(n) for n in range(1500)])
+        mark = buffer.mark()
+        buffer.append(message(1501))
+        assert buffer.remaining(mark) >= 1500
