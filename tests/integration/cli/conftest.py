@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from operating import SOURCES
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app(segment_sources=SOURCES)

@@ -1,0 +1,120 @@
+"""`celery segment status`: a table, JSON, and watched."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from celery_segment import Analytics
+from celery_segment.buffer import Snapshot, buffer_of
+from celery_segment.testing import EmbeddedRedis
+from commands import Terminal, environ, ok
+from operating import SOURCES, bury, cells, store
+
+
+def test_status_shows_a_row_for_each_source(app):
+    bury(app, *["bad"] * 1_000)
+    store(app, "a", "b")
+    buffer_of(app).mark()
+    store(app, "c")
+    Analytics("marketing", app=app).pause()
+    default, marketing = cells(ok(app, "status"))
+    assert default.pop("oldest") in {"0 s", "1 s"}
+    assert default == {
+        "source": "default",
+        "accepted": "1,003",
+        "buffered": "1",
+        "ready": "2",
+        "batches": "1",
+        "in flight": "0",
+        "delivered": "0",
+        "dead": "1,000",
+        "purged": "0",
+        "dropped": "0",
+        "retries": "0",
+        "gate": "open",
+    }
+    assert marketing["source"] == "marketing"
+    assert marketing["accepted"] == "0"
+    assert marketing["oldest"] == "-"
+    assert marketing["gate"] == "paused"
+
+
+def test_status_of_named_sources_alone(app):
+    rows = cells(ok(app, "status", "--source", "marketing", "--source", "marketing"))
+    assert [row["source"] for row in rows] == ["marketing"]
+
+
+def test_status_shows_why_and_for_how_long_a_source_is_closed(app):
+    buffer = buffer_of(app)
+    store(app, "a")
+    (batch,) = buffer.claim(1, whatever_waits=True)
+    held = buffer.begin(batch.id, "token")
+    cause = "401 Unauthorized: [bold]\x1b[31m\nwho are you" + " and what" * 20
+    buffer.retry(held, "refused", 0.0, cause, breaker=(1, 90.0, 90.0))
+    default, _ = cells(ok(app, "status"))
+    expected = (
+        "401 Unauthorized: [bold]\N{REPLACEMENT CHARACTER}[31m who are you" + " and what" * 20
+    )
+    assert default["gate"] == f"closed for 1 min 30 s: {expected}"
+    assert default["in flight"] == default["retries"] == "1"
+
+
+def test_status_as_json_holds_every_figure_plainly(app):
+    bury(app, *["bad"] * 1_000)
+    printed = ok(app, "status", "--json")
+    assert printed.count("\n") == 1
+    figures = json.loads(printed)
+    assert list(figures) == ["default", "marketing"]
+    assert set(figures["default"]) == set(Snapshot.__dataclass_fields__)
+    assert figures["default"]["dead"] == 1_000
+    assert figures["default"]["gate"] == "open"
+
+
+def test_status_on_a_narrow_terminal_has_a_column_for_each_source(app, redis_server, tmp_path):
+    store(app, *["a"] * 1_234)
+    env = environ(broker_url=redis_server.url, segment_sources=SOURCES) | {"COLUMNS": "60"}
+    with Terminal(["-C", "-A", "workerapp", "segment", "status"], env, tmp_path) as terminal:
+        lines = [line.split() for line in terminal.read().splitlines()]
+        assert terminal.process.wait() == 0
+    assert ["source", "default", "marketing"] in lines
+    assert ["accepted", "1,234", "0"] in lines
+    assert ["gate", "open", "open"] in lines
+
+
+def test_watch_goes_on_while_redis_is_away_until_interrupted(tmp_path):
+    with EmbeddedRedis(tmp_path) as server:
+        args = ["-A", "workerapp", "segment", "status", "--watch"]
+        with Terminal(args, environ(broker_url=server.url), tmp_path) as terminal:
+            terminal.read("open")
+            server.stop()
+            terminal.read("out of reach")
+            server.start()
+            terminal.output = ""
+            terminal.read("open")
+            terminal.process.send_signal(signal.SIGINT)
+            shown = terminal.read()
+            assert terminal.process.wait() == 0
+    assert "Aborted" not in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("option", ["--json", "--source=default"])
+def test_watch_into_a_pipe_prints_each_look(app, monkeypatch, option):
+    pauses = []
+
+    def sleep(seconds):
+        store(app, "a")
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("celery_segment.cli.status.time", SimpleNamespace(sleep=sleep))
+    lines = ok(app, "status", "--watch", option).splitlines()
+    rows = [line for line in lines if "default" in line]
+    assert [re.findall(r"\d+", row)[0] for row in rows] == ["0", "1", "2"]
+    assert pauses == [1.0] * 3

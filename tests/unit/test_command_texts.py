@@ -1,0 +1,33 @@
+"""Durations, numbers and lines as the commands print them."""
+
+from __future__ import annotations
+
+import pytest
+
+from celery_segment.cli.common import counted, duration, one_line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (3_600, "1 h"),
+        (3_605, "1 h"),
+        (7_500, "2 h 5 min"),
+        (86_400 * 3 + 7_200, "3 d 2 h"),
+    ],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_words():
+    assert counted(1, "message") == "1 message"
+    assert counted(0, "message") == "0 messages"
+    assert counted(1_234, "message") == "1,234 messages"
+    assert one_line(" a\n b\x07\x1b[2J\u202e") == "a b" + "\N{REPLACEMENT CHARACTER}" + (
+        "\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}"
+    )
