@@ -1,0 +1,166 @@
+"""What a buffer does, as a model in Python: for tests/fault/test_state_machine.py.
+
+Its time is in seconds, and passes only by `now`. Durations are hours, so that the seconds a
+run really takes never decide anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled
+
+HOUR = 3600.0
+#: More than the real time that an example takes, less than any difference that decides.
+DRIFT = 60.0
+LEASE = 2 * HOUR
+INTERVAL = HOUR
+FLUSH_AT = 3
+MAX_INFLIGHT = 3
+MAX_MESSAGES = 5
+MAX_BYTES = 33_000
+#: Of the buffer's own constants, so that a few batches are a backlog.
+BACKLOG, YOUNGEST, AT_ONCE = 4, 2, 3
+BREAKER = (2, HOUR, 3 * HOUR)
+
+
+def near(seconds: float):
+    return pytest.approx(seconds, abs=DRIFT)
+
+
+def stored(messages: list[bytes]) -> bytes:
+    return b"".join(message + b"," for message in messages)
+
+
+@dataclass
+class Sealed:
+    """A batch as the model knows it."""
+
+    id: str
+    messages: list[bytes]
+    since: float
+    place: str = "ready"
+    waits: bool = False  # claimed, and no delivery has begun
+    packed: bool = False
+    token: str | None = None
+    deadline: float = 0.0
+    attempts: int = 0
+    requests: int = 0
+    began: float | None = None
+    cause: str = ""
+
+    @property
+    def number(self) -> int:
+        return int(self.id.split(".")[0])
+
+    @property
+    def reference(self) -> BatchRef:
+        return BatchRef(self.id, len(self.messages), len(stored(self.messages)))
+
+
+class Model:
+    """The messages and batches of one source, where they are, and what closes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.accepted: dict[str, bytes] = {}
+        self.attachments: dict[bytes, Attachments] = {}  # the messages that have something
+        self.settled: dict[str, tuple[Settled, float]] = {}  # not called; until when left alone
+        self.open: list[bytes] = []
+        self.open_since = 0.0
+        self.sealed = 0
+        self.packed_to = 0  # up to this number it was tried
+        self.batches: dict[str, Sealed] = {}
+        self.delivered: list[bytes] = []
+        self.purged: list[bytes] = []
+        self.count = Counter()
+        self.attempts = Counter()
+        self.paused = False
+        self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
+        self.probe: tuple[float, str] = (0.0, "")  # until; batch
+        self.tick_until = 0.0
+        self.failures, self.trips = 0, Counter()
+        self.begun: list[Lease] = []  # all that ever were
+        self.lost: list[Lease] = []  # of these, those whose process is gone
+        self.mark_at: int | None = None
+
+    def at(self, place: str) -> list[Sealed]:
+        found = [batch for batch in self.batches.values() if batch.place == place]
+        return sorted(found, key=lambda batch: (batch.number, batch.id))
+
+    def holds(self, held: Lease) -> bool:
+        return held.id in self.batches and self.batches[held.id].token == held.token
+
+    @property
+    def holders(self) -> list[Lease]:
+        return [held for held in self.begun if self.holds(held) and held not in self.lost]
+
+    @property
+    def stale(self) -> list[Lease]:
+        return [held for held in self.begun if not self.holds(held)]
+
+    def closed_for(self) -> float | None:
+        return None if self.paused else max(self.gate[0] - self.now, 0.0)
+
+    def own(self, messages: list[bytes], what: str = "callbacks") -> dict[int, bytes]:
+        """Return the callbacks, or traces, of messages by their places, from 1 on."""
+        found = (getattr(self.attachments.get(m, Attachments()), what) for m in messages)
+        return {place: content for place, content in enumerate(found, 1) if content}
+
+    def store(self, message: bytes) -> None:
+        size = len(stored([*self.open, message])) - 1 + len(b"".join(ENVELOPE))
+        if self.open and (len(self.open) == MAX_MESSAGES or size > MAX_BYTES):
+            self.seal()
+        if not self.open:
+            self.open_since = self.now
+        self.open.append(message)
+
+    def seal(self) -> None:
+        self.sealed += 1
+        name = str(self.sealed)
+        self.batches[name] = Sealed(name, self.open, self.open_since)
+        self.open = []
+
+    def packable(self) -> list[str]:
+        ready = self.at("ready")
+        if len(ready) < BACKLOG:
+            return []
+        old = range(self.packed_to + 1, self.sealed - YOUNGEST + 1)
+        return [batch.id for batch in ready if batch.number in old][:AT_ONCE]
+
+    def open_is_due(self, messages: int, age: float) -> bool:
+        waits = len(self.open)
+        return waits > 0 and (waits >= messages or self.now - self.open_since >= age)
+
+    def endpoint_answered(self) -> None:
+        self.failures, self.trips = 0, Counter()
+        self.probe = (0.0, "")
+
+    def end_probe_of(self, batch: Sealed) -> None:
+        if self.probe[1] == batch.id:
+            self.probe = (0.0, "")
+
+    def closed_to(self, batch: Sealed) -> float | None:
+        """For how long a begin finds the source closed; make the batch the probe if need be."""
+        closed = self.closed_for()
+        if closed == 0 and self.trips.total():
+            if self.probe[0] <= self.now:
+                self.probe = (self.now + LEASE, batch.id)
+            elif self.probe[1] != batch.id:
+                closed = self.probe[0] - self.now
+        return closed
+
+    def new_message(self, drawn: tuple[str, str, int, Attachments]) -> bytes:
+        text, character, size, attachments = drawn
+        name = f"m{len(self.accepted)}"
+        padding = character * (size // len(character.encode()))
+        content = {"messageId": name, "x": text + padding}
+        message = self.accepted[name] = json.dumps(content, ensure_ascii=False).encode()
+        if any(attachments):
+            self.attachments[message] = attachments
+        return message
