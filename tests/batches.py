@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 
-from celery_segment.buffer import (
-    Lease,
-    messages_of,
-)
+from celery_segment.buffer import Lease, messages_of
 
 BREAKER = (5, 0.2, 0.4)
 

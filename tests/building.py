@@ -11,15 +11,7 @@ import pytest
 
 from celery_segment import ValidationError, __version__
 from celery_segment.calls.api import CALLS
-from celery_segment.messages import (
-    Alias,
-    Group,
-    Identify,
-    Page,
-    Screen,
-    Track,
-    encode,
-)
+from celery_segment.messages import Alias, Group, Identify, Page, Screen, Track, encode
 
 UTC = timezone.utc
 WHEN = "2026-11-23T07:00:00.123Z"

@@ -8,6 +8,11 @@ from kombu import pools
 from celery_segment.testing import EmbeddedRedis, SegmentServer
 from support import Workers, new_app
 
+#: Their assertions show what was compared, as those of the tests do.
+pytest.register_assert_rewrite(
+    "batches", "bufferrecount", "checks", "commands", "composed", "records"
+)
+
 
 @pytest.fixture(scope="session")
 def redis_server():

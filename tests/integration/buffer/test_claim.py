@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
-from celery_segment.buffer import (
-    Gone,
-    Lease,
-    LeasedElsewhere,
-    Stale,
-    buffer_of,
-)
+from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale, buffer_of
 from support import wait_until
 
 

@@ -7,11 +7,7 @@ from dataclasses import replace
 import pytest
 
 from batches import hold, ids, message
-from celery_segment.buffer import (
-    DeadLettersFull,
-    Stale,
-    buffer_of,
-)
+from celery_segment.buffer import DeadLettersFull, Stale, buffer_of
 
 
 class TestSplitAndBury:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, claim_one, hold, message
-from celery_segment.buffer import (
-    Closed,
-    Lease,
-)
+from celery_segment.buffer import Closed, Lease
 from support import let_pass, wait_until
 
 

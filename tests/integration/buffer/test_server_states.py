@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from batches import BREAKER, hold, message
-from celery_segment.buffer import (
-    DeadLettersFull,
-)
+from celery_segment.buffer import DeadLettersFull
 from celery_segment.errors import BufferFull
 
 

@@ -32,9 +32,7 @@ from building import (
 )
 from celery_segment import SegmentError, ValidationError
 from celery_segment.calls.api import CALLS
-from celery_segment.messages import (
-    build_message,
-)
+from celery_segment.messages import build_message
 
 # ---------------------------------------------------------------- fields
 

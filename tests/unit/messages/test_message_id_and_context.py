@@ -11,9 +11,7 @@ import pytest
 
 from building import LEAST, LIBRARY, OWN, UTC, UUID4, Color, Loud, build, refusal, track, wire
 from celery_segment.calls.api import CALLS
-from celery_segment.messages import (
-    encode,
-)
+from celery_segment.messages import encode
 
 # ---------------------------------------------------------------- messageId
 

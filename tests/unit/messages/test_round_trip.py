@@ -13,11 +13,7 @@ from kombu.utils import json as celery_json
 from building import KINDS, ORDER, UTC, WHEN, build, track
 from celery_segment import MessageTooLarge
 from celery_segment.calls.api import CALLS
-from celery_segment.messages import (
-    build_message,
-    call_arguments,
-    encode,
-)
+from celery_segment.messages import build_message, call_arguments, encode
 
 json_values = st.recursive(
     st.none()

@@ -10,10 +10,7 @@ import pytest
 
 from building import WHEN, refusal, track
 from celery_segment import MessageTooLarge
-from celery_segment.messages import (
-    MAX_MESSAGE_BYTES,
-    encode,
-)
+from celery_segment.messages import MAX_MESSAGE_BYTES, encode
 
 
 def padded(unit, size):
