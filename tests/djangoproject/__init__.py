@@ -1,4 +1,4 @@
-"""A Django project as users have it; its test is tests/integration/test_django.py."""
+"""A Django project as users have it; its tests are in tests/integration/web."""
 
 from djangoproject.celery import app
 

@@ -8,11 +8,8 @@ urlpatterns = [
     path("buy/", views.buy),
     path("quiet/", views.quiet),
     path("thrice/", views.thrice),
-    path("broken/", views.broken),
     path("stream/", views.stream),
     path("order/", views.order),
-    path("about/<int:user>/", views.about),
-    path("async/buy/", views.async_buy),
     path("async/aside/", views.async_aside),
     path("async/leave/", views.async_leave),
 ]

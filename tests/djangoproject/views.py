@@ -36,11 +36,6 @@ def thrice(request):
     return HttpResponse("thrice")
 
 
-def broken(request):
-    track.delay(event="Before")
-    raise ZeroDivisionError
-
-
 def stream(request):
     def parts():
         track.delay("u", "While")
@@ -48,11 +43,6 @@ def stream(request):
 
     track.delay("u", "Before")
     return StreamingHttpResponse(parts())
-
-
-def about(request, user):
-    track.delay(user, "Was Banned")
-    return HttpResponse("banned")
 
 
 def order(request):
@@ -69,11 +59,6 @@ def order(request):
         if "fail" in request.GET:
             raise ZeroDivisionError
     return HttpResponse("ordered")
-
-
-async def async_buy(request):
-    track.delay(event="Item Purchased")
-    return HttpResponse("bought")
 
 
 async def async_aside(request):

@@ -1,12 +1,10 @@
-"""Every way of calling takes the request's visitor at the call, and a worker has none."""
+"""The visitor of a call is that of the place where it is made: a block, a thread, no worker."""
 
 from __future__ import annotations
 
 import threading
 from contextvars import copy_context
 from types import SimpleNamespace
-
-import pytest
 
 from celery_segment import Analytics, identify, track
 from celery_segment.visitor import present, within
@@ -15,27 +13,6 @@ from support import stored
 VISITOR = SimpleNamespace(
     user_id=7, anonymous_id="a1", context={"ip": "192.0.2.1", "locale": "de", "app": "visitor's"}
 )
-
-WAYS = {
-    "delay": lambda: track.delay(event="E"),
-    "direct call": lambda: track(event="E"),
-    "apply_async": lambda: track.apply_async((), {"event": "E"}),
-    "task id": lambda: track.apply_async((), {"event": "E"}, task_id="mine"),
-    "signature": lambda: track.s(event="E").delay(),
-    "apply": lambda: track.apply((), {"event": "E"}),
-    "bound": lambda: Analytics().track.delay(event="E"),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_of_calling(make_app, redis, way):
-    make_app(segment_context={"ip": "default", "os": "default"})
-    with within(VISITOR):
-        WAYS[way]()
-    (message,) = stored(redis)
-    assert (message["userId"], message["anonymousId"]) == ("7", "a1")
-    del message["context"]["library"]
-    assert message["context"] == {**VISITOR.context, "os": "default"}
 
 
 def test_a_batch_keeps_each_calls_visitor(make_app, redis):

@@ -1,0 +1,115 @@
+"""The system checks that the Django application registers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from celery import Celery
+from django.core import checks
+
+from support import free_port
+
+
+def found(*, deploy=False):
+    """Return what the system checks find, by their numbers."""
+    messages = checks.run_checks(tags=["celery_segment"], include_deployment_checks=deploy)
+    return {m.id.partition(".")[2]: f"{m.msg} {m.hint or ''}" for m in messages}
+
+
+class TestChecks:
+    @pytest.fixture
+    def app(self, settings_of_django, redis_server):
+        """Return a function that makes the application anew, with settings of Django's."""
+        made = []
+
+        def app(**settings):
+            for name, value in {"BROKER_URL": redis_server.url, **settings}.items():
+                setattr(settings_of_django, f"CELERY_{name}", value)
+            app = Celery("shop")
+            app.config_from_object("django.conf:settings", namespace="CELERY")
+            app.set_default()
+            made.append(app)
+
+        yield app
+        for each in made:
+            each.close()
+
+    def test_a_project_that_is_right(self, app):
+        app()
+        assert found() == {}
+
+    @pytest.mark.parametrize(
+        ("settings", "text"),
+        [
+            ({"SEGMENT_FLUSH_ATT": 5}, "did you mean segment_flush_at?"),
+            ({"SEGMENT_FLUSH_AT": 0}, "segment_flush_at must be at least 1, not 0"),
+            ({"BROKER_URL": "amqp://h"}, "segment_redis_url is needed"),
+        ],
+    )
+    def test_settings(self, app, settings, text):
+        app(**settings)
+        assert text in found()["E002"]
+
+    def test_disabled_needs_no_redis(self, app):
+        app(BROKER_URL="amqp://h", SEGMENT_ENABLED=False)
+        assert found() == found(deploy=True) == {}
+
+    def test_another_application_is_the_current_one(self, app):
+        app(SEGMENT_FLUSH_AT=5)
+        other = Celery("other", broker="redis://h")
+        other.set_default()
+        text = found()["E003"]
+        other.close()
+        assert "'other', has not read" in text
+        assert "CELERY_SEGMENT_FLUSH_AT" in text
+        assert "set_default()" in text
+
+    def test_middleware_missing(self, app, settings_of_django):
+        app()
+        settings_of_django.MIDDLEWARE = settings_of_django.MIDDLEWARE[:2]
+        assert "Add 'celery_segment.contrib.django.middleware." in found()["W001"]
+        settings_of_django.MIDDLEWARE = [
+            *settings_of_django.MIDDLEWARE,
+            "djangoproject.middleware.ByName",
+        ]
+        assert found() == {}
+
+    def test_middleware_before_the_authentication(self, app, settings_of_django):
+        app()
+        settings_of_django.MIDDLEWARE = [
+            "nowhere.Middleware",
+            *reversed(settings_of_django.MIDDLEWARE),
+        ]
+        assert "behind AuthenticationMiddleware" in found()["W002"]
+
+    def test_redis_is_asked_before_a_deployment_alone(self, app, redis):
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        app()
+        try:
+            assert found() == {}
+            assert "set maxmemory-policy noeviction" in found(deploy=True)["E005"]
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+        app(SEGMENT_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+        assert found() == {}
+        assert "segment_redis_url" in found(deploy=True)["E004"]
+
+    def test_no_application_at_all(self):
+        program = (
+            "import django; from django.conf import settings;"
+            "settings.configure(INSTALLED_APPS=['celery_segment.contrib.django'],"
+            " MIDDLEWARE=['celery_segment.contrib.django.middleware.SegmentMiddleware']);"
+            "django.setup(); from django.core.management import call_command; call_command('check')"
+        )
+        environ = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "(celery_segment.E001) There is no Celery application." in run.stderr
