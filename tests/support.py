@@ -88,6 +88,22 @@ def stored(redis, source="default") -> list[dict]:
     return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 
+def content_of(redis, key) -> bytes:
+    """Return what a key holds, as it is: a dump may be compressed."""
+    match redis.type(key):
+        case b"string":
+            return redis.get(key)
+        case b"hash":
+            return repr(redis.hgetall(key)).encode()
+        case b"list":
+            return b"".join(redis.lrange(key, 0, -1))
+        case b"zset":
+            return repr(redis.zrange(key, 0, -1)).encode()
+        case b"set":
+            return repr(redis.smembers(key)).encode()
+    raise AssertionError(key)
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

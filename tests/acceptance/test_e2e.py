@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from celery_segment.testing import Reply
+from support import content_of
 
 WRITE_KEY = "e2ewr1tek3y"
 COMMAND = [sys.executable, "-m", "celery_segment.testing.e2e", "--input"]
@@ -62,14 +63,15 @@ def test_every_event_is_delivered_and_the_key_goes_nowhere(server, redis, redis_
         assert server.wait_for(lambda: server.requests, 20)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
         assert not any(WRITE_KEY in " ".join(each.cmdline()) for each in family)
-        places = [redis.dump(key) + key for key in redis.keys("*")]
+        places = [key + content_of(redis, key) for key in redis.keys("*")]
         logs, printed = process.stderr.read(), process.stdout.read()
     assert process.returncode == 0, logs
     result = json.loads(printed)
     assert (result["success"], result["error"]) == (True, None)
     assert result["sentBatches"] == len(server.requests)
     assert "segment.deliver" in logs
-    places += [redis.dump(key) + key for key in redis.keys("*")]
+    assert any(b"messageId" in place for place in places)
+    places += [key + content_of(redis, key) for key in redis.keys("*")]
     assert not any(WRITE_KEY.encode() in place for place in [*places, logs.encode()])
 
     assert server.violations == []
@@ -133,7 +135,7 @@ def test_what_remains_is_told(server, status, options, error):
     assert printed["error"].startswith(error)
 
 
-def test_a_batch_holds_as_many_as_flush_at(server):
+def test_a_batch_holds_no_more_than_flush_at(server):
     events = [{"type": "track", "userId": "u", "event": f"E{n}"} for n in range(25)]
     printed = outcome(input_for(server, events, flushAt=10))
     assert printed["success"]

@@ -15,7 +15,7 @@ import pytest
 
 from celery_segment import Analytics, track
 from celery_segment.testing import Reply
-from support import DEFAULTS, TESTS, WRITE_KEY, wait_until
+from support import DEFAULTS, TESTS, WRITE_KEY, content_of, wait_until
 
 SECRETS = (WRITE_KEY.encode(), base64.b64encode(f"{WRITE_KEY}:".encode()))
 
@@ -74,7 +74,7 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
     for task in list(detail)[:20]:
         places[f"flower task {task}"] = flower(f"/api/task/info/{task}") + flower(f"/task/{task}")
     for key in redis.keys("*"):
-        places[f"redis {key!r}"] = redis.dump(key) + key + _content(redis, key)
+        places[f"redis {key!r}"] = redis.dump(key) + key + content_of(redis, key)
     assert len(places) > 15
     for place, content in places.items():
         assert content, place
@@ -89,19 +89,3 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
 
 def _read(folder, name):
     return (folder / name).read_bytes()
-
-
-def _content(redis, key):
-    """Read a key as it is: a dump may be compressed."""
-    match redis.type(key):
-        case b"string":
-            return redis.get(key)
-        case b"hash":
-            return repr(redis.hgetall(key)).encode()
-        case b"list":
-            return b"".join(redis.lrange(key, 0, -1))
-        case b"zset":
-            return repr(redis.zrange(key, 0, -1)).encode()
-        case b"set":
-            return repr(redis.smembers(key)).encode()
-    raise AssertionError(key)

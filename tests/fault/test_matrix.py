@@ -235,7 +235,7 @@ def test_a_backlog_meets_the_endpoint_in_no_burst(make_app, workers):
         assert len(server.received) == 100_000
         assert server.duplicates == 0
         assert server.violations == []
-        assert most[0] <= 3
+        assert 1 <= most[0] <= 3
         # Round trips do not grow with the backlog: batches are full.
         assert len(server.requests) < 100
 

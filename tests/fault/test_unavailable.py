@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -72,7 +73,7 @@ class TestBound:
         with pytest.raises(BufferFull), Analytics().batch():
             for _ in range(3):
                 track.delay("u", "E", {"x": "y" * 1000})
-        assert buffer.snapshot() == stats or buffer.snapshot().accepted == stats.accepted
+        assert replace(buffer.snapshot(), oldest=stats.oldest) == stats
         (batch,) = buffer.claim(1, whatever_waits=True)
         with pytest.raises(BufferFull):
             track.delay("u", "E", {"x": "y" * 1000})
@@ -204,7 +205,7 @@ class TestSpill:
         own.kill()
         wait_until(lambda: track.delay("u", "E").id)
 
-    def test_a_file_that_cannot_be_written_is_told(self, make_app, own, tmp_path):
+    def test_a_file_that_cannot_be_written_is_named(self, make_app, own, tmp_path):
         folder = tmp_path / "spill"
         make_app(
             segment_redis_url=own.url,

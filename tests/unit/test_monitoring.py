@@ -72,6 +72,7 @@ def test_the_dashboard_can_be_provisioned():
     for panel in DASHBOARD["panels"]:
         assert panel["description"]
         assert panel["datasource"]["uid"] == "${datasource}"
+        assert panel["targets"]
         assert all('source=~"$source"' in target["expr"] for target in panel["targets"])
 
 

@@ -53,7 +53,7 @@ def test_a_bad_write_key_is_refused_without_showing_it(value):
         refusal(segment_sources={"a": {"write_key": value}}),
     ):
         assert "write_key must be" in text
-        assert "colon" not in text or "without a colon" in text
+        assert text.count("colon") == text.count("without a colon")
         for part in ("with:", "schl", "a\nb", "b'key'"):
             assert part not in text
 
