@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import yaml
@@ -94,14 +95,16 @@ def copied(stage):
 
 
 def in_context(path: Path) -> bool:
-    """Whether .dockerignore, a list of what is let in, lets a file in."""
-    everything, *rest = (ROOT / ".dockerignore").read_text().splitlines()
-    assert everything == "*"
-    let_in = [line.removeprefix("!") for line in rest if line.startswith("!")]
-    ignored = [line for line in rest if not line.startswith("!")]
-    assert ignored == ["**/__pycache__"]
+    """Whether .dockerignore lets a file in: the last line says so that matches it or its folder."""
     inside = path.relative_to(ROOT)
-    return "__pycache__" not in inside.parts and any(inside.is_relative_to(p) for p in let_in)
+    let_in = True
+    for line in (ROOT / ".dockerignore").read_text().split():
+        pattern = line.removeprefix("!")
+        anywhere, name = pattern.startswith("**/"), pattern.removeprefix("**/")
+        places = inside.parts if anywhere else map(str, (inside, *inside.parents))
+        if any(fnmatch(place, name) for place in places):
+            let_in = line.startswith("!")
+    return let_in
 
 
 def build(folder: Path) -> None:
