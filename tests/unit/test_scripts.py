@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib.resources import files
+from itertools import takewhile
 
 import pytest
 from hypothesis import given, settings
@@ -21,17 +22,35 @@ INCLUDE = re.compile(r"@include\s+(\S+)")
 
 
 def contract_of(text):
-    """The comment on top."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("--"):
-            break
-        lines.append(line[2:].strip())
-    return lines
+    """The comment on top, as lines."""
+    return [line[2:].strip() for line in takewhile(lambda x: x.startswith("--"), text.splitlines())]
+
+
+def head_and_body_of(text):
+    """The local assignments directly below the contract, and all that follows them."""
+    lines = text.splitlines()
+    rest = lines[len(contract_of(text)) :]
+    head = list(takewhile(lambda x: x.startswith(("local ", "  ")), rest))
+    assert not any(line.startswith("local function") for line in head)
+    return "\n".join(head), "\n".join(rest[len(head) :])
 
 
 def code_of(text):
     return re.sub(r"--.*", "", text)
+
+
+def arguments_in(head):
+    """The numbers of the arguments that a head names, and that of the first of many, or None.
+
+    Many are named by ``{unpack(ARGV, n)}``, or by ``ARGV`` itself where they are all there is.
+    """
+    single = {int(n) for n in re.findall(r"\bARGV\[(\d+)\]", head)}
+    many = [int(n) for n in re.findall(r"\{unpack\(ARGV, (\d+)\)\}", head)]
+    many += [1 for _ in re.findall(r"\bARGV$", head, re.MULTILINE)]
+    named = re.findall(r"\bARGV\[\d+\]|\{unpack\(ARGV, \d+\)\}|\bARGV$", head, re.MULTILINE)
+    assert len(named) == len(re.findall("ARGV", head)), "named in another way"
+    assert len(many) <= 1
+    return single, (many[0] if many else None)
 
 
 def test_all_are_lua_and_there_are_some():
@@ -48,19 +67,36 @@ def test_each_starts_with_a_contract(name):
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_a_transitions_contract_names_its_key_its_arguments_and_its_reply(name):
-    contract = " ".join(contract_of(TEXTS[name]))
-    assert "KEYS[1] the source's prefix" in re.sub(" +", " ", contract)
-    code = code_of(script(name).text)
-    assert set(re.findall(r"KEYS\[(\d+)\]", code)) == {"1"}
-    used = {int(n) for n in re.findall(r"ARGV\[(\d+)\]", code)}
-    described = {int(n) for n in re.findall(r"ARGV\[(\d+)…?\]", contract)}
-    assert used <= described
-    assert described == set(range(1, len(described) + 1))
-    if "#ARGV" in code or "(ARGV)" in code:
-        assert re.search(r"ARGV\[\d+…\]", contract)
-    if re.search(r"^return\b", code, re.MULTILINE):
-        assert "Returns" in contract
+def test_a_transitions_contract_names_its_key_its_arguments_and_its_results(name):
+    contract = contract_of(TEXTS[name])
+    assert "KEYS[1] -> {segment:<source>}, the prefix of the source's keys" in contract
+    assert any(line.startswith("Returns ") for line in contract)
+    described = re.findall(r"^ARGV\[(\d+)(…?)\] -> \S", "\n".join(contract), re.MULTILINE)
+    assert [int(n) for n, _ in described] == list(range(1, len(described) + 1))
+    assert all(not many for _, many in described[:-1])
+
+    single, first_of_many = arguments_in(head_and_body_of(TEXTS[name])[0])
+    assert single | {first_of_many} - {None} == {int(n) for n, _ in described}
+    assert first_of_many == next((int(n) for n, many in described if many), None)
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_a_transition_names_its_key_and_arguments_at_its_head_and_uses_the_names(name):
+    head, body = head_and_body_of(TEXTS[name])
+    assert re.match(r"local source\b", head)
+    assert re.findall(r"KEYS.{3}", head) == ["KEYS[1]"]
+    assert not re.search(r"\b(KEYS|ARGV)\b", code_of(body))
+    for names in re.findall(r"^local (.+?) =", head, re.MULTILINE):
+        for each in names.split(", "):
+            assert re.search(rf"\b{each}\b", code_of(body)), f"{each} is not used"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_include_is_one_function_named_as_its_file_and_takes_what_it_needs(name):
+    code = code_of(TEXTS[name])
+    assert re.findall(r"^\S.*", code, re.MULTILINE)[0].startswith(f"local function {name[1:]}(")
+    assert len(re.findall(r"^local\b", code, re.MULTILINE)) == 1
+    assert not re.search(r"\b(KEYS|ARGV)\b", TEXTS[name])
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -77,9 +113,8 @@ def test_every_include_resolves(name):
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_transition_includes_what_it_calls_and_nothing_else(name):
     for part in PARTS:
-        (function,) = re.findall(r"^local function (\w+)\(", TEXTS[part], re.MULTILINE)
-        called = re.search(rf"\b{function}\(", code_of(TEXTS[name])) is not None
-        assert called == (part in INCLUDE.findall(TEXTS[name])), (part, function)
+        called = re.search(rf"\b{part[1:]}\(", code_of(TEXTS[name])) is not None
+        assert called == (part in INCLUDE.findall(TEXTS[name])), part
 
 
 def test_every_part_is_used():

@@ -1,6 +1,6 @@
--- Move a batch's messages from one gauge of `stats` to another; '' is outside.
-local function move(count, bytes, from, to)
-  local stats = KEYS[1] .. ':stats'
+-- Move a batch's messages from one count of `stats` to another; '' is none.
+local function move(source, count, bytes, from, to)
+  local stats = source .. ':stats'
   if from ~= '' then
     redis.call('HINCRBY', stats, from, -count)
     redis.call('HINCRBY', stats, from .. '_bytes', -bytes)

@@ -1,7 +1,6 @@
--- Close the open batch: an exact-size copy under a new id, waiting in `ready`.
--- APPEND leaves up to twice the room a string needs; COPY takes just enough.
-local function seal(time)
-  local source = KEYS[1]
+-- Seal the open batch: an exact-size copy under a new id joins the ready batches.
+-- APPEND leaves up to twice the room that a string needs; COPY takes just enough.
+local function seal(source, time)
   local open, state, stats = source .. ':open', source .. ':state', source .. ':stats'
   local count = tonumber(redis.call('HGET', state, 'count'))
   local bytes = redis.call('STRLEN', open)
@@ -10,9 +9,9 @@ local function seal(time)
   redis.call('DEL', open)
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,
     'since', redis.call('HGET', state, 'since'))
-  for _, beside in ipairs({source .. ':callbacks', source .. ':traces'}) do
-    if redis.call('EXISTS', beside) == 1 then
-      redis.call('RENAME', beside, beside .. ':' .. id)
+  for _, attachments in ipairs({source .. ':callbacks', source .. ':traces'}) do
+    if redis.call('EXISTS', attachments) == 1 then
+      redis.call('RENAME', attachments, attachments .. ':' .. id)
     end
   end
   redis.call('ZADD', source .. ':ready', id, id)

@@ -1,40 +1,41 @@
--- A batch was delivered: count it and delete it.
+-- Settle a delivered batch: count it and delete it.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] batch id
--- ARGV[2] the holder's token
--- ARGV[3] the answer's status, as _attempted says
--- ARGV[4] 1 when somebody is told of each batch, and its messages are kept until then; else 0
--- ARGV[5] lease, milliseconds: so long the holder is left to call what has to be called
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> the holder's token
+-- ARGV[3] -> status of the response or kind of failure; '' when no request was made
+-- ARGV[4] -> 1 when on_delivered is called with each batch: the messages are kept until it
+--            has been; else 0
+-- ARGV[5] -> lease, milliseconds: for how long the callbacks are left to the holder
 --
--- Returns {1 when something has to be called, else 0, a list of the messages' callbacks}; {-1, {}}
--- for a stale holder: nothing was changed.
+-- Returns {1, a list of the messages' callbacks}: the holder is to call them and on_delivered
+-- Returns {0, {}}: there is nothing to call
+-- Returns {-1, {}}: the token is not the holder's; nothing was changed
+local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local notify, lease = ARGV[4] == '1', tonumber(ARGV[5])
+
 -- @include _now
 -- @include _held
 -- @include _move
--- @include _account
--- @include _answered
--- @include _attempted
--- @include _owe
-local source, id = KEYS[1], ARGV[1]
-local meta, count, bytes = held()
-if not meta then
+-- @include _count_saved
+-- @include _reset_failures
+-- @include _count_attempt
+-- @include _keep_callbacks
+local count, bytes = held(source, id, token)
+if not count then
   return {-1, {}}
 end
-local callbacks = source .. ':callbacks:' .. id
-local told, time = ARGV[4] == '1', now()
-redis.call('DEL', meta, source .. ':traces:' .. id)
-account(-1, id, bytes)
-if not told then
+local stats, time = source .. ':stats', now()
+redis.call('DEL', source .. ':meta:' .. id, source .. ':traces:' .. id)
+count_saved(source, id, bytes, -1)
+if not notify then
   redis.call('DEL', source .. ':batch:' .. id)
 end
 redis.call('ZREM', source .. ':inflight', id)
-move(count, bytes, 'inflight', 'delivered')
-redis.call('HINCRBY', source .. ':stats', 'batches', 1)
-redis.call('HSET', source .. ':stats', 'last_delivered', time)
-attempted()
-answered()
-if told or redis.call('EXISTS', callbacks) == 1 then
-  return {1, owe('delivered', count, bytes, callbacks, time + ARGV[5])}
-end
-return {0, {}}
+move(source, count, bytes, 'inflight', 'delivered')
+redis.call('HINCRBY', stats, 'batches', 1)
+redis.call('HSET', stats, 'last_delivered', time)
+count_attempt(source, status)
+reset_failures(source)
+return keep_callbacks(source, 'delivered', id, count, bytes, notify, time + lease)

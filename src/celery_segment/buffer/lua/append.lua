@@ -1,38 +1,42 @@
 -- Store messages in the open batch, sealing it whenever the next would not fit.
 --
--- KEYS[1]  the source's prefix
--- ARGV[1]  greatest size of an open batch, each message's comma included
--- ARGV[2]  greatest number of messages in a batch
--- ARGV[3]  flush_at
--- ARGV[4]  flush_interval, milliseconds
--- ARGV[5]  greatest size of all that waits, bytes; 0 for none
--- ARGV[6]  one message or several, each with a comma behind it
--- ARGV[7]  of several, the size of each: two bytes, the low one first
--- ARGV[8…] what is kept beside a message, in threes: its place among these, from 1; its
---          callbacks and the trace context of its call, '' for none
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> largest size of an open batch, bytes, each message's comma included
+-- ARGV[2] -> largest number of messages in a batch
+-- ARGV[3] -> flush_at, messages
+-- ARGV[4] -> flush_interval, milliseconds
+-- ARGV[5] -> largest size of all unsettled batches, bytes; 0 for no limit
+-- ARGV[6] -> one message or several, each followed by a comma
+-- ARGV[7] -> sizes of several messages, two bytes each, little-endian; absent for one message
+-- ARGV[8…] -> attachments of a message, three arguments each: position among these messages,
+--            from 1; callbacks; trace context. '' for none
 --
--- Returns 1 when the caller is to wake a worker, once per cycle; else 0; -1 when
--- there is no room: nothing was stored.
-local open, state = KEYS[1] .. ':open', KEYS[1] .. ':state'
-local most_bytes, most, flush_at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Returns 1 when the caller is to wake a worker, once per flush cycle
+-- Returns 0 when the messages were stored and no worker is to be woken
+-- Returns -1 when the buffer is full; nothing was stored
+local source = KEYS[1]
+local max_bytes, max_messages, flush_at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local flush_interval, max_buffer_bytes = ARGV[4], ARGV[5]
 local messages, sizes = ARGV[6], ARGV[7]
-local number = sizes and #sizes / 2 or 1
+local attachments = sizes and ARGV[8] and {unpack(ARGV, 8)}
 
-if ARGV[5] ~= '0' then
-  local waiting = redis.call('HMGET', KEYS[1] .. ':stats',
+local open, state = source .. ':open', source .. ':state'
+local message_count = sizes and #sizes / 2 or 1
+if max_buffer_bytes ~= '0' then
+  local stats = redis.call('HMGET', source .. ':stats',
     'ready_bytes', 'inflight_bytes', 'saved_bytes')
-  local bytes = redis.call('STRLEN', open) + (waiting[1] or 0) + (waiting[2] or 0)
-    - (waiting[3] or 0)
-  if bytes + #messages > tonumber(ARGV[5]) then
+  local bytes = redis.call('STRLEN', open) + (stats[1] or 0) + (stats[2] or 0) - (stats[3] or 0)
+  if bytes + #messages > tonumber(max_buffer_bytes) then
     return -1
   end
 end
 -- The state counts all of them as if they were in the open batch.
-local count = redis.call('HINCRBY', state, 'count', number) - number
+local count = redis.call('HINCRBY', state, 'count', message_count) - message_count
 local size = count > 0 and redis.call('STRLEN', open) or 0
--- Most calls end here, before there is a function.
-if not sizes and count > 0 and count < most and count + 1 ~= flush_at
-  and size + #messages <= most_bytes then
+-- Most calls end here, before any function is created.
+if not sizes and count > 0 and count < max_messages and count + 1 ~= flush_at
+  and size + #messages <= max_bytes then
   redis.call('APPEND', open, messages)
   return 0
 end
@@ -40,49 +44,56 @@ end
 -- @include _now
 -- @include _seal
 local wake = 0
--- As many links as OpenTelemetry gives a span, if it is not told otherwise.
-local MOST_TRACES = 128
+-- OpenTelemetry's default limit of links per span.
+local MAX_TRACES = 128
 
-local function first_of_batch()
+local function starts_flush_cycle()
   local time = now()
   redis.call('HSET', state, 'since', time)
   local flushed = tonumber(redis.call('HGET', state, 'flushed') or 0)
-  return time - flushed >= tonumber(ARGV[4])
+  return time - flushed >= tonumber(flush_interval)
 end
 
-local beside
-for i = 8, #ARGV, 3 do
-  beside = beside or {}
-  beside[tonumber(ARGV[i])] = {callbacks = ARGV[i + 1], trace = ARGV[i + 2]}
+local callbacks, traces = {}, {}
+for i = 1, attachments and #attachments or 0, 3 do
+  local position, callback, trace = tonumber(attachments[i]), attachments[i + 1], attachments[i + 2]
+  callbacks[position] = callback ~= '' and callback
+  traces[position] = trace ~= '' and trace
 end
+
+local function attach(position)
+  if callbacks[position] then
+    redis.call('HSET', source .. ':callbacks', count, callbacks[position])
+  end
+  if traces[position] and count <= MAX_TRACES then
+    redis.call('HSET', source .. ':traces', count, traces[position])
+  end
+end
+
 -- Of the messages' bytes those from `from` to `to` belong to the open batch and are not
 -- appended yet.
 local from, to = 1, 0
-for i = 1, number do
+for i = 1, message_count do
   local length = #messages
-  if number > 1 then
+  if message_count > 1 then
     local low, high = string.byte(sizes, 2 * i - 1, 2 * i)
     length = low + 256 * high
   end
-  if count > 0 and (count >= most or size + length > most_bytes) then
+  if count > 0 and (count >= max_messages or size + length > max_bytes) then
     if to >= from then
       redis.call('APPEND', open, string.sub(messages, from, to))
     end
     redis.call('HSET', state, 'count', count)
-    seal(now())
-    redis.call('HINCRBY', state, 'count', number - i + 1)
+    seal(source, now())
+    redis.call('HINCRBY', state, 'count', message_count - i + 1)
     count, size, from, wake = 0, 0, to + 1, 1
   end
   count, size, to = count + 1, size + length, to + length
-  if count == 1 and first_of_batch() or count == flush_at then
+  if count == 1 and starts_flush_cycle() or count == flush_at then
     wake = 1
   end
-  local own = beside and beside[i]
-  if own and own.callbacks ~= '' then
-    redis.call('HSET', KEYS[1] .. ':callbacks', count, own.callbacks)
-  end
-  if own and own.trace ~= '' and count <= MOST_TRACES then
-    redis.call('HSET', KEYS[1] .. ':traces', count, own.trace)
+  if attachments then
+    attach(i)
   end
 end
 redis.call('APPEND', open, from == 1 and messages or string.sub(messages, from))

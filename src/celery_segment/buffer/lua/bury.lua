@@ -1,54 +1,57 @@
 -- Give a batch up: it becomes a dead letter, kept until replayed or purged.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] batch id
--- ARGV[2] the holder's token
--- ARGV[3] the answer's status, as _attempted says
--- ARGV[4] the reason, for people
--- ARGV[5] 1 when the endpoint answered, and so is not failing; else 0
--- ARGV[6] how many bytes the dead letters may hold
--- ARGV[7] 1 when somebody is told of each batch; else 0
--- ARGV[8] lease, milliseconds: so long the holder is left to call what has to be called
--- ARGV[9] the reason without the endpoint's own words, for what is called
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> the holder's token
+-- ARGV[3] -> status of the response or kind of failure; '' when no request was made
+-- ARGV[4] -> the reason, for people
+-- ARGV[5] -> 1 when the endpoint responded, and so is not failing; else 0
+-- ARGV[6] -> largest size of all dead letters, bytes
+-- ARGV[7] -> 1 when on_failed is called with each batch; else 0
+-- ARGV[8] -> lease, milliseconds: for how long the callbacks are left to the holder
+-- ARGV[9] -> the reason without the endpoint's own words, for the callbacks
 --
--- The messages' callbacks stay with the dead letter, too: a replay may deliver it yet.
--- Returns {1 when something has to be called, else 0, a list of the messages' callbacks}; {-1, {}}
--- for a stale holder, {-2, {}} when there is no room among the dead letters: nothing was
--- changed.
+-- The dead letter keeps its messages' callbacks: a replay may deliver it yet.
+--
+-- Returns {1, a list of the messages' callbacks}: the holder is to call them and on_failed
+-- Returns {0, {}}: there is nothing to call
+-- Returns {-1, {}}: the token is not the holder's; nothing was changed
+-- Returns {-2, {}}: the dead letters are full; nothing was changed
+local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local reason, responded, max_dead_bytes = ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
+local notify, lease, cause = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
+
 -- @include _now
--- @include _free
+-- @include _free_first
 -- @include _held
 -- @include _move
--- @include _account
--- @include _answered
--- @include _attempted
--- @include _owe
-local source, id = KEYS[1], ARGV[1]
-local meta, count, bytes = held()
-if not meta then
+-- @include _count_saved
+-- @include _reset_failures
+-- @include _release_probe
+-- @include _count_attempt
+-- @include _keep_callbacks
+local meta, stats = source .. ':meta:' .. id, source .. ':stats'
+local count, bytes = held(source, id, token)
+if not count then
   return {-1, {}}
 end
-local dead = tonumber(redis.call('HGET', source .. ':stats', 'dead_bytes') or 0)
-if dead + bytes > tonumber(ARGV[6]) then
+if (redis.call('HGET', stats, 'dead_bytes') or 0) + bytes > max_dead_bytes then
   return {-2, {}}
 end
-free_first()
+free_first(source)
 local time = now()
-if ARGV[5] == '1' then
-  answered()
-elseif redis.call('GET', source .. ':probe') == id then
-  redis.call('DEL', source .. ':probe')
+if responded then
+  reset_failures(source)
+else
+  release_probe(source, id)
 end
 redis.call('ZREM', source .. ':inflight', id)
 redis.call('HDEL', meta, 'token')
-redis.call('HSET', meta, 'cause', ARGV[4], 'buried', time)
+redis.call('HSET', meta, 'cause', reason, 'buried', time)
 redis.call('ZADD', source .. ':dead', time, id)
-move(count, bytes, 'inflight', 'dead')
-account(-1, id, bytes)
-redis.call('HINCRBY', source .. ':stats', 'buried', count)
-attempted()
-local callbacks = source .. ':callbacks:' .. id
-if ARGV[7] == '1' or redis.call('EXISTS', callbacks) == 1 then
-  return {1, owe('dead', count, bytes, callbacks, time + ARGV[8], ARGV[9])}
-end
-return {0, {}}
+move(source, count, bytes, 'inflight', 'dead')
+count_saved(source, id, bytes, -1)
+redis.call('HINCRBY', stats, 'buried', count)
+count_attempt(source, status)
+return keep_callbacks(source, 'dead', id, count, bytes, notify, time + lease, cause)

@@ -1,10 +1,13 @@
--- All that had to be called for a settled batch was called: forget it.
+-- Delete what was kept of a settled batch: its callbacks have been called.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] its name in `settled`
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> name of the settled batch: delivered:<id> or dead:<id>
 --
--- Returns 1, or 0 when another has done so.
+-- Returns 1 when deleted
+-- Returns 0 when another has deleted it before
 local source, name = KEYS[1], ARGV[1]
+
 local settled = source .. ':settled:' .. name
 local id = redis.call('HGET', settled, 'batch')
 if string.sub(name, 1, 10) == 'delivered:' and id then

@@ -1,19 +1,24 @@
 -- List dead letters, the oldest first, a page at a time.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] buried at this time or later, milliseconds or -inf
--- ARGV[2] … and up to this time; "(" in front leaves it out
--- ARGV[3] the last id of the page before, buried at ARGV[1]; '' for the first page
--- ARGV[4] how many to return at the most
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> buried at this time or later, milliseconds or -inf
+-- ARGV[2] -> buried at this time or earlier, milliseconds or +inf; "(" in front excludes it
+-- ARGV[3] -> id of the last letter of the previous page, buried at ARGV[1]; '' for the first page
+-- ARGV[4] -> how many to return at most
 --
--- A page goes on behind a time and an id, not a number of letters: what is
--- replayed or purged meanwhile makes it pass none over.
--- Returns a flat list: id, messages, bytes, buried (milliseconds), reason of each.
-local source, last, found = KEYS[1], ARGV[3], {}
-local dead = source .. ':dead'
+-- A page starts after a time and an id, not after a number of letters: none is skipped when
+-- others are replayed or purged in between.
+--
+-- Returns a flat list: id, messages, bytes, buried (milliseconds), reason of each letter
+local source = KEYS[1]
+local since, till, last, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
--- Redis orders the ids of one time by their bytes; Lua's < asks the locale.
-local function is_behind(id)
+-- @include _add
+local dead, letters = source .. ':dead', {}
+
+-- Redis orders the ids of one time by their bytes; Lua's < depends on the locale.
+local function is_after_last(id)
   for i = 1, math.min(#id, #last) do
     local a, b = string.byte(id, i), string.byte(last, i)
     if a ~= b then
@@ -25,21 +30,16 @@ end
 
 local offset = 0
 if last ~= '' then
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', dead, ARGV[1], ARGV[1])) do
-    if is_behind(id) then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', dead, since, since)) do
+    if is_after_last(id) then
       break
     end
     offset = offset + 1
   end
 end
-local ids = redis.call('ZRANGEBYSCORE', dead, ARGV[1], ARGV[2], 'LIMIT', offset, ARGV[4])
-for _, id in ipairs(ids) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', dead, since, till, 'LIMIT', offset, limit)) do
   local fields = redis.call('HMGET', source .. ':meta:' .. id,
     'count', 'bytes', 'buried', 'cause')
-  table.insert(found, id)
-  table.insert(found, tonumber(fields[1]))
-  table.insert(found, tonumber(fields[2]))
-  table.insert(found, tonumber(fields[3]))
-  table.insert(found, fields[4])
+  add(letters, id, tonumber(fields[1]), tonumber(fields[2]), tonumber(fields[3]), fields[4])
 end
-return found
+return letters

@@ -1,25 +1,28 @@
--- Put a batch that is ready in its place, packed.
+-- Replace a ready batch's messages by the same, compressed.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] batch id
--- ARGV[2] its size, unpacked
--- ARGV[3] its messages, packed
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> size of its messages, uncompressed, bytes; 0 when there is nothing to compress
+-- ARGV[3] -> its messages, compressed
 --
--- Returns 1; 0 when it was taken or packed meanwhile.
--- @include _free
--- @include _account
-local source, id = KEYS[1], ARGV[1]
-local batch = source .. ':batch:' .. id
-free_first()
--- What has a lower number was packed before, or taken; another drain may be further.
-local number = tonumber(string.match(id, '^%d+'))
-if number > tonumber(redis.call('HGET', source .. ':state', 'packed') or 0) then
-  redis.call('HSET', source .. ':state', 'packed', number)
+-- Returns 1 when replaced
+-- Returns 0 when the batch has been claimed or compressed before
+local source, id, bytes, content = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+
+-- @include _batch_number
+-- @include _free_first
+-- @include _count_saved
+local batch, state = source .. ':batch:' .. id, source .. ':state'
+free_first(source)
+-- Batches up to `packed` are not looked at again. Another drain may have raised it further.
+local number = batch_number(id)
+if number > tonumber(redis.call('HGET', state, 'packed') or 0) then
+  redis.call('HSET', state, 'packed', number)
 end
-if not redis.call('ZSCORE', source .. ':ready', id)
-    or redis.call('STRLEN', batch) ~= tonumber(ARGV[2]) then
+if not redis.call('ZSCORE', source .. ':ready', id) or redis.call('STRLEN', batch) ~= bytes then
   return 0
 end
-redis.call('SET', batch, ARGV[3])
-account(1, id, ARGV[2])
+redis.call('SET', batch, content)
+count_saved(source, id, bytes, 1)
 return 1

@@ -1,14 +1,18 @@
--- Which batches of a backlog lie unpacked.
+-- List the batches of a backlog that are not compressed yet, the oldest first.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] from so many ready batches on there is a backlog
--- ARGV[2] how many of the youngest batches are left alone
--- ARGV[3] how many to return at the most
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> ready batches from which on they are a backlog
+-- ARGV[2] -> how many of the youngest batches are left alone
+-- ARGV[3] -> how many to return at most
 --
--- Returns their ids, the oldest first.
--- @include _packable
-local from, to = packable(ARGV[1], ARGV[2])
-if not from then
+-- Returns a list of batch ids
+local source = KEYS[1]
+local backlog, youngest, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- @include _packable_range
+local first, last = packable_range(source, backlog, youngest)
+if not first then
   return {}
 end
-return redis.call('ZRANGEBYSCORE', KEYS[1] .. ':ready', from, to, 'LIMIT', 0, ARGV[3])
+return redis.call('ZRANGEBYSCORE', source .. ':ready', first, last, 'LIMIT', 0, limit)

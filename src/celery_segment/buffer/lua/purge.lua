@@ -1,19 +1,22 @@
 -- Delete dead letters.
 --
--- KEYS[1]  the source's prefix
--- ARGV[1…] batch ids; one that is not dead is passed over
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1…] -> batch ids; one that is not a dead letter is skipped
 --
--- Returns the number of messages.
+-- Returns the number of messages deleted
+local source, ids = KEYS[1], ARGV
+
+-- @include _batch_size
 -- @include _move
-local source, messages = KEYS[1], 0
-for _, id in ipairs(ARGV) do
+local messages = 0
+for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
-    local meta = source .. ':meta:' .. id
-    local fields = redis.call('HMGET', meta, 'count', 'bytes')
-    redis.call('DEL', source .. ':batch:' .. id, meta,
+    local count, bytes = batch_size(source, id)
+    redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id,
       source .. ':callbacks:' .. id, source .. ':traces:' .. id)
-    move(fields[1], fields[2], 'dead', 'purged')
-    messages = messages + fields[1]
+    move(source, count, bytes, 'dead', 'purged')
+    messages = messages + count
   end
 end
 return messages

@@ -1,24 +1,29 @@
--- Count the messages up to a mark that are not settled yet.
+-- Count the unsettled messages of the batches up to a mark.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] the mark
--- ARGV[2] how many batches to look at, at the most
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> the mark, a batch's number
+-- ARGV[2] -> how many batches to read at most
 --
--- Returns the number of messages; where more batches wait, that of all which are
--- sealed, those above the mark included.
-local source, mark = KEYS[1], tonumber(ARGV[1])
+-- Returns the number of messages; where that takes more batches than ARGV[2], the number in
+--         all sealed batches, those above the mark included
+local source, mark, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+
+-- @include _batch_number
 local ready, inflight, messages = source .. ':ready', source .. ':inflight', 0
-if redis.call('ZCOUNT', ready, '-inf', mark) + redis.call('ZCARD', inflight) > tonumber(ARGV[2]) then
-  local waiting = redis.call('HMGET', source .. ':stats', 'ready', 'inflight')
-  return (waiting[1] or 0) + (waiting[2] or 0)
-end
-local function add(ids)
+
+local function count(ids)
   for _, id in ipairs(ids) do
-    if tonumber(string.match(id, '^%d+')) <= mark then
+    if batch_number(id) <= mark then
       messages = messages + redis.call('HGET', source .. ':meta:' .. id, 'count')
     end
   end
 end
-add(redis.call('ZRANGE', inflight, 0, -1))
-add(redis.call('ZRANGEBYSCORE', ready, '-inf', mark))
+
+if redis.call('ZCOUNT', ready, '-inf', mark) + redis.call('ZCARD', inflight) > limit then
+  local stats = redis.call('HMGET', source .. ':stats', 'ready', 'inflight')
+  return (stats[1] or 0) + (stats[2] or 0)
+end
+count(redis.call('ZRANGE', inflight, 0, -1))
+count(redis.call('ZRANGEBYSCORE', ready, '-inf', mark))
 return messages

@@ -1,23 +1,28 @@
--- Put dead letters back among the ready batches, as if never tried.
+-- Make dead letters ready again, as if never tried.
 --
--- KEYS[1]  the source's prefix
--- ARGV[1…] batch ids; one that is not dead is passed over
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1…] -> batch ids; one that is not a dead letter is skipped
 --
--- Returns the number of messages.
--- @include _free
+-- Returns the number of messages replayed
+local source, ids = KEYS[1], ARGV
+
+-- @include _batch_number
+-- @include _batch_size
+-- @include _free_first
 -- @include _move
--- @include _account
-local source, messages = KEYS[1], 0
-free_first()
-for _, id in ipairs(ARGV) do
+-- @include _count_saved
+local messages = 0
+free_first(source)
+for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
-    local meta = source .. ':meta:' .. id
-    local fields = redis.call('HMGET', meta, 'count', 'bytes')
-    redis.call('HDEL', meta, 'attempts', 'requests', 'began', 'buried', 'cause')
-    redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), id)
-    move(fields[1], fields[2], 'dead', 'ready')
-    account(1, id, fields[2])
-    messages = messages + fields[1]
+    local count, bytes = batch_size(source, id)
+    redis.call('HDEL', source .. ':meta:' .. id,
+      'attempts', 'requests', 'began', 'buried', 'cause')
+    redis.call('ZADD', source .. ':ready', batch_number(id), id)
+    move(source, count, bytes, 'dead', 'ready')
+    count_saved(source, id, bytes, 1)
+    messages = messages + count
   end
 end
 return messages

@@ -1,21 +1,22 @@
--- Open the source. A wait that the endpoint asked for is kept; the pauses of a
--- failing or refusing endpoint are forgotten, and waiting retries made due.
+-- Let a paused or failing source accept deliveries again: forget its failures and make its
+-- waiting retries due. A wait that the endpoint asked for (Retry-After) is kept.
 --
--- KEYS[1] the source's prefix
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 --
--- Returns the milliseconds for which the source stays closed.
--- @include _now
--- @include _free
--- @include _answered
+-- Returns for how many milliseconds the source stays closed to deliveries
 local source = KEYS[1]
+
+-- @include _now
+-- @include _free_first
+-- @include _reset_failures
 local gate, inflight = source .. ':gate', source .. ':inflight'
-free_first()
+free_first(source)
 redis.call('DEL', source .. ':paused')
 if string.sub(redis.call('GET', gate) or '', 1, 6) == 'asked ' then
   return redis.call('PTTL', gate)
 end
 redis.call('DEL', gate)
-answered()
+reset_failures(source)
 local time = now()
 for _, id in ipairs(redis.call('ZRANGE', inflight, 0, -1)) do
   if not redis.call('HGET', source .. ':meta:' .. id, 'token') then

@@ -1,49 +1,46 @@
--- An attempt failed: the batch stays in flight, without a holder, until its
--- retry begins. The gate closes as the endpoint or the breaker demands.
+-- Schedule a batch's next attempt after a failed one: it stays in flight, without a holder.
+-- The source is closed to deliveries for as long as the endpoint or the breaker demands.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] batch id
--- ARGV[2] the holder's token
--- ARGV[3] the answer's status, as _attempted says
--- ARGV[4] what happened:
---           failure   counts as an attempt; enough of them in a row trip the breaker
---           asked     the endpoint asked for a wait (Retry-After); not counted
---           refused   the configuration is wrong; not counted, trips at once
--- ARGV[5] milliseconds until the retry, at the least
--- ARGV[6] lease, milliseconds
--- ARGV[7] failures in a row that trip the breaker
--- ARGV[8] the first pause of a tripped source, milliseconds; it doubles each time
--- ARGV[9] the longest pause, milliseconds
--- ARGV[10] the cause, for people
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> the holder's token
+-- ARGV[3] -> status of the response or kind of failure; '' when no request was made
+-- ARGV[4] -> what happened:
+--            failure: counted as an attempt; enough of them in a row trip the breaker
+--            asked: the endpoint asked for a wait (Retry-After); not counted
+--            refused: the configuration is wrong; not counted, trips the breaker at once
+-- ARGV[5] -> shortest wait until the retry, milliseconds
+-- ARGV[6] -> lease, milliseconds
+-- ARGV[7] -> failures in a row that trip the breaker
+-- ARGV[8] -> the breaker's first pause, milliseconds; doubled each time that it trips in a row
+-- ARGV[9] -> the breaker's longest pause, milliseconds
+-- ARGV[10] -> the cause, for people
 --
--- Returns {milliseconds until the retry, how often in a row such a one tripped the
--- breaker when this one did, else 0}, or {-1} for a stale holder.
+-- Returns {wait until the retry in milliseconds, how many times in a row the breaker has
+--         tripped for this kind of failure when it tripped now, else 0}
+-- Returns {-1}: the token is not the holder's; nothing was changed
+local source, id, token, status, what = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local wait, lease, threshold = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local first_pause, longest_pause, cause = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+
 -- @include _now
--- @include _free
+-- @include _free_first
 -- @include _held
--- @include _attempted
-local source, id, what = KEYS[1], ARGV[1], ARGV[4]
-local gate, state, probe = source .. ':gate', source .. ':state', source .. ':probe'
-local meta = held()
-if not meta then
+-- @include _is_failing
+-- @include _release_probe
+-- @include _count_attempt
+local gate, state, meta = source .. ':gate', source .. ':state', source .. ':meta:' .. id
+if not held(source, id, token) then
   return {-1}
 end
-free_first()
-local wait = tonumber(ARGV[5])
+free_first(source)
 local closed = math.max(redis.call('PTTL', gate), 0)
-local fields = redis.call('HMGET', state, 'trips', 'refusals')
-local failing = fields[1] or fields[2]
--- Each kind has pauses of its own: an endpoint that was down for long, and is then asked
--- with a wrong key, is asked again as soon as any.
-local kind, before = 'trips', tonumber(fields[1] or 0)
-if what == 'refused' then
-  kind, before = 'refusals', tonumber(fields[2] or 0)
-end
 local tripped = 0
 
 local function close_for(milliseconds)
   if milliseconds > closed then
-    redis.call('SET', gate, what .. ' ' .. ARGV[10], 'PX', milliseconds)
+    redis.call('SET', gate, what .. ' ' .. cause, 'PX', milliseconds)
     closed = milliseconds
   end
 end
@@ -52,22 +49,23 @@ if what == 'asked' then
   close_for(wait)
 else
   local failures = redis.call('HINCRBY', state, 'failures', 1)
-  -- Batches that were under way when the gate closed say nothing new about it.
-  if closed == 0 and (what == 'refused' or failing or failures >= tonumber(ARGV[7])) then
+  -- While the source is closed, a failure is of a batch that was under way before.
+  if closed == 0 and (what == 'refused' or failures >= threshold or is_failing(source)) then
+    -- Each kind doubles its own pauses: when an endpoint that was down for long comes back
+    -- and refuses the write key, the pauses start from the first again.
+    local kind = what == 'refused' and 'refusals' or 'trips'
     tripped = redis.call('HINCRBY', state, kind, 1)
-    close_for(math.min(ARGV[8] * 2 ^ math.min(before, 30), tonumber(ARGV[9])))
+    close_for(math.min(first_pause * 2 ^ math.min(tripped - 1, 30), longest_pause))
   end
 end
 if what == 'failure' then
   redis.call('HINCRBY', meta, 'attempts', 1)
 end
-if redis.call('GET', probe) == id then
-  redis.call('DEL', probe)
-end
+release_probe(source, id)
 wait = math.max(wait, closed)
 redis.call('HDEL', meta, 'token')
-redis.call('HSET', meta, 'cause', ARGV[10])
-redis.call('ZADD', source .. ':inflight', now() + wait + ARGV[6], id)
+redis.call('HSET', meta, 'cause', cause)
+redis.call('ZADD', source .. ':inflight', now() + wait + lease, id)
 redis.call('HINCRBY', source .. ':stats', 'retries', 1)
-attempted()
+count_attempt(source, status)
 return {wait, tripped}

@@ -1,38 +1,38 @@
--- The source's figures at one moment.
+-- Read the source's figures at one moment.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] how many waiting batches to look at for the oldest message
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> how many batches in flight to search for the oldest message
 --
--- Returns a flat list of names and values.
--- @include _now
--- @include _gate
-local source, time = KEYS[1], now()
-local stats = redis.call('HGETALL', source .. ':stats')
-local fields = redis.call('HMGET', source .. ':state', 'count', 'since', 'trips', 'refusals')
-local open = tonumber(fields[1] or 0)
-local since = open > 0 and tonumber(fields[2]) or time
+-- Returns a flat list of names and values
+local source, limit = KEYS[1], tonumber(ARGV[1])
 
-local function look(ids)
+-- @include _now
+-- @include _add
+-- @include _closed_for
+-- @include _is_failing
+local ready, inflight, time = source .. ':ready', source .. ':inflight', now()
+local figures = redis.call('HGETALL', source .. ':stats')
+local fields = redis.call('HMGET', source .. ':state', 'count', 'since')
+local open = tonumber(fields[1] or 0)
+local oldest = open > 0 and tonumber(fields[2]) or time
+
+local function search(ids)
   for _, id in ipairs(ids) do
-    since = math.min(since, tonumber(redis.call('HGET', source .. ':meta:' .. id, 'since')))
+    oldest = math.min(oldest, tonumber(redis.call('HGET', source .. ':meta:' .. id, 'since')))
   end
 end
 
--- The oldest messages lie in the batch ready first, or in one of those in flight.
-look(redis.call('ZRANGE', source .. ':ready', 0, 0))
-look(redis.call('ZRANGE', source .. ':inflight', 0, ARGV[1]))
-local function add(name, value)
-  table.insert(stats, name)
-  table.insert(stats, value)
-end
-add('open', open)
-add('open_bytes', redis.call('STRLEN', source .. ':open'))
-add('ready_batches', redis.call('ZCARD', source .. ':ready'))
-add('inflight_batches', redis.call('ZCARD', source .. ':inflight'))
-add('dead_batches', redis.call('ZCARD', source .. ':dead'))
-add('uncalled_batches', redis.call('ZCARD', source .. ':settled'))
-add('oldest', time - since)
-add('closed', closed_for())
-add('gate', redis.call('GET', source .. ':gate') or '')
-add('failing', (fields[3] or fields[4]) and 1 or 0)
-return stats
+search(redis.call('ZRANGE', ready, 0, 0))
+search(redis.call('ZRANGE', inflight, 0, limit))
+add(figures, 'open', open)
+add(figures, 'open_bytes', redis.call('STRLEN', source .. ':open'))
+add(figures, 'ready_batches', redis.call('ZCARD', ready))
+add(figures, 'inflight_batches', redis.call('ZCARD', inflight))
+add(figures, 'dead_batches', redis.call('ZCARD', source .. ':dead'))
+add(figures, 'uncalled_batches', redis.call('ZCARD', source .. ':settled'))
+add(figures, 'oldest', time - oldest)
+add(figures, 'closed', closed_for(source))
+add(figures, 'gate', redis.call('GET', source .. ':gate') or '')
+add(figures, 'failing', is_failing(source) and 1 or 0)
+return figures

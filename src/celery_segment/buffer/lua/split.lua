@@ -1,63 +1,67 @@
--- A batch was refused: put its halves back in its place.
+-- Replace a refused batch by its two halves, ready in its place.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] batch id
--- ARGV[2] the holder's token
--- ARGV[3] the answer's status, as _attempted says
--- ARGV[4] bytes in the first half, its last comma included
--- ARGV[5] messages in the first half
--- ARGV[6…] the batch's messages, when they lie packed
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> the holder's token
+-- ARGV[3] -> status of the response or kind of failure; '' when no request was made
+-- ARGV[4] -> size of the first half, bytes, its last comma included
+-- ARGV[5] -> messages in the first half
+-- ARGV[6] -> the batch's messages, where they are stored compressed; else absent
 --
--- The halves of batch 7 are 7.1 and 7.2: their order is their parent's.
--- Returns 1, or -1 for a stale holder.
--- @include _free
+-- The halves of batch 7 are 7.1 and 7.2, and keep its place in the order.
+--
+-- Returns 1 when split
+-- Returns -1 when the token is not the holder's; nothing was changed
+local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local first_bytes, first_count, messages = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+
+-- @include _batch_number
+-- @include _free_first
 -- @include _held
 -- @include _move
--- @include _account
--- @include _answered
--- @include _attempted
-local source, id = KEYS[1], ARGV[1]
-local meta, count, bytes = held()
-if not meta then
+-- @include _count_saved
+-- @include _reset_failures
+-- @include _count_attempt
+local batch, meta = source .. ':batch:' .. id, source .. ':meta:' .. id
+local count, bytes = held(source, id, token)
+if not count then
   return -1
 end
-free_first()
-local cut, first = tonumber(ARGV[4]), tonumber(ARGV[5])
-local body = source .. ':batch:' .. id
+free_first(source)
 local since = redis.call('HGET', meta, 'since')
+messages = messages or redis.call('GET', batch)
 
-local function half(suffix, content, messages)
-  local child = id .. suffix
-  redis.call('SET', source .. ':batch:' .. child, content)
-  redis.call('HSET', source .. ':meta:' .. child,
-    'count', messages, 'bytes', #content, 'since', since)
-  redis.call('ZADD', source .. ':ready', string.match(id, '^%d+'), child)
+local function store(suffix, content, content_count)
+  local half = id .. suffix
+  redis.call('SET', source .. ':batch:' .. half, content)
+  redis.call('HSET', source .. ':meta:' .. half,
+    'count', content_count, 'bytes', #content, 'since', since)
+  redis.call('ZADD', source .. ':ready', batch_number(id), half)
 end
 
--- What lies beside the messages goes where they go.
-local function share(beside)
-  local flat = redis.call('HGETALL', beside)
-  redis.call('DEL', beside)
+local function divide(attachments)
+  local flat = redis.call('HGETALL', attachments)
+  redis.call('DEL', attachments)
   for i = 1, #flat, 2 do
-    local place = tonumber(flat[i])
-    local suffix, offset = '.1', 0
-    if place > first then
-      suffix, offset = '.2', first
+    local position, content = tonumber(flat[i]), flat[i + 1]
+    if position <= first_count then
+      redis.call('HSET', attachments .. '.1', position, content)
+    else
+      redis.call('HSET', attachments .. '.2', position - first_count, content)
     end
-    redis.call('HSET', beside .. suffix, place - offset, flat[i + 1])
   end
 end
 
-local content = ARGV[6] or redis.call('GET', body)
-account(-1, id, bytes)
-redis.call('DEL', body, meta)
+count_saved(source, id, bytes, -1)
+redis.call('DEL', batch, meta)
 redis.call('ZREM', source .. ':inflight', id)
-half('.1', string.sub(content, 1, cut), first)
-half('.2', string.sub(content, cut + 1), count - first)
-share(source .. ':callbacks:' .. id)
-share(source .. ':traces:' .. id)
-move(count, bytes, 'inflight', 'ready')
+store('.1', string.sub(messages, 1, first_bytes), first_count)
+store('.2', string.sub(messages, first_bytes + 1), count - first_count)
+divide(source .. ':callbacks:' .. id)
+divide(source .. ':traces:' .. id)
+move(source, count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
-attempted()
-answered()
+count_attempt(source, status)
+reset_failures(source)
 return 1

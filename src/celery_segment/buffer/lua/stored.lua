@@ -1,18 +1,24 @@
--- Was a message stored? Asked when an append's reply was lost.
+-- Find out whether a message was stored, after an append whose reply was lost.
 --
--- KEYS[1] the source's prefix
--- ARGV[1] the message, with the comma behind it
--- ARGV[2] how many of the last sealed batches to look into
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> the message, followed by a comma
+-- ARGV[2] -> how many of the last sealed batches to search
 --
--- Returns 1 when it lies in the open batch or in one of these, else 0: it was not
--- stored, or is settled already.
-local source = KEYS[1]
-if string.find(redis.call('GET', source .. ':open') or '', ARGV[1], 1, true) then
+-- Returns 1 when the open batch or one of these contains it
+-- Returns 0 when it was not stored, or is settled already
+local source, message, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+local function contains(key)
+  return string.find(redis.call('GET', key) or '', message, 1, true)
+end
+
+if contains(source .. ':open') then
   return 1
 end
 local last = tonumber(redis.call('HGET', source .. ':state', 'sequence') or 0)
-for id = last, math.max(last - ARGV[2], 0) + 1, -1 do
-  if string.find(redis.call('GET', source .. ':batch:' .. id) or '', ARGV[1], 1, true) then
+for id = last, math.max(last - limit, 0) + 1, -1 do
+  if contains(source .. ':batch:' .. id) then
     return 1
   end
 end

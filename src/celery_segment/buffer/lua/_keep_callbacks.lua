@@ -1,0 +1,28 @@
+-- Keep a settled batch's callbacks until they have been called: those of its messages and,
+-- when `notify` is true, the source's own (on_delivered or on_failed). `outcome` is
+-- 'delivered' or 'dead'; a dead letter keeps its messages' callbacks for a replay, too.
+-- Until `deadline` no other worker takes them over.
+--
+-- Returns the reply of a transition that settles: {1, a list of the messages' callbacks},
+-- or {0, {}} when there is nothing to call.
+local function keep_callbacks(source, outcome, id, count, bytes, notify, deadline, cause)
+  local callbacks = source .. ':callbacks:' .. id
+  local name = outcome .. ':' .. id
+  local settled = source .. ':settled:' .. name
+  local pending = {}
+  if redis.call('EXISTS', callbacks) == 1 then
+    pending = redis.call('HVALS', callbacks)
+    redis.call('COPY', callbacks, settled, 'REPLACE')
+    if outcome == 'delivered' then
+      redis.call('DEL', callbacks)
+    end
+  elseif not notify then
+    return {0, {}}
+  end
+  redis.call('HSET', settled, 'batch', id, 'count', count, 'bytes', bytes)
+  if cause then
+    redis.call('HSET', settled, 'cause', cause)
+  end
+  redis.call('ZADD', source .. ':settled', deadline, name)
+  return {1, pending}
+end
