@@ -1,6 +1,9 @@
-# Everything runs in virtual environments under build/, made from the built
-# wheel: what is tested is what is shipped.
+# Everything runs in virtual environments, so that a machine needs python3, pip and make.
+# Those under build/ are made from the built wheel: what is tested there is what is shipped.
+# .venv has the library editable, for working on it.
 PYTHON ?= python3
+# The pip that makes environments; it need not be of PYTHON.
+PIP ?= $(PYTHON) -m pip
 SECONDS ?=
 SEED ?=
 MESSAGES ?=
@@ -8,90 +11,113 @@ QUICK ?=
 REPORT ?=
 SCREENSHOTS ?=
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
-# A fresh environment of the built wheel with an extra. `venv --without-pip` and pip's
-# --python work where Debian's python3-venv is absent.
+EXTRAS = demo,django,flask,metrics,opentelemetry
+DOCUMENTED = django,flask,metrics
+# A fresh environment. `venv --without-pip` and pip's --python work where Debian's
+# python3-venv is absent; dependency groups need the newer pip that is installed into it.
+FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
+	&& $(PIP) --python $(@D)/bin/python install -q 'pip>=25.1'
+# A fresh environment of the built wheel with extras and a dependency group.
 define INSTALL
 $(MAKE) wheel
 $(FRESH)
-$(@D)/bin/python -m pip install -q "$$(ls build/dist/*.whl)[$(1)]"
+$(@D)/bin/python -m pip install -q "$$(ls build/dist/*.whl)[$(1)]" $(if $(2),--group $(2))
 touch $@
 endef
-FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
-	&& $(PYTHON) -m pip --python $(@D)/bin/python install -q pip
+# Format, lint and types, with the tools of an environment.
+define LINT
+$(1)/bin/ruff format --check .
+$(1)/bin/ruff check .
+$(1)/bin/mypy
+endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test browser chaos bench docs links wheel dev clean
+.DEFAULT_GOAL = help
+.PHONY: help dev lint unit test browser demo chaos bench docs links wheel clean
 
-## The main job on an embedded Redis; SECONDS=20 ends by itself.
-demo: build/demo/.installed
-	build/demo/bin/python -m celery_segment.demo $(if $(SECONDS),--seconds $(SECONDS))
+## Print this list.
+help:
+	@awk '/^## / { if (!about) about = substr($$0, 4) } \
+		/^[a-z]+:/ { if (about) { sub(/:.*/, ""); printf "  make %-8s %s\n", $$0, about }; about = "" }' Makefile
 
-## Format, lint, types, and every test, against the installed wheel.
+## Make .venv, an editable environment for working on the library.
+dev: .venv/.installed
+
+## Check format, lint and types.
+lint: .venv/.installed
+	$(call LINT,.venv)
+
+## Run the unit tests, which need no server: half a minute.
+unit: .venv/.installed
+	.venv/bin/python -m pytest -q tests/unit
+
+## Check format, lint and types, and run every test, against the built wheel.
 test:
 	rm -f build/test/.installed
 	$(MAKE) build/test/.installed
-	build/test/bin/ruff format --check .
-	build/test/bin/ruff check .
-	build/test/bin/mypy
+	$(call LINT,build/test)
 	build/test/bin/python -m pytest -n 2 --dist worksteal
 
-## Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
+## Visit Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
 browser:
 	@test -n "$(CHROMIUM)" || { echo "no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it"; exit 1; }
 	$(MAKE) build/browser/.installed
 	CHROMIUM="$(CHROMIUM)" SCREENSHOTS=$(if $(SCREENSHOTS),docs/images) \
 		build/browser/bin/python -m pytest tests/browser
 
-## Faults on every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
+## Run the main job on an embedded Redis; SECONDS=20 ends it by itself.
+demo: build/demo/.installed
+	build/demo/bin/python -m celery_segment.demo $(if $(SECONDS),--seconds $(SECONDS))
+
+## Inject faults into every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
 ## MESSAGES=1000000 tracks so many instead, while a worker is killed every five seconds.
 chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
 		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
-## Every figure beside its peers, which get an environment of their own; QUICK=1 in three minutes.
+## Measure every figure beside its peers, which get an environment of their own; QUICK=1 takes three minutes.
 bench: build/bench/.installed build/peers/.installed
 	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
-## The documentation as a site, build/site/index.html; a warning is an error.
+## Build the documentation as a site, build/site/index.html; a warning is an error.
 docs: build/docs/.installed
 	rm -rf build/site
 	build/docs/bin/python -m sphinx -q -W --keep-going docs build/site
 
-## Whether the pages that the documentation links to are there: asks the internet.
+## Check that the pages which the documentation links to exist; asks the internet.
 links: build/docs/.installed
 	build/docs/bin/python -m sphinx -q -W --keep-going -b linkcheck docs build/links
 
-build/peers/.installed: benchmarks/peers/requirements.txt
-	$(FRESH)
-	$(@D)/bin/python -m pip install -q -r $<
-	touch $@
-
+## Build the wheel into build/dist.
 wheel:
 	rm -rf build/dist
-	$(PYTHON) -m pip wheel -q --no-deps -w build/dist .
+	$(PIP) wheel -q --no-deps -w build/dist .
+
+## Remove what the other targets made.
+clean:
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.installed: pyproject.toml
+	$(FRESH)
+	.venv/bin/python -m pip install -q -e '.[$(EXTRAS)]' --group dev
+	touch $@
 
 build/demo/.installed: $(SOURCES)
 	$(call INSTALL,demo)
 
 build/test/.installed: $(SOURCES)
-	$(call INSTALL,test)
+	$(call INSTALL,$(EXTRAS),test)
 
 build/browser/.installed: $(SOURCES)
-	$(call INSTALL,browser)
+	$(call INSTALL,$(EXTRAS),browser)
 
 build/docs/.installed: $(SOURCES)
-	$(call INSTALL,docs)
+	$(call INSTALL,$(DOCUMENTED),docs)
 
 build/bench/.installed: $(SOURCES)
-	$(call INSTALL,bench)
+	$(call INSTALL,demo,bench)
 
-## An editable environment in .venv for working on the library.
-dev: .venv/fresh
-	.venv/bin/python -m pip install -q -e '.[test]'
-
-.venv/fresh:
+build/peers/.installed: benchmarks/peers/requirements.txt
 	$(FRESH)
+	$(@D)/bin/python -m pip install -q -r $<
 	touch $@
-
-clean:
-	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache
