@@ -29,6 +29,8 @@ define LINT
 $(1)/bin/ruff format --check .
 $(1)/bin/ruff check .
 $(1)/bin/mypy
+$(1)/bin/ty check --python $(1)
+$(1)/bin/pyright --pythonpath $(1)/bin/python
 endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
