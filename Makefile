@@ -11,6 +11,7 @@ QUICK ?=
 REPORT ?=
 SCREENSHOTS ?=
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
+PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
 EXTRAS = demo,django,flask,metrics,opentelemetry
 DOCUMENTED = django,flask,metrics
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
@@ -35,7 +36,7 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test browser demo chaos bench docs links wheel clean
+.PHONY: help dev lint unit test pythons browser demo chaos bench docs links wheel clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -59,6 +60,14 @@ test:
 	$(MAKE) build/test/.installed
 	$(call LINT,build/test)
 	build/test/bin/python -m pytest -n 2 --dist worksteal
+
+## Run the unit tests with each Python, 3.10 to 3.14t, that the PATH has.
+pythons: $(PYTHONS)
+
+$(PYTHONS):
+	@if $@ -c '' 2> /dev/null; then \
+		$(MAKE) PYTHON=$@ PIP="$(PIP)" build/$@/.installed && build/$@/bin/python -m pytest -q tests/unit; \
+	else echo "$@ is not on the PATH"; fi
 
 ## Visit Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
 browser:
@@ -108,6 +117,9 @@ build/demo/.installed: $(SOURCES)
 	$(call INSTALL,demo)
 
 build/test/.installed: $(SOURCES)
+	$(call INSTALL,$(EXTRAS),test)
+
+build/python3.%/.installed: $(SOURCES)
 	$(call INSTALL,$(EXTRAS),test)
 
 build/browser/.installed: $(SOURCES)
