@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.dispatch import Signal
@@ -53,6 +54,7 @@ OUTSIDE = {
     "how-to/examples": "examples/README.md",
     "explanation/results": "benchmarks/RESULTS.md",
     "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
 }
 
 
@@ -72,7 +74,7 @@ def _link_to_included(_app: Sphinx, page: str, source: list[str]) -> None:
     for included, file in OUTSIDE.items():
         there = posixpath.relpath(f"../{file}", folder or ".")
         here = posixpath.relpath(f"{included}.md", folder or ".")
-        source[0] = source[0].replace(f"]({there})", f"]({here})")
+        source[0] = re.sub(rf"(?<=\]\(){re.escape(there)}(?=[)#])", here, source[0])
 
 
 def _name_arguments(*event: Any) -> None:
