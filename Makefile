@@ -66,7 +66,7 @@ pythons: $(PYTHONS)
 
 $(PYTHONS):
 	@if $@ -c '' 2> /dev/null; then \
-		$(MAKE) PYTHON=$@ PIP="$(PIP)" build/$@/.installed && build/$@/bin/python -m pytest -q tests/unit; \
+		$(MAKE) PYTHON=$@ build/$@/.installed && build/$@/bin/python -m pytest -q tests/unit; \
 	else echo "$@ is not on the PATH"; fi
 
 ## Visit Flower and the example shops in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
