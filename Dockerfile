@@ -1,11 +1,11 @@
-# The image of docker-compose.yml: a worker, Flower, the metrics, the stand-in for Segment and the
-# example shop, by its command.
+# The image of docker-compose.yml. The command selects what it runs: a worker, Flower, the metrics,
+# the stand-in for Segment, or the example shop.
 FROM python:3.12-slim AS build
 
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# Which versions it takes, the library says.
+# The versions are constrained by the dependencies of the package.
 # hadolint ignore=DL3013
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --no-cache-dir \
@@ -15,8 +15,8 @@ FROM python:3.12-slim
 
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
-# At home in /tmp, since nothing else can be written. /data is the place of the shop's database,
-# whose volume takes over the owner.
+# The home directory is /tmp, the only directory that can be written. /data is for the shop's
+# database; its volume inherits the owner.
 RUN groupadd --gid 10001 segment \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home segment \
     && install -d -o segment -g segment /data

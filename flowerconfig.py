@@ -1,4 +1,4 @@
-"""A configuration of Flower, which finds it where it is started."""
+"""The configuration of Flower, which loads it from the directory in which it is started."""
 
 from celery_segment.contrib.flower import format_task, tasks_columns
 

@@ -1,1 +1,1 @@
-"""What celery-segment costs, beside its peers, in one run: ``make bench``."""
+"""Measure the costs of celery-segment and of other clients, in one run: ``make bench``."""

@@ -1,11 +1,11 @@
-"""Measure every figure, and write down what was found.
+"""Measure the figures, and write the results.
 
-    python -m benchmarks                 all of them
-    python -m benchmarks --quick         in under three minutes
-    python -m benchmarks call memory     some of them
+    python -m benchmarks                 all figures
+    python -m benchmarks --quick         all figures, in less than three minutes
+    python -m benchmarks call memory     some figures
 
-The first writes benchmarks/RESULTS.md and docs/images/performance.svg, the others nothing.
-Ends with 1 when a figure that DESIGN.md names is not reached.
+Only the first form writes benchmarks/RESULTS.md and docs/images/performance.svg. The exit status
+is 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def show(console: Console, figure: Figure) -> None:
-    table = Table("", "median", "least", "most", title=figure.title, title_justify="left")
+    table = Table("", "median", "min", "max", title=figure.title, title_justify="left")
     for row in figure.rows:
         numbers = (row.median, min(row.values), max(row.values))
         table.add_row(row.name, *(f"{number:,.2f}" for number in numbers))

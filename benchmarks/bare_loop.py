@@ -1,4 +1,4 @@
-"""GET, gzip, POST over the batches that lie in Redis: what no delivery can do without."""
+"""A loop of GET, gzip and POST over the batches in Redis: the minimum cost of a delivery."""
 
 from __future__ import annotations
 

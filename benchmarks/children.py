@@ -1,9 +1,9 @@
-"""Contestants: processes that set themselves up, and then run a round whenever they are asked.
+"""Contestants: child processes that are set up once, and then run a round at each request.
 
-A contestant is a module with ``setup(**settings)``, whose return value takes a number and
-returns what it measured, as JSON can hold it. Each runs in a process and, for the peers,
-an environment of its own; rounds of all contestants alternate, so that whatever slows the
-machine slows them alike.
+A contestant is a module with a function ``setup(**settings)``. It returns a function that takes
+the number of events of a round, and returns the measurements as a value that JSON has. Each
+contestant has its own process, and the peers have their own environment. The rounds of all
+contestants alternate, so that other load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["Contestant", "cpu_seconds"]
 
 ROOT = Path(__file__).parents[1]
-#: The interpreter of the peers' environment.
+#: The Python interpreter of the peers' environment.
 PEERS = str(Path(os.environ.get("SEGMENT_BENCH_PEERS", sys.executable)).absolute())
 
 
 class Contestant:
-    """A contestant's process, for the length of a ``with`` block.
+    """The process of a contestant, which runs during a ``with`` block.
 
     Args:
-        name: What it is called in the tables.
+        name: Its name in the tables.
         module: Its module, such as ``benchmarks.peers.official``.
-        settings: What its ``setup`` gets.
+        settings: The arguments of its ``setup``.
         peer: Whether it runs in the peers' environment.
     """
 
@@ -57,7 +57,7 @@ class Contestant:
         self.process.communicate()
 
     def round(self, number: int) -> Any:
-        """Run one round and return what was measured."""
+        """Run a round and return the measurements."""
         return self._ask(number)
 
     def _ask(self, question: Any) -> Any:
@@ -70,7 +70,7 @@ class Contestant:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process, its threads and its children have had so far."""
+    """Return the CPU time of a process, its threads and its children so far, in seconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     own = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -78,9 +78,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def main() -> None:
-    """Serve a contestant: settings first, then rounds, a line of JSON each."""
+    """Run a contestant: read the settings, then a number for each round, one line of JSON each."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     setup = importlib.import_module(sys.argv[1]).setup
     run = setup(**json.loads(sys.stdin.readline()))
     answer: Any = "ready"

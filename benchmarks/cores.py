@@ -1,10 +1,10 @@
-"""A core for Redis and another for its client, both awake, while latencies are measured.
+"""Pin Redis and its client to separate cores, and keep the cores awake, to measure latencies.
 
-Else the same call takes 25 µs in one round and 70 µs in the next, as the scheduler puts the
-two on one core or on two, and as the host of a virtual machine lets a core that waits for
-a reply halt, which costs several times what is measured. So each of them has its core, for
-all contestants alike, and each core has a process that spins with idle priority: it gives
-way to any other at once.
+Otherwise, the same call takes 25 µs in one round and 70 µs in the next, for two reasons. The
+scheduler may run both on the same core or on two. And the host of a virtual machine halts a core
+that waits for a reply; waking it up takes several times as long as the call. So Redis and the
+client get a core each, for all contestants alike, and on each core a process spins with idle
+priority, which yields to any other process immediately.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ while os.getppid() == {parent}:
 
 @contextmanager
 def apart(server: int) -> Iterator[None]:
-    """Put a server's process on one core, and what this one starts within the block on another."""
+    """Pin a server to one core, and this process and those it starts in the block to another."""
     cores = sorted(os.sched_getaffinity(0))
     spinners = [
         subprocess.Popen([sys.executable, "-c", SPIN.format(core=core, parent=os.getpid())])

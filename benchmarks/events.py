@@ -1,4 +1,4 @@
-"""The event that is tracked everywhere: 350 bytes as Segment's JSON, give or take a few."""
+"""The event that all contestants track: about 350 bytes of JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROPERTIES = {
 
 
 def percentiles(call: Callable[[], object], number: int) -> dict[str, float]:
-    """Time a call so many times; return p50, p99 and the mean in microseconds."""
+    """Time a call ``number`` times; return p50, p99 and the mean in microseconds."""
     clock = time.perf_counter_ns
     taken = []
     gc.collect()

@@ -1,4 +1,4 @@
-"""Contestants of our own: a call, a batch of calls, and a socket that does no more than it must."""
+"""The library's contestants: a call, a batch of calls, an import, and a bare socket to compare."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def batch(_: Any) -> Round:
 
 
 def file(app: Any, path: str) -> Round:
-    """Import a file of so many events."""
+    """Import a file of events."""
     from celery_segment.importing import Import
 
     def run(number: int) -> dict[str, float]:
@@ -66,25 +66,25 @@ def file(app: Any, path: str) -> Round:
 
 
 def bare_socket(app: Any) -> Round:
-    """APPEND the same bytes through a socket, and read the reply: one round trip, no more."""
+    """APPEND the same bytes through a socket and read the reply: the bare round trip."""
     from celery_segment import messages
-    from celery_segment.buffer.scripts import pack
+    from celery_segment.buffer.scripts import encode_command
     from celery_segment.calls import api
-    from celery_segment.config import settings_of
+    from celery_segment.runtime import runtime_of
 
     _, message = api.track.build(USER, EVENT, PROPERTIES)
-    packed = pack("APPEND", "bench:bare", messages.encode(message) + b",")
-    url = urlsplit(settings_of(app).redis_url)
+    command = encode_command("APPEND", "bench:bare", messages.encode(message) + b",")
+    url = urlsplit(runtime_of(app).settings.redis_url)
     sock = socket.create_connection((url.hostname, url.port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def one() -> None:
-        sock.sendall(packed)
+        sock.sendall(command)
         sock.recv(64)
 
     def run(number: int) -> dict[str, float]:
         taken = percentiles(one, number)
-        sock.sendall(pack("DEL", "bench:bare"))
+        sock.sendall(encode_command("DEL", "bench:bare"))
         sock.recv(64)
         return taken
 

@@ -1,4 +1,4 @@
-"""The application of the worker that delivers."""
+"""The Celery application of the worker that delivers the events."""
 
 from __future__ import annotations
 

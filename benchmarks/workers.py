@@ -1,4 +1,4 @@
-"""A real Celery worker whose whole CPU time is counted: the main process and its pool."""
+"""Run a real Celery worker, and measure the CPU time of its main process and its pool."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from benchmarks.children import PEERS, ROOT, cpu_seconds
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Seconds that a worker has to start.
+#: Maximum number of seconds for the start of a worker.
 START = 60.0
-#: CPU seconds in half a second below which it is idle.
+#: CPU seconds per half second below which a worker is idle.
 IDLE = 0.01
 
 
 class Worker:
-    """A worker with one process in its pool, for the length of a ``with`` block.
+    """A worker with one process in its pool, which runs during a ``with`` block.
 
     Args:
-        app: The module of the application.
-        environ: Its variables.
+        app: The module of the Celery application.
+        environ: Additional environment variables.
         peer: Whether it runs in the peers' environment.
     """
 
@@ -58,7 +58,7 @@ class Worker:
         self._folder.cleanup()
 
     def wait_until_idle(self) -> None:
-        """Wait until its pool has been forked and nothing more is done."""
+        """Wait until the pool has been forked and the worker is idle."""
         deadline, seen = time.monotonic() + START, -1.0
         while time.monotonic() < deadline:
             time.sleep(0.5)
@@ -72,5 +72,5 @@ class Worker:
         raise RuntimeError(f"the worker did not start:\n{self._log.read_text()}")
 
     def cpu(self) -> float:
-        """Return its CPU seconds so far."""
+        """Return the CPU seconds of the worker so far."""
         return cpu_seconds(self._process.pid)

@@ -1,4 +1,4 @@
-"""The site's configuration: ``make docs``."""
+"""The configuration of Sphinx: ``make docs``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 highlight_language = "none"
 smartquotes = False
 
-# As on GitHub, a link may go to any heading: page.md#heading.
+# As on GitHub, links to any heading work: page.md#heading.
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -34,8 +34,8 @@ python_maximum_signature_line_length = 90
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-# Each reference must be found. The types of other projects are looked for nowhere: the
-# site is built without the internet.
+# A reference that is not found is an error. References to other projects are ignored, since
+# the site is built without access to the internet.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!celery_segment\b).*")]
 
@@ -48,8 +48,8 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#8fb2f5", "color-brand-content": "#8fb2f5"},
 }
 
-#: The site's pages that include a file from outside docs/. Pages link to the file, as on
-#: GitHub; in the site the link is to the page.
+#: The pages of the site that include a file outside of docs/. Other pages link to the file, so
+#: that the link works on GitHub; on the site, it is replaced with a link to the page.
 OUTSIDE = {
     "how-to/examples": "examples/README.md",
     "explanation/results": "benchmarks/RESULTS.md",
@@ -59,12 +59,12 @@ OUTSIDE = {
 
 
 def setup(app: Sphinx) -> None:
-    """Teach Sphinx what it does not know of GitHub's pages and of Celery's objects."""
+    """Connect the handlers for links and signals, and document the calls by their signatures."""
     app.add_lexer("csv", TextLexer)
     app.connect("source-read", _link_to_included)
     app.connect("autodoc-process-docstring", _name_arguments)
     for name, call in CALLS.items():
-        # The function beneath the task has the signature; a call returns the messageId.
+        # The signature is that of the task's ``build``, but a call returns the messageId.
         call.build.__annotations__["return"] = "str"
         setattr(celery_segment, name, call.build)
 

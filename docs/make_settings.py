@@ -1,8 +1,8 @@
-"""Write docs/reference/settings.md from the settings' own declarations in celery_segment.config.
+"""Generate docs/reference/settings.md from the settings declared in celery_segment.config.
 
     python docs/make_settings.py > docs/reference/settings.md
 
-A test holds the page to the code.
+A test checks that the page is up to date.
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ from celery_segment.config import Settings, Source, declared
 INTRODUCTION = """\
 # Settings
 
-Keys of the Celery application's configuration; under Django's `namespace="CELERY"` they
-are `CELERY_SEGMENT_FLUSH_AT` and so on. Each is checked when a worker starts and at a
-process' first call: an unknown name is refused with the nearest one there is, a bad
-value with what it must be. This page is made from `celery_segment.config`.
+These settings belong to the configuration of your Celery application. In Django, with
+`namespace="CELERY"`, `segment_flush_at` is written `CELERY_SEGMENT_FLUSH_AT`, and so on.
+
+Settings are checked when a worker starts and when a process makes its first call. An
+unknown name raises a `ConfigurationError` that suggests the closest known name; a bad value
+raises one that says which values are allowed.
+
+This page is generated from `celery_segment.config`.
 
 """
 
 SOURCES = """
-## Sources
+## Several sources
 
-`segment_sources` maps the name of a source to its own settings, any of the second table
-without the prefix; what an entry leaves out is the application's. The source `default`
-is always there.
+`segment_sources` maps the name of each source to its own settings: any source setting,
+without the prefix `segment_`. A setting that an entry leaves out has the application's value.
+The exception is `segment_write_key`, which is the key of the source `default` alone. That
+source always exists.
 
 ```python
 segment_sources = {
@@ -36,8 +41,8 @@ segment_sources = {
 }
 ```
 
-A process that only calls needs the names of the sources and no keys. Write keys never
-enter Redis, a task message, a log line, a `repr` or Flower.
+A process that only makes calls needs the names of the sources, but no write keys. Write
+keys never appear in Redis, task messages, logs, a `repr` or Flower.
 """
 
 
@@ -49,7 +54,7 @@ _KINDS = {
 
 
 def _rows(cls: Any) -> str:
-    rows = ["| setting | type | default | |", "|---|---|---|---|"]
+    rows = ["| setting | type | default | description |", "|---|---|---|---|"]
     for name, field in declared(cls).items():
         kind = str(field.type).replace(" | None", "")
         kind = _KINDS.get(kind, kind)
@@ -62,8 +67,8 @@ def _rows(cls: Any) -> str:
 def page() -> str:
     """Return the page's text."""
     return (
-        f"{INTRODUCTION}## Of the application\n\n{_rows(Settings)}\n\n"
-        f"## Of each source\n\n{_rows(Source)}\n{SOURCES}"
+        f"{INTRODUCTION}## Application settings\n\n{_rows(Settings)}\n\n"
+        f"## Source settings\n\n{_rows(Source)}\n{SOURCES}"
     )
 
 

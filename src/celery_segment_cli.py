@@ -40,8 +40,8 @@ class _Commands(click.Group):
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> Any:
-        from celery_segment.cli.common import one_line
         from celery_segment.errors import SegmentError
+        from celery_segment.text import one_line
 
         try:
             return super().invoke(ctx)

@@ -23,15 +23,16 @@ def assert_conserved(redis, buffer):
     counted = {}
     for place in ("ready", "inflight", "dead"):
         batches = [i.decode() for i in redis.zrange(f"{tag}:{place}", 0, -1)]
-        counted[place] = sum(len(buffer.messages(i)) for i in batches)
+        counted[place] = sum(len(buffer.admin.messages(i)) for i in batches)
         for batch in batches:
-            assert int(redis.hget(f"{tag}:meta:{batch}", "count")) == len(buffer.messages(batch))
-    snapshot = buffer.snapshot()
+            count = int(redis.hget(f"{tag}:meta:{batch}", "count"))
+            assert count == len(buffer.admin.messages(batch))
+    snapshot = buffer.admin.snapshot()
     content = redis.get(f"{tag}:open") or b""
-    assert snapshot.buffered == (len(json.loads(b"[%b]" % content[:-1])) if content else 0)
-    assert {place: getattr(snapshot, place) for place in counted} == counted
-    assert snapshot.accepted == snapshot.buffered + sum(counted.values()) + (
-        snapshot.delivered + snapshot.purged
+    assert snapshot.buffered.messages == (len(json.loads(b"[%b]" % content[:-1])) if content else 0)
+    assert {place: getattr(snapshot, place).messages for place in counted} == counted
+    assert snapshot.accepted == snapshot.buffered.messages + sum(counted.values()) + (
+        snapshot.delivered.messages + snapshot.purged
     )
     placed = {i for p in counted for i in redis.zrange(f"{tag}:{p}", 0, -1)}
     owned = {k.rsplit(b":", 1)[1] for k in redis.keys(f"{tag}:batch:*")}
@@ -40,7 +41,7 @@ def assert_conserved(redis, buffer):
 
 
 def claim_one(buffer) -> str:
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     return batch.id
 
 

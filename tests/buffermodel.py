@@ -45,7 +45,7 @@ class Sealed:
     since: float
     place: str = "ready"
     waits: bool = False  # claimed, and no delivery has begun
-    packed: bool = False
+    compressed: bool = False
     token: str | None = None
     deadline: float = 0.0
     attempts: int = 0
@@ -74,7 +74,7 @@ class Model:
         self.open: list[bytes] = []
         self.open_since = 0.0
         self.sealed = 0
-        self.packed_to = 0  # up to this number it was tried
+        self.compressed_to = 0  # up to this number it was tried
         self.batches: dict[str, Sealed] = {}
         self.delivered: list[bytes] = []
         self.purged: list[bytes] = []
@@ -93,16 +93,16 @@ class Model:
         found = [batch for batch in self.batches.values() if batch.place == place]
         return sorted(found, key=lambda batch: (batch.number, batch.id))
 
-    def holds(self, held: Lease) -> bool:
-        return held.id in self.batches and self.batches[held.id].token == held.token
+    def holds(self, lease: Lease) -> bool:
+        return lease.id in self.batches and self.batches[lease.id].token == lease.token
 
     @property
     def holders(self) -> list[Lease]:
-        return [held for held in self.begun if self.holds(held) and held not in self.lost]
+        return [lease for lease in self.begun if self.holds(lease) and lease not in self.lost]
 
     @property
     def stale(self) -> list[Lease]:
-        return [held for held in self.begun if not self.holds(held)]
+        return [lease for lease in self.begun if not self.holds(lease)]
 
     def closed_for(self) -> float | None:
         return None if self.paused else max(self.gate[0] - self.now, 0.0)
@@ -126,11 +126,11 @@ class Model:
         self.batches[name] = Sealed(name, self.open, self.open_since)
         self.open = []
 
-    def packable(self) -> list[str]:
+    def compressible(self) -> list[str]:
         ready = self.at("ready")
         if len(ready) < BACKLOG:
             return []
-        old = range(self.packed_to + 1, self.sealed - YOUNGEST + 1)
+        old = range(self.compressed_to + 1, self.sealed - YOUNGEST + 1)
         return [batch.id for batch in ready if batch.number in old][:AT_ONCE]
 
     def open_is_due(self, messages: int, age: float) -> bool:

@@ -7,8 +7,8 @@ import re
 from collections import Counter
 
 from buffermodel import LEASE, MAX_BYTES, MAX_INFLIGHT, MAX_MESSAGES, Model, Sealed, near, stored
-from celery_segment.buffer import ENVELOPE, Settled, keys
-from celery_segment.buffer.body import unpacked
+from celery_segment.buffer import ENVELOPE, Amount, Gate, Settled, keys
+from celery_segment.buffer.body import decompressed
 
 TAG = keys.prefix("default")
 #: Each key and its type, as the docstring of `keys` has them.
@@ -47,9 +47,9 @@ class Recount(Model):
         if not own and not has_hook:
             assert found is None
             return
-        assert bytes(unpacked(found.body)) == (stored(batch.messages) if has_hook else b"")
+        assert bytes(decompressed(found.body)) == (stored(batch.messages) if has_hook else b"")
         body = found.body
-        count, size = batch.reference[1:]
+        count, size = batch.reference.count, batch.reference.size
         name = f"{how}:{batch.id}"
         assert Counter(found.callbacks) == Counter(own.values())
         assert found == Settled(name, batch.id, cause, found.callbacks, body, count, size)
@@ -107,7 +107,7 @@ class Recount(Model):
         """Each accepted message is in one place, byte for byte as it was accepted."""
         waiting = [f"batch:{name}" for name in self.batches]
         contents = {name: entry[2] for name, entry in found.items() if name in waiting}
-        contents = {name: bytes(unpacked(content)) for name, content in contents.items()}
+        contents = {name: bytes(decompressed(content)) for name, content in contents.items()}
         contents["open"] = found["open"][2] if "open" in found else b""
         names = Counter()
         for key, content in contents.items():
@@ -165,7 +165,7 @@ class Recount(Model):
 
     def check_snapshot(self):
         """The figures are what the keys hold and what the steps were."""
-        snapshot = self.buffer.snapshot()
+        snapshot = self.buffer.admin.snapshot()
         places = {
             "buffered": self.open,
             "delivered": self.delivered,
@@ -173,12 +173,15 @@ class Recount(Model):
             **{p: [m for b in self.at(p) for m in b.messages] for p in ("ready", "inflight")},
             "dead": [message for batch in self.at("dead") for message in batch.messages],
         }
-        expected = {name: len(messages) for name, messages in places.items()}
-        assert snapshot.accepted == sum(expected.values()) == len(self.accepted)
-        del places["purged"]  # which has no figure in bytes
-        expected |= {f"{name}_bytes": len(stored(m)) for name, m in places.items()}
-        expected |= {f"{p}_batches": len(self.at(p)) for p in ("ready", "inflight", "dead")}
-        counted = ("delivered_batches", "retries", "splits", "takeovers", "buried")
+        assert snapshot.accepted == sum(map(len, places.values())) == len(self.accepted)
+        batches = {place: len(self.at(place)) for place in ("ready", "inflight", "dead")}
+        batches |= {"buffered": int(bool(self.open)), "delivered": self.count["delivered_batches"]}
+        expected = {"purged": len(places.pop("purged"))}
+        expected |= {
+            name: Amount(len(messages), len(stored(messages)), batches[name])
+            for name, messages in places.items()
+        }
+        counted = ("retries", "splits", "takeovers", "buried")
         expected |= {name: self.count[name] for name in counted}
         less = [
             len(stored(b.messages)) - self.redis.strlen(f"{TAG}:batch:{b.id}")
@@ -190,22 +193,23 @@ class Recount(Model):
         assert (snapshot.last_delivered is None) == (not self.delivered)
         waiting = [batch.since for batch in (*self.at("ready"), *self.at("inflight"))]
         waiting += [self.open_since] if self.open else []
-        closed = self.closed_for()
-        gate = "probing" if self.trips.total() else "open"
-        if closed != 0:
-            gate = "paused" if self.paused else self.gate[2]
-        expected |= {
-            "oldest": near(self.now - min(waiting, default=self.now)),
-            "gate": gate,
-            "closed": closed and near(closed),
-        }
+        expected["oldest"] = near(self.now - min(waiting, default=self.now))
+        expected["gate"] = self.expected_gate()
         assert {name: getattr(snapshot, name) for name in expected} == expected
 
+    def expected_gate(self):
+        closed = self.closed_for()
+        if closed is None:
+            return Gate("paused", seconds=None)
+        if closed == 0:
+            return Gate("probing" if self.trips.total() else "open")
+        return Gate("closed", self.gate[2], near(closed), self.gate[1] == "refused")
+
     def check_lists(self):
-        letters = [(d.id, d.messages, d.bytes, d.reason) for d in self.buffer.dead_letters()]
-        dead = [(*batch.reference, batch.cause) for batch in self.at("dead")]
+        letters = [(d.id, d.messages, d.bytes, d.reason) for d in self.buffer.admin.dead_letters()]
+        dead = [(b.id, b.reference.count, b.reference.size, b.cause) for b in self.at("dead")]
         assert sorted(letters) == sorted(dead)
         if self.mark_at is not None:
             waiting = (*self.at("ready"), *self.at("inflight"))
             before = [len(b.messages) for b in waiting if b.number <= self.mark_at]
-            assert self.buffer.remaining(self.mark_at) == sum(before)
+            assert self.buffer.admin.remaining(self.mark_at) == sum(before)

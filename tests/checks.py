@@ -8,9 +8,8 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
 from celery_segment import track
-from celery_segment.buffer import buffer_of
 from celery_segment_cli import segment
-from support import WRITE_KEY
+from support import WRITE_KEY, buffer_of
 
 SERVER = [
     *("settings", "redis", "clock", "version", "role", "memory", "eviction"),
@@ -38,14 +37,14 @@ def findings(app, *args, status=None):
     assert result.exit_code == (failed if status is None else status), result.output
     assert result.stderr == ""
     for finding in found:
-        assert set(finding) == {"check", "source", "state", "found", "mend"}
+        assert set(finding) == {"check", "source", "state", "found", "hint"}
         assert finding["found"]
-        assert bool(finding["mend"]) == (finding["state"] != "ok"), finding
+        assert bool(finding["hint"]) == (finding["state"] != "ok"), finding
     return {(f["source"], f["check"]) if f["source"] else f["check"]: f for f in found}
 
 
 def rendered(finding):
-    return f"{finding['state']} {finding['found']}: {finding['mend']}".rstrip(": ")
+    return f"{finding['state']} {finding['found']}: {finding['hint']}".rstrip(": ")
 
 
 def store(app, source="default"):

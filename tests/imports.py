@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from celery_segment.buffer import buffer_of
-from support import WRITE_KEY
+from support import WRITE_KEY, buffer_of
 
 WHEN = "2025-03-01T07:00:00.123Z"
 SOURCES = {"marketing": {"write_key": f"{WRITE_KEY}2"}, "off": {"enabled": False}}
@@ -29,11 +28,11 @@ def write(path, lines, bad_each=8, padding=0):
 def stored(app, source="default"):
     """Return all stored messages, in their order."""
     buffer = buffer_of(app, source)
-    buffer.mark()
+    buffer.admin.mark()
     return [
         json.loads(data)
-        for batch in buffer._pool.command("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
-        for data in buffer.messages(batch.decode())
+        for batch in buffer._pool.execute("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
+        for data in buffer.admin.messages(batch.decode())
     ]
 
 
@@ -68,12 +67,12 @@ class Drainer:
 
     def _drain(self):
         while not self._stop.wait(0.01):
-            for batch in self._buffer.claim(1, whatever_waits=True):
+            for batch in self._buffer.claim(1):
                 held = self._buffer.begin(batch.id, "token")
-                figures = self._buffer.snapshot()
+                figures = self._buffer.admin.snapshot()
                 self.most_bytes = max(
                     self.most_bytes,
-                    figures.buffered_bytes + figures.ready_bytes + figures.inflight_bytes,
+                    figures.buffered.bytes + figures.ready.bytes + figures.inflight.bytes,
                 )
                 self.delivered += json.loads(b"[%b]" % held.body[:-1])
                 self._buffer.ack(held)

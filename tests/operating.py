@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
-from support import WRITE_KEY
+from support import WRITE_KEY, buffer_of
 
 SOURCES = {"marketing": {"write_key": f"{WRITE_KEY}2"}}
 
@@ -21,7 +20,7 @@ def bury(app, *events, reason="400 Bad Request", source="default"):
     """Store events as one batch that was given up; return its id."""
     buffer = buffer_of(app, source)
     store(app, *events, source=source)
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     buffer.bury(buffer.begin(batch.id, "token"), reason, answered=True)
     return batch.id
 

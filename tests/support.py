@@ -18,6 +18,7 @@ import trustme
 from celery import Celery
 
 from celery_segment.buffer import keys, messages_of
+from celery_segment.runtime import runtime_of
 
 #: The folder of the tests, where processes find `workerapp`.
 TESTS = Path(__file__).parent
@@ -37,6 +38,10 @@ def new_app(conf):
     app.loader.import_default_modules()
     app.finalize()
     return app
+
+
+def buffer_of(app, source="default"):
+    return runtime_of(app).buffer(source)
 
 
 def wait_until(condition, timeout=20.0, message=None):

@@ -1,4 +1,4 @@
-"""One module per figure; each has ``measure(quick)``, which returns a ``Figure``."""
+"""The figures: a module each, with a function ``measure(quick)`` that returns a ``Figure``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Claim", "Figure", "Row"]
 
 @dataclass
 class Row:
-    """A contestant's values, one for each round."""
+    """The values of a contestant, one for each round."""
 
     name: str
     values: list[float]
@@ -22,7 +22,7 @@ class Row:
 
 @dataclass
 class Claim:
-    """A ratio of the run, and what is to be reached."""
+    """A value computed from the measurements, and its goal."""
 
     text: str
     value: float
@@ -36,15 +36,15 @@ class Claim:
 
 @dataclass
 class Figure:
-    """What one module measured.
+    """The measurements of a module.
 
     Attributes:
-        title: Its name.
-        unit: Of the rows' values.
-        rows: The contestants.
-        claims: What is made of them.
-        notes: What a reader has to know.
-        more_is_better: Which way the plot points.
+        title: The name of the figure.
+        unit: The unit of the rows' values.
+        rows: The contestants' values.
+        claims: The values to check, and their goals.
+        notes: Remarks for the reader.
+        more_is_better: Whether higher values are better.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a call costs the Redis server: commandstats of the script that appends."""
+"""Measure the server time of a call in Redis, by the commandstats of the append script."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def measure(*, quick: bool) -> Figure:
                 ):
                     client.config_resetstat()
                     each.round(calls)
-                    # The commands within a script are counted by themselves as well.
+                    # The commands within a script have their own statistics as well.
                     found[name].append(client.info("commandstats")[command]["usec_per_call"])
                 client.flushall()
     rows = [Row(name, values) for name, values in found.items()]
     claims = [Claim("server time of an append, µs", rows[0].median, GOAL)]
-    return Figure("The server's part of a call", "µs", rows, claims)
+    return Figure("Server time of a call in Redis", "µs", rows, claims)

@@ -1,4 +1,4 @@
-"""Whether an event costs more to deliver when a million wait before it."""
+"""Measure whether the delivery of an event costs more with a backlog of a million events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def measure(*, quick: bool) -> Figure:
         environ = {"SEGMENT_BENCH_REDIS": redis.url, "SEGMENT_BENCH_HOST": server.url}
         for _ in range(rounds):
             for size, values in found.items():
-                # Small backlogs one after the other, so that as much is measured of either.
+                # Repeat small backlogs, so that the numbers of measured events are similar.
                 runs = great // size // (10 if size < great else 1) or 1
                 seconds = sum(worker_cpu(app, environ, server, size) for _ in range(runs))
                 values.append(seconds * 1e6 / (size * runs))
-    rows = [Row(f"{size:,} events wait", values) for size, values in found.items()]
+    rows = [Row(f"{size:,} waiting events", values) for size, values in found.items()]
     claims = [
         Claim(f"cost per event at {great:,} / at 10,000", rows[1].median / rows[0].median, 1.1)
     ]
-    return Figure("CPU time per delivered event, by what waits", "µs", rows, claims)
+    return Figure("CPU time per delivered event, by size of the backlog", "µs", rows, claims)

@@ -1,4 +1,4 @@
-"""What a call costs the view that makes it."""
+"""Measure the latency of a call."""
 
 from __future__ import annotations
 

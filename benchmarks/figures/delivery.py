@@ -1,4 +1,4 @@
-"""What it costs a whole worker to deliver an event, in CPU time."""
+"""Measure the CPU time of a whole worker per delivered event."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.figures import Claim, Figure, Row
 from benchmarks.ours import application
 from benchmarks.workers import Worker
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
 from celery_segment.testing import EmbeddedRedis, SegmentServer
+from support import buffer_of
 
 OURS, LIBRARY = "celery-segment's worker", "segment-analytics-python's consumer, gzip"
 WARM_UP = 2_000
@@ -70,19 +70,19 @@ def _claims(found: dict[str, list[float]]) -> list[Claim]:
 
 
 def fill(app: Any, number: int) -> Analytics:
-    """Store so many events, of a source that is paused."""
+    """Pause the source, and store ``number`` events."""
     analytics = Analytics(app=app)
     analytics.pause()
     for _ in range(number // 1_000):
         with analytics.batch():
             for _ in range(1_000):
                 track.delay(USER, EVENT, PROPERTIES)
-    buffer_of(app).mark()
+    buffer_of(app).admin.mark()
     return analytics
 
 
 def worker_cpu(app: Any, environ: dict[str, str], server: SegmentServer, number: int) -> float:
-    """Have a real worker deliver so many events; return the CPU seconds of all its processes."""
+    """Deliver ``number`` events by a real worker; return the CPU seconds of all its processes."""
     with Worker("benchmarks.workerapp", environ) as worker:
         for events in (WARM_UP, number):  # the first delivery of a process loads the HTTP client
             server.clear()
@@ -98,7 +98,7 @@ def worker_cpu(app: Any, environ: dict[str, str], server: SegmentServer, number:
 def per_event_cpu(
     filler: Contestant, environ: dict[str, str], server: SegmentServer, number: int
 ) -> float:
-    """The same of a worker that runs a task per event."""
+    """Return the same for a worker that runs a task per event."""
     with Worker("benchmarks.peers.plain_celery", environ, peer=True) as worker:
         for events in (WARM_UP // 100, number):
             server.clear()
@@ -111,7 +111,7 @@ def per_event_cpu(
 
 
 def bare_cpu(app: Any, redis: EmbeddedRedis, bare: Contestant, number: int) -> float:
-    """Post the same batches from a loop that does nothing else."""
+    """Return the CPU seconds of a bare loop that posts the same batches."""
     fill(app, number)
     seconds: float = bare.round(number)["cpu"]
     with redis.client() as client:

@@ -1,4 +1,4 @@
-"""What ``import celery_segment`` adds to a web process that has Celery."""
+"""Measure the time and memory of ``import celery_segment`` in a web process with Celery."""
 
 from __future__ import annotations
 
@@ -48,4 +48,4 @@ def measure(*, quick: bool) -> Figure:
         Claim("memory, MB", memory[0].median, 10),
         Claim("HTTP clients loaded", len(clients), 0),
     ]
-    return Figure("What the import adds to a process with Celery", "ms, MB", rows + memory, claims)
+    return Figure("Import in a process with Celery", "ms, MB", rows + memory, claims)

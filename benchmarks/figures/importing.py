@@ -1,4 +1,4 @@
-"""What it costs to import a file of events, beside a loop over it with Segment's own library."""
+"""Measure the import of a file of events, and a loop over it with Segment's own library."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure(*, quick: bool) -> Figure:
     rows = [Row(name, values) for name, values in found.items()]
     ratio = median(a / b for a, b in zip(found[THEIRS], found[OURS], strict=True))
     claims = [Claim("the loop / the import", ratio, GOAL, at_least=True)]
-    return Figure("An event of a file, CPU", "µs", rows, claims)
+    return Figure("CPU time per imported event", "µs", rows, claims)
 
 
 def write(path: Path, events: int) -> None:

@@ -1,4 +1,4 @@
-"""What a waiting event takes of Redis' memory."""
+"""Measure the memory of Redis per waiting event."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from benchmarks.events import EVENT, PROPERTIES, USER
 from benchmarks.figures import Claim, Figure, Row
 from benchmarks.ours import application
 from celery_segment import Analytics, track
-from celery_segment.buffer import Buffer, buffer_of
+from celery_segment.buffer import Buffer
 from celery_segment.testing import EmbeddedRedis
+from support import buffer_of
 
 OURS, CELERY = "celery-segment's buffer", "Celery's list in the broker"
-PACKED = "celery-segment's buffer, a backlog that was packed"
+COMPRESSED = "celery-segment's buffer, compressed backlog"
 
 
 def measure(*, quick: bool) -> Figure:
@@ -28,14 +29,14 @@ def measure(*, quick: bool) -> Figure:
             with Analytics().batch():
                 for _ in range(1_000):
                     track.delay(USER, EVENT, PROPERTIES)
-        buffer_of(app).mark()
+        buffer_of(app).admin.mark()
         stats = Analytics().stats()
-        json_bytes = stats.ready_bytes - stats.ready  # less the commas
+        json_bytes = stats.ready.bytes - stats.ready.messages  # without the commas
         ratios[OURS] = (client.info("memory")["used_memory"] - before) / json_bytes
-        _pack(buffer_of(app))
-        ratios[PACKED] = (client.info("memory")["used_memory"] - before) / json_bytes
+        _compress(buffer_of(app))
+        ratios[COMPRESSED] = (client.info("memory")["used_memory"] - before) / json_bytes
         app.close()
-    each = json_bytes / stats.ready
+    each = json_bytes / stats.ready.messages
     with EmbeddedRedis(appendonly=False) as redis, redis.client() as client:
         settings = {"redis_url": redis.url}
         with Contestant(CELERY, "benchmarks.peers.plain_celery", settings, peer=True) as celery:
@@ -46,19 +47,19 @@ def measure(*, quick: bool) -> Figure:
             assert "body" in message
             ratios[CELERY] = grown / ((client.llen("celery") - waiting) * each)
     return Figure(
-        "Redis memory per waiting event / its JSON bytes",
+        "Redis memory per waiting event / its size as JSON",
         "bytes per byte",
         [Row(name, [ratio]) for name, ratio in ratios.items()],
         [
-            Claim("memory per event / its JSON bytes", ratios[OURS], 1.05),
-            Claim(f"… of a backlog of {number:,}, packed", ratios[PACKED], 0.30),
+            Claim("memory per event / its size as JSON", ratios[OURS], 1.05),
+            Claim(f"… of a backlog of {number:,}, compressed", ratios[COMPRESSED], 0.30),
         ],
         [f"{number:,} events of {each:.0f} bytes"],
     )
 
 
-def _pack(buffer: Buffer) -> None:
-    """Do what the workers' drains do while a source is closed."""
-    while batches := buffer.packable():
+def _compress(buffer: Buffer) -> None:
+    """Compress the ready batches, as the workers do while a source is closed."""
+    while batches := buffer.compressible():
         for batch in batches:
-            buffer.pack(batch)
+            buffer.compress(batch)

@@ -1,1 +1,1 @@
-"""The peers, each in its own words; they run in an environment without celery-segment."""
+"""The peers. They run in an environment without celery-segment."""

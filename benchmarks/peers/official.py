@@ -1,4 +1,4 @@
-"""segment-analytics-python: its call, its consumer, its loop over a file."""
+"""segment-analytics-python: a call, its consumer, and a loop over a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def setup(kind: str, **settings: Any) -> Callable[[int], Any]:
 
 
 def client() -> Client:
-    """Make a client whose consumer rests, so that what is timed is the call alone."""
+    """Return a client whose consumer is stopped, so that only the call is timed."""
     made = Client("key", max_queue_size=SIZE)
     for consumer in made.consumers:
         consumer.pause()
@@ -44,7 +44,7 @@ def call() -> Callable[[int], Any]:
 
 
 def consume(host: str) -> Callable[[int], Any]:
-    """Deliver so many queued messages by one consumer; return its CPU seconds."""
+    """Deliver queued messages by one consumer, and measure its CPU time."""
 
     def run(number: int) -> dict[str, float]:
         made = client()
@@ -61,7 +61,7 @@ def consume(host: str) -> Callable[[int], Any]:
 
 
 def file(path: str) -> Callable[[int], Any]:
-    """Read a file of events and track each, as Segment's documentation says."""
+    """Read a file of events and track each, as in Segment's documentation."""
     lines = Path(path).read_bytes().splitlines()
 
     def run(number: int) -> dict[str, float]:

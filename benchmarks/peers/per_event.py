@@ -1,4 +1,4 @@
-"""Fills Celery's queue with a task per event; a worker of ``plain_celery`` delivers them."""
+"""Send a task per event to Celery's queue, for a worker of ``plain_celery`` to deliver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain Celery: its ``.delay``, and one task per event that posts it with requests."""
+"""Plain Celery: its ``.delay``, and a task that posts one event with requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _session: requests.Session | None = None
 
 @app.task
 def deliver(message: dict[str, Any]) -> None:
-    global _session  # noqa: PLW0603 - one per process, as each would
+    global _session  # noqa: PLW0603 - one session per process
     _session = _session or requests.Session()
     _session.post(
         os.environ["SEGMENT_BENCH_HOST"] + "/v1/batch",

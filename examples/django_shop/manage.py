@@ -1,4 +1,4 @@
-"""Django's command line: ``python manage.py migrate``."""
+"""Django's command-line utility: ``python manage.py migrate``."""
 
 import os
 import sys

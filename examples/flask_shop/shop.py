@@ -1,8 +1,8 @@
-"""A shop on Flask: its pages, and what each tells Segment.
+"""A shop on Flask: its pages and their calls.
 
-The Celery application is ``celery -A shop:celery worker``, the web's ``gunicorn shop:app``. No call
-says who it is about: the extension knows the visitor, and adds the address, the browser and
-the page.
+Run the worker with ``celery -A shop:celery worker``, and the web server with ``gunicorn shop:app``.
+The calls do not pass the visitor's ids, nor the IP address, the browser and the page: the
+extension adds them.
 """
 
 import os
@@ -27,21 +27,21 @@ celery = Celery(
 )
 celery.conf.update(
     broker_connection_retry_on_startup=True,
-    # SEGMENT_WRITE_KEY is in the workers' environment alone.
+    # SEGMENT_WRITE_KEY is set only in the environment of the workers.
     segment_host=os.environ.get("SEGMENT_HOST", "https://api.segment.io"),
-    # There is no analytics.js on the pages, so the visitors get their ids here.
+    # The pages do not use analytics.js, which would set the visitors' ids.
     segment_set_anonymous_id=True,
 )
-# The calls belong to it, in every thread.
+# The calls use this application, in every thread.
 celery.set_default()
 
 app = Flask(__name__)
 app.config.update(
     SECRET_KEY=os.environ.get("SHOP_SECRET_KEY", "for trying out, and for nothing else"),
-    # Another site's forms come without the session.
+    # Browsers do not send the session with forms of other sites.
     SESSION_COOKIE_SAMESITE="Lax",
 )
-# The user is who has signed up in this browser; with flask-login it would be its current_user.
+# The user is the one who signed up in this session; with flask-login, it would be current_user.
 Segment(app, user_id=lambda: session.get("user_id"))
 
 
@@ -90,10 +90,11 @@ def sign_up():
     given = {field: request.form.get(field, "").strip() for field in ("name", "email", "company")}
     if not all(given.values()):
         return render_template("sign_up.html", error="Please fill in all three."), 400
-    # From here on the calls are the user's, with the id from before: so the two are joined.
+    # From here on, the calls have the user's id and the anonymous id, so that Segment joins the
+    # two.
     session.update(user_id=str(uuid4()), name=given["name"])
     if visitor := request.cookies.get("ajs_anonymous_id"):
-        # For the destinations that join by alias alone, such as Mixpanel.
+        # For destinations that join ids only by alias, such as Mixpanel.
         alias.delay(previous_id=visitor, user_id=session["user_id"])
     identify.delay(traits={"name": given["name"], "email": given["email"]})
     group.delay(group_id=given["company"], traits={"name": given["company"]})
@@ -103,7 +104,7 @@ def sign_up():
 
 @app.post("/app/screens/")
 def screens():
-    """Take what the phone app shows: ``{"anonymous_id": …, "name": …}``."""
+    """Record a screen of the phone app: ``{"anonymous_id": …, "name": …}``."""
     sent = request.get_json()
     try:
         screen.delay(anonymous_id=sent["anonymous_id"], name=sent["name"])

@@ -5,38 +5,54 @@ from __future__ import annotations
 from celery import _state
 
 import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two tasks
+from celery_segment import signals
+from celery_segment.buffer import Amount, DeadLetter, Gate, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
     ConfigurationError,
     DeliveryFailed,
+    ImportRefused,
+    ImportUnfinished,
     MessageTooLarge,
     SegmentBufferError,
     SegmentError,
     ValidationError,
+    WriteKeyMissing,
 )
+from celery_segment.operations.dead_letters import DeadLetters, Exported
 from celery_segment.operations.source import Analytics
 from celery_segment.version import __version__
 from celery_segment.worker.callbacks import SettledBatch
 
 __all__ = [
+    "Amount",
     "Analytics",
     "BufferFull",
     "BufferUnavailable",
     "ConfigurationError",
+    "DeadLetter",
+    "DeadLetters",
     "DeliveryFailed",
+    "Exported",
+    "Gate",
+    "ImportRefused",
+    "ImportUnfinished",
     "MessageTooLarge",
     "SegmentBufferError",
     "SegmentError",
     "SettledBatch",
+    "Snapshot",
     "ValidationError",
+    "WriteKeyMissing",
     "__version__",
     "alias",
     "group",
     "identify",
     "page",
     "screen",
+    "signals",
     "track",
 ]
 

@@ -5,15 +5,15 @@
     │   └── WriteKeyMissing     celery_segment.analytics.Client() got neither key nor source
     ├── ValidationError         a call's argument is refused; nothing was stored
     │   └── MessageTooLarge     the encoded message is above 32,768 bytes
-    ├── SegmentBufferError      the buffer did not take, or give, a message
-    │   ├── BufferUnavailable   Redis is out of reach, loading, or read-only
-    │   └── BufferFull          Redis is above its maxmemory
-    ├── DeliveryFailed          a message was given up, as its receipt and link_error tell
-    ├── ImportRefused           an import cannot begin as it was asked for
+    ├── SegmentBufferError      the buffer failed to store or to return messages
+    │   ├── BufferUnavailable   Redis cannot be reached, is loading, or is read-only
+    │   └── BufferFull          Redis is above its maxmemory, or a segment_max_… bound is reached
+    ├── DeliveryFailed          a message was given up; the error of its receipt and link_error
+    ├── ImportRefused           an import cannot start with these files and options
     └── ImportUnfinished        an import ended early; it can be resumed
 
-Each message says what is wrong, where, and the mend. None carries a write key,
-a password or a payload.
+``str(error)`` says what is wrong, where, and how to fix it; ``error.hint`` is the fix
+alone. No error carries a write key, a password or a payload.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ __all__ = [
 
 
 class SegmentError(Exception):
-    """The base of every error of this library."""
+    """The base of every error of this library.
+
+    Attributes:
+        problem: What is wrong, and where.
+        hint: How to fix it; empty where the problem already says so.
+    """
+
+    def __init__(self, problem: str = "", *, hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.hint}" if self.hint else self.problem
 
 
 class ConfigurationError(SegmentError):
@@ -44,7 +57,7 @@ class ConfigurationError(SegmentError):
 class WriteKeyMissing(ConfigurationError, AssertionError):  # noqa: N818 - a state
     """``celery_segment.analytics.Client`` was given neither a write key nor a source.
 
-    An AssertionError as well, which is what Segment's own client raises.
+    Also an AssertionError, which is what Segment's own client raises.
     """
 
 
@@ -54,15 +67,18 @@ class ValidationError(SegmentError, ValueError):
     Attributes:
         field: The argument's name, or the path of the offending value inside
             it, such as ``properties.items[2].price``.
+        problem: What is wrong with it, and how to fix it.
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
+        super().__init__(problem)
         self.field = field
-        self.problem = problem
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+    def __reduce__(self) -> tuple[type[ValidationError], tuple[str, str]]:
+        return type(self), (self.field, self.problem)
 
 
 class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it
@@ -70,19 +86,21 @@ class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it
 
     Attributes:
         size: The message's size, in bytes.
+        limit: Segment's limit, in bytes.
+        largest: The message's largest field.
     """
 
     def __init__(self, size: int, limit: int, largest: str) -> None:
         super().__init__(
             largest,
-            f"the message has {size:,} bytes as JSON and Segment takes {limit:,};"
+            f"the message has {size:,} bytes as JSON and Segment accepts {limit:,};"
             f" {largest} is its largest field: send less of it",
         )
         self.size = size
         self.limit = limit
         self.largest = largest
 
-    def __reduce__(self) -> tuple[type[MessageTooLarge], tuple[int, int, str]]:
+    def __reduce__(self) -> tuple[type[MessageTooLarge], tuple[int, int, str]]:  # type: ignore[override]
         return type(self), (self.size, self.limit, self.largest)
 
 
@@ -91,11 +109,11 @@ class SegmentBufferError(SegmentError):
 
 
 class BufferUnavailable(SegmentBufferError):  # noqa: N818 - a state, as in http's 503
-    """Redis is out of reach, still loading, or a read-only replica."""
+    """Redis cannot be reached, is still loading, or is a read-only replica."""
 
 
 class BufferFull(SegmentBufferError):  # noqa: N818 - a state, as in queue.Full
-    """There is no room: Redis is above its maxmemory."""
+    """There is no room: Redis is above its maxmemory, or a configured bound is reached."""
 
 
 class DeliveryFailed(SegmentError):  # noqa: N818 - a state, as the batch's
@@ -103,8 +121,8 @@ class DeliveryFailed(SegmentError):  # noqa: N818 - a state, as the batch's
 
 
 class ImportRefused(SegmentError):  # noqa: N818 - a refusal, not a fault
-    """An import cannot begin, or be resumed, as it was asked for. Nothing was stored."""
+    """An import cannot start, or resume, with these files and options. Nothing was stored."""
 
 
 class ImportUnfinished(SegmentError):  # noqa: N818 - a state
-    """An import ended before its input did. Resumed, it goes on where it was."""
+    """An import ended before its input did. When resumed, it continues where it stopped."""

@@ -1,8 +1,8 @@
-"""Signals, as Celery's own: ``batch_delivered.connect(receiver)``.
+"""Signals, used like Celery's: ``batch_delivered.connect(receiver)``.
 
-Each has the source's name as its ``sender``. They are sent in the process where it
-happens, after it happened; a receiver that raises is logged, and changes nothing. What
-must not be missed, whatever process dies, belongs into a callback instead.
+The ``sender`` is the name of the source. A signal is sent after the event, in the process
+where it happened. If a receiver raises, the exception is logged and otherwise ignored. A
+signal is lost if the process dies; use a callback for what must not be missed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ batch_delivered = Signal(
     name="batch_delivered",
     providing_args={"batch", "messages", "bytes", "status", "seconds"},
 )
-#: An attempt at a batch failed; the next is in ``wait`` seconds.
+#: An attempt to deliver a batch failed; the next one is in ``wait`` seconds.
 batch_retried = Signal(
     name="batch_retried",
     providing_args={"batch", "messages", "bytes", "cause", "wait"},
 )
-#: A worker gave a batch up: it is a dead letter.
+#: A worker gave a batch up: it became a dead letter.
 batch_failed = Signal(
     name="batch_failed",
     providing_args={"batch", "messages", "bytes", "cause"},
 )
-#: Calls were dropped, as configured: ``reason`` is "full", "unavailable" or "before_send".
+#: Messages were dropped as configured. ``reason`` is "full", "unavailable" or "before_send".
 messages_dropped = Signal(
     name="messages_dropped",
     providing_args={"reason", "messages"},

@@ -1,11 +1,55 @@
-"""Numbers in words, for people: in Flower, in the commands."""
+"""Format numbers, durations and texts for Flower, the commands and the logs."""
 
 from __future__ import annotations
 
-__all__ = ["counted"]
+from http import HTTPStatus
+
+__all__ = ["counted", "duration", "http_phrase", "megabytes", "one_line", "printable"]
+
+#: Escapes of DEL and the C1 control characters, which JSON does not escape and terminals
+#: interpret.
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def counted(number: int, noun: str) -> str:
-    """Return such as "1 message", "1,234 messages" or "2 batches"."""
+    """Return a number with its noun: "1 message", "1,234 messages", "2 batches"."""
     plural = "es" if noun.endswith("ch") else "s"
     return f"{number:,} {noun}" + ("" if number == 1 else plural)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"."""
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        number, left = divmod(left, size)
+        if number or parts:
+            parts.append(f"{number} {unit}" if number else "")
+    return " ".join(part for part in parts[:2] if part) or "0 s"
+
+
+def megabytes(size: int) -> str:
+    """Return a size in megabytes (10⁶ bytes): "12.3 MB"."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def http_phrase(status: int) -> str:
+    """Return the phrase of an HTTP status, such as "Too Many Requests"; "" if it has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def one_line(text: str) -> str:
+    """Return an untrusted text as one line without characters that control a terminal."""
+    return "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
+    )
+
+
+def printable(text: str) -> str:
+    """Return an equivalent JSON text without characters that control a terminal."""
+    return text.translate(_CONTROLS)

@@ -1,10 +1,11 @@
-"""OpenTelemetry: the span of a delivery, linked to the spans in which its messages were tracked.
+"""Trace deliveries with OpenTelemetry: each has a span, linked to the spans of its calls.
 
-A call leaves the context of the span that it is made in beside its message, in W3C's
-``traceparent`` form. It makes no span of its own: OpenTelemetry's messaging conventions
-leave that to the library, and a call is one short round trip.
+A call stores the context of the span in which it is made with its message, in the format of
+the header ``traceparent`` (W3C Trace Context). It creates no span of its own: OpenTelemetry's
+messaging conventions leave this to the library, and a call is one short round trip.
 
-Nothing here imports OpenTelemetry. A process that has not done so has no span.
+This module does not import OpenTelemetry: if nothing else in the process has, there can be no
+span.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from typing import Any
 
 from celery_segment.version import __version__
 
-__all__ = ["span_of_call", "span_of_delivery"]
+__all__ = ["span_of_delivery", "trace_context"]
 
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-def span_of_call() -> bytes:
-    """Return the ``traceparent`` of the recording span in which a call is made, if there is one."""
+def trace_context() -> bytes:
+    """Return the ``traceparent`` of the current span, or b"" if there is none that records."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return b""
-    # Another thread may have imported half of it so far.
+    # Another thread may be importing the module, so that it is incomplete.
     current = getattr(trace, "get_current_span", None)
     if current is None:
         return b""
@@ -40,12 +41,20 @@ def span_of_call() -> bytes:
 
 @contextmanager
 def span_of_delivery(
-    source: str, batch: str, traces: Callable[[], Sequence[bytes]], *, messages: int, size: int
+    source: str, batch: str, traces: Callable[[], Sequence[bytes]], *, count: int, size: int
 ) -> Iterator[Callable[[str, str], None]]:
-    """Have a span around one attempt at a batch, linked to its calls' ``traces``.
+    """Create a span around an attempt to deliver a batch.
 
-    Gives a function that is to be told under which status the attempt is counted, and the
-    cause when the batch was not delivered, else "".
+    Args:
+        source: The name of the source.
+        batch: The batch's id.
+        traces: A function that returns the ``traceparent`` of each call, to link the span to.
+        count: The number of messages.
+        size: Their size in bytes.
+
+    Yields:
+        A function that sets the outcome. Its arguments are the status under which the attempt
+        is counted, and the cause if the batch was not delivered, otherwise "".
     """
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:
@@ -65,15 +74,15 @@ def span_of_delivery(
         attributes={
             "segment.source": source,
             "segment.batch": batch,
-            "segment.messages": messages,
+            "segment.messages": count,
             "segment.bytes": size,
         },
     ) as span:
 
-        def answered(status: str, cause: str) -> None:
+        def set_outcome(status: str, cause: str) -> None:
             if status:
                 span.set_attribute("segment.status", status)
             if cause:
                 span.set_status(trace.Status(trace.StatusCode.ERROR, cause))
 
-        yield answered
+        yield set_outcome

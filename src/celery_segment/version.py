@@ -1,3 +1,3 @@
-"""The version, alone, so that the build and the worker's User-Agent read one place."""
+"""The version, in a module of its own, which the build reads without importing the package."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""Who acts in the present request, for the calls that are made in it.
+"""The visitor of the current web request, from whom calls get their ids and context.
 
-A web integration enters a visitor for each request. A call takes from it what it does
-not say itself; a request that calls nothing asks its visitor nothing.
+A web integration sets the visitor for each request. A call uses the visitor's ids and context
+for those that it is not given. A visitor's properties are read only when a call is made.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-__all__ = ["Visitor", "present", "within"]
+__all__ = ["Visitor", "acting", "current_visitor"]
 
 
 class Visitor(Protocol):
-    """The person who acts in a request, as the request tells. It is asked at each call."""
+    """The person who makes a web request, as the request identifies them."""
 
     @property
     def user_id(self) -> Any:
-        """The id of the user who is logged in, or None. A login changes it."""
+        """The id of the logged-in user, or None. Read at each call, as a login changes it."""
 
     @property
     def anonymous_id(self) -> str | None:
-        """The id from before the user was known, or None."""
+        """The id from before the user is known, or None."""
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """What surrounds the visitor's calls: ip, userAgent, locale, page."""
+        """The context for the visitor's calls: ip, userAgent, locale, page."""
 
     def new_anonymous_id(self) -> str | None:
-        """Return an id for a visitor who has none, and keep it; None where none is to be given."""
+        """Assign an anonymous id to the visitor and return it; None if that is not enabled."""
 
 
 _visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
 
-#: Return the present request's visitor; None outside of any.
-present = _visitor.get
+#: Return the visitor of the current request; None outside of a request.
+current_visitor = _visitor.get
 
 
 @contextmanager
-def within(visitor: Visitor | None) -> Iterator[None]:
-    """Let the calls of a block be those of a visitor, or of none."""
+def acting(visitor: Visitor | None) -> Iterator[None]:
+    """Set the visitor for the calls within a ``with`` block; None for no visitor."""
     token = _visitor.set(visitor)
     try:
         yield

@@ -20,7 +20,6 @@ from celery_segment import (
     ValidationError,
     track,
 )
-from celery_segment.buffer import buffer_of
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.signals import (
     batch_delivered,
@@ -29,7 +28,7 @@ from celery_segment.signals import (
     messages_dropped,
 )
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
-from support import DEFAULTS, TESTS, wait_until
+from support import DEFAULTS, TESTS, buffer_of, wait_until
 
 FAST = {"segment_flush_interval": 0.3, "imports": ["celery_segment", "callbacktasks"]}
 LINK = {"link": callbacktasks.delivered.s(), "link_error": callbacktasks.failed.s()}
@@ -127,7 +126,7 @@ class TestPerMessage:
         track.apply_async(("u", "E"), link=[breaks, callbacktasks.delivered.s()])
         wait_until(lambda: noted("delivered") and noted("heard") and noted("breaks"))
         assert Analytics().flush(5) == 0
-        assert Analytics().stats().delivered == 1
+        assert Analytics().stats().delivered.messages == 1
         assert server.duplicates == 0
         assert "a callback failed; the delivery stands" in worker.output
 
@@ -138,7 +137,7 @@ class TestPerMessage:
         result = track.apply_async(("u", "E"), **LINK)
         run_until_called(app)
         assert noted("delivered") == []
-        assert Analytics().stats().delivered == 1
+        assert Analytics().stats().delivered.messages == 1
         workers.start(app)
         wait_until(lambda: noted("delivered"), SHORT["segment_lease"] + 10)
         assert noted("delivered") == [result.id]
@@ -152,13 +151,13 @@ class TestPerMessage:
             app = make_app(**SHORT, broker_url=broker.url, segment_redis_url=redis_server.url)
             result = track.apply_async(("u", "E"), **LINK)
             buffer = buffer_of(app)
-            (batch,) = buffer.claim(1, whatever_waits=True)
+            (batch,) = buffer.claim(1)
             broker.kill()
             app.conf.task_publish_retry = False
             from celery_segment.worker import callbacks
 
             report = attempt_delivery(buffer, batch.id)
-            callbacks.call(app, buffer, report.settled)
+            callbacks.run(app, buffer, report.settled)
             assert redis.zcard("{segment:default}:settled") == 1
             broker.restart()
             app.conf.task_publish_retry = True
@@ -241,7 +240,7 @@ class TestReceipts:
             result.get(timeout=1)
         Analytics().resume()
         assert result.get(timeout=10) == result.id
-        assert Analytics().stats().delivered == 1
+        assert Analytics().stats().delivered.messages == 1
 
     def test_a_receipt_raises_when_the_message_is_given_up(self, app, server, workers):
         server.fail_messages(bad)
@@ -254,7 +253,7 @@ class TestReceipts:
         workers.start(app)
         result = track.apply_async(("u", "E"), ignore_result=False, countdown=0.2)
         assert result.get(timeout=10) == result.id
-        assert Analytics().stats().delivered == 1
+        assert Analytics().stats().delivered.messages == 1
 
     def test_without_a_backend_it_is_refused(self, make_app):
         make_app(**FAST)
@@ -266,7 +265,7 @@ class TestReceipts:
         workers.start(app)
         track.delay("u", "E")
         track.apply_async(("u", "E"), countdown=0.1)
-        wait_until(lambda: Analytics().stats().delivered == 2)
+        wait_until(lambda: Analytics().stats().delivered.messages == 2)
         assert redis.keys("celery-task-meta-*") == []
 
 
@@ -286,12 +285,12 @@ def test_signals_tell_what_happened(make_app, server):
         track.delay("u", "E")
         server.reply(Reply.status(500))
         buffer = buffer_of(app)
-        (batch,) = buffer.claim(1, whatever_waits=True)
+        (batch,) = buffer.claim(1)
         attempt_delivery(buffer, batch.id)
         attempt_delivery(buffer, batch.id)
         server.fail_messages(lambda _: True)
         track.delay("u", "E")
-        (batch2,) = buffer.claim(1, whatever_waits=True)
+        (batch2,) = buffer.claim(1)
         attempt_delivery(buffer, batch2.id)
         for _ in range(4):
             track.delay("u", "E", {"x": "y" * 30_000})
@@ -299,13 +298,13 @@ def test_signals_tell_what_happened(make_app, server):
         for each in signals:
             each.disconnect(sender="default", receiver=hear)
             each.disconnect(sender="another", receiver=hear)
-    about = {"sender": "default", "batch": "1", "messages": 1, "bytes": batch.bytes}
+    about = {"sender": "default", "batch": "1", "messages": 1, "bytes": batch.size}
     assert heard == [
         ("batch_retried", {**about, "cause": "500 Internal Server Error", "wait": 0.0}),
         ("batch_delivered", {**about, "status": 200}),
         (
             "batch_failed",
-            {**about, "batch": "2", "bytes": batch2.bytes, "cause": "400 Bad Request"},
+            {**about, "batch": "2", "bytes": batch2.size, "cause": "400 Bad Request"},
         ),
         ("messages_dropped", {"sender": "default", "reason": "full", "messages": 1}),
     ]
@@ -314,16 +313,15 @@ def test_signals_tell_what_happened(make_app, server):
 #: Delivers all that waits, and is killed where the callbacks would be called.
 DOOMED = """
 import json, os
-from support import new_app
-from celery_segment import buffer
+from support import buffer_of, new_app
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.worker import callbacks
 app = new_app(json.loads(os.environ["TESTS_CONF"]))
-buffer = buffer.buffer_of(app)
-for batch in buffer.claim(32, whatever_waits=True):
+buffer = buffer_of(app)
+for batch in buffer.claim(32):
     report = attempt_delivery(buffer, batch.id)
     callbacks._guarded = lambda *_: os.kill(os.getpid(), 9)
-    callbacks.call(app, buffer, report.settled)
+    callbacks.run(app, buffer, report.settled)
 """
 
 

@@ -16,10 +16,9 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
 from celery_segment.testing import Reply, SegmentServer
 from celery_segment_cli import segment
-from support import DEFAULTS, TESTS, wait_until
+from support import DEFAULTS, TESTS, buffer_of, wait_until
 
 
 def test_a_hundred_thousand_events_through_a_failing_endpoint(make_app, workers):
@@ -55,7 +54,8 @@ def test_a_hundred_thousand_events_through_a_failing_endpoint(make_app, workers)
         statuses = [r.status for r in server.requests]
         assert {200, 429, 500, None} == set(statuses)
         stats = Analytics(app=app).stats()
-        assert (stats.accepted, stats.delivered, stats.dead) == (100_000, 100_000, 0)
+        assert stats.accepted == stats.delivered.messages == 100_000
+        assert stats.dead.messages == 0
         assert server.duplicates == 0, "a failed attempt was not accepted by the endpoint"
 
 
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_taken_over(make_app, server, workers):
     server.always(Reply.hang(60))
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(1000)}
-    wait_until(lambda: Analytics().stats().inflight == 1000)
+    wait_until(lambda: Analytics().stats().inflight.messages == 1000)
     # Both of its processes hold a batch, and wait for an answer.
     assert server.wait_for(lambda: len(server.requests) >= 2, timeout=10)
     first.kill()
@@ -108,7 +108,7 @@ def test_a_killed_worker_is_taken_over(make_app, server, workers):
     assert set(server.received) == ids
     assert Analytics().flush(10) == 0
     stats = Analytics().stats()
-    assert stats.dead == 0
+    assert stats.dead.messages == 0
     assert stats.takeovers > 0
 
 
@@ -136,7 +136,7 @@ def test_three_bad_messages_of_a_thousand(make_app, server, workers):
     assert analytics.dead_letters.replay() == 3
     assert analytics.flush(30) == 0
     assert len(server.received) == 1000
-    assert analytics.stats().dead == 0
+    assert analytics.stats().dead.messages == 0
 
 
 def test_dead_letters_that_are_full_stop_the_source_until_there_is_room(
@@ -155,28 +155,32 @@ def test_dead_letters_that_are_full_stop_the_source_until_there_is_room(
 
     def figures():
         stats = analytics.stats()
-        waiting = stats.buffered + stats.ready + stats.inflight
-        assert stats.accepted == waiting + stats.delivered + stats.dead + stats.purged == 120
-        assert stats.dead_bytes <= bound
+        settled = stats.delivered.messages + stats.dead.messages + stats.purged
+        assert stats.accepted == stats.waiting + settled == 120
+        assert stats.dead.bytes <= bound
         return stats
 
-    full = "dead letters are full (1 MB): replay, purge or export them"
-    wait_until(lambda: figures().gate.startswith(full))
+    full = "dead letters are full (1.0 MB): replay, purge or export them"
+    wait_until(lambda: figures().gate.reason.startswith(full))
     stats = figures()
-    assert bound - stats.dead_bytes < 25_000
-    assert 40 <= stats.dead < 120
-    assert stats.delivered == 0
-    assert flush_reason(app).startswith(f"{120 - stats.dead} messages remain: the source is closed")
-    closed = [line for line in worker.output.splitlines() if "nothing is lost" in line]
+    assert bound - stats.dead.bytes < 25_000
+    assert 40 <= stats.dead.messages < 120
+    assert stats.delivered.messages == 0
+    assert flush_reason(app).startswith(
+        f"{120 - stats.dead.messages} messages remain: the source is closed"
+    )
+    closed = [line for line in worker.output.splitlines() if "its messages are kept" in line]
     assert len(closed) == 1
-    assert f"closed for 5 s, nothing is lost: {full}; this one: 400 Bad Request" in closed[0]
+    assert (
+        f"closed for 5 s, its messages are kept: {full}; this batch: 400 Bad Request" in closed[0]
+    )
     requests = len(server.requests)
     # Room is made, and what was dead is kept.
     exported = analytics.dead_letters.export(tmp_path / "dead.ndjson", purge=True)
-    assert exported == (stats.dead, stats.dead)
+    assert exported == (stats.dead.messages, stats.dead.messages)
     analytics.resume()
-    wait_until(lambda: figures().gate.startswith(full))
-    assert figures().dead >= 40
+    wait_until(lambda: figures().gate.reason.startswith(full))
+    assert figures().dead.messages >= 40
     # The endpoint is mended: all that was kept is delivered, and replayed what died.
     server.restore()
     analytics.resume()
@@ -184,12 +188,12 @@ def test_dead_letters_that_are_full_stop_the_source_until_there_is_room(
     def delivered():
         # One that was refused just before the mend may die after a first replay.
         analytics.dead_letters.replay()
-        return figures().delivered + figures().purged == 120
+        return figures().delivered.messages + figures().purged == 120
 
     wait_until(delivered)
     lines = (tmp_path / "dead.ndjson").read_bytes().splitlines()
     away = {json.loads(line)["message"]["messageId"] for line in lines}
-    assert len(away) == stats.dead
+    assert len(away) == stats.dead.messages
     assert set(server.received) == ids - away
     assert len(server.requests) > requests
 
@@ -214,7 +218,7 @@ def test_a_stopped_holder_cannot_settle_what_another_took_over(make_app, server,
     first.signal(signal.SIGCONT)
     wait_until(lambda: "taken over by another worker" in first.output)
     stats = Analytics().stats()
-    assert (stats.accepted, stats.delivered, stats.takeovers) == (1, 1, 1)
+    assert (stats.accepted, stats.delivered.messages, stats.takeovers) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
@@ -231,7 +235,7 @@ def test_a_wrong_key_buries_nothing_and_mending_it_delivers(make_app, workers):
         app = make_app(segment_host=server.url, segment_flush_interval=0.3)
         wrong = workers.start(app, segment_write_key="wrong")
         ids = {track.delay("u", f"E{n}").id for n in range(50)}
-        wait_until(lambda: Analytics().stats().gate.startswith("401"))
+        wait_until(lambda: Analytics().stats().gate.reason.startswith("401"))
         track.delay("u", "later")
         wait_until(lambda: "closed for" in wrong.output)  # told after Redis knows it
         closed = [line for line in wrong.output.splitlines() if "closed for" in line]
@@ -241,14 +245,14 @@ def test_a_wrong_key_buries_nothing_and_mending_it_delivers(make_app, workers):
         Analytics().resume()
         assert Analytics().flush(20) == 0
         assert ids <= set(server.received)
-        assert Analytics().stats().dead == 0
+        assert Analytics().stats().dead.messages == 0
 
 
 def test_a_worker_without_a_key_keeps_the_messages(make_app, server, workers):
     app = make_app(segment_flush_interval=0.3)
     worker = workers.start(app, segment_write_key=None)
     track.delay("u", "E")
-    wait_until(lambda: "no write key" in Analytics().stats().gate)
+    wait_until(lambda: "no write key" in Analytics().stats().gate.reason)
     assert "no write key" in worker.output
     assert server.requests == []
 
@@ -259,8 +263,8 @@ def test_a_source_is_closed_by_failures_and_opened_by_a_probe(make_app, server, 
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(300)}
     workers.start(app)
-    wait_until(lambda: Analytics().stats().gate.startswith("503"))
-    wait_until(lambda: Analytics().stats().inflight_batches < 30)
+    wait_until(lambda: Analytics().stats().gate.reason.startswith("503"))
+    wait_until(lambda: Analytics().stats().inflight.batches < 30)
     before = len(server.requests)
     server.restore()
     assert Analytics().flush(30) == 0
@@ -315,7 +319,7 @@ def test_the_tick_alone_delivers_when_every_wake_is_lost(make_app, redis, server
     redis.delete("celery")
     workers.start(app)
     assert server.wait_for_messages(1, timeout=5)
-    wait_until(lambda: buffer_of(app).snapshot().delivered == 1)
+    wait_until(lambda: buffer_of(app).admin.snapshot().delivered.messages == 1)
 
 
 def test_an_unknown_setting_stops_a_worker_at_its_start(make_app, workers):

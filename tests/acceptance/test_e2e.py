@@ -144,7 +144,7 @@ def test_a_batch_holds_no_more_than_flush_at(server):
 
 
 BAD = {
-    "not json": "the input is not as it must be: JSON is malformed",
+    "not json": "the input is invalid: JSON is malformed",
     '{"sequences": []}': "missing required field `writeKey`",
     '{"writeKey": "k", "sequences": [{"events": 5}]}': "$.sequences[0].events",
     '{"writeKey": "k", "sequences": [], "config": {"flushAt": 0}}': "$.config.flushAt",
@@ -166,7 +166,7 @@ def test_a_bad_input_is_told(given, redis_server):
     [
         ({"type": "trakc", "userId": "u"}, "type: must be one of"),
         ({"type": "track", "userId": "u"}, "event: is required by track"),
-        ({"type": "track", "userId": "u", "event": "E", "colour": 1}, "colour: is no field of"),
+        ({"type": "track", "userId": "u", "event": "E", "colour": 1}, "colour: is not a field of"),
         (5, "Expected `object`"),
     ],
 )

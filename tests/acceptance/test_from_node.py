@@ -12,11 +12,10 @@ from collections import defaultdict
 import pytest
 
 from celery_segment import Analytics, DeliveryFailed, track
-from celery_segment.buffer import buffer_of
-from celery_segment.config import settings_of
 from celery_segment.delivery.attempt import attempt_delivery
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import SegmentServer
-from support import TESTS, wait_until
+from support import TESTS, buffer_of, wait_until
 
 PAGE = (TESTS.parent / "docs/how-to/from-node.md").read_text("utf-8")
 
@@ -104,9 +103,9 @@ def deliver(make_app, server, monkeypatch):
     def deliver(heading, **conf):
         app = make_app(**{**configuration(heading), "segment_host": server.url, **conf})
         run("".join(files(heading, "views.py")))
-        for name in settings_of(app).sources:
+        for name in runtime_of(app).settings.sources:
             buffer = buffer_of(app, name)
-            while claimed := buffer.claim(32, whatever_waits=True):
+            while claimed := buffer.claim(32):
                 for batch in claimed:
                     attempt_delivery(buffer, batch.id)
         return [
@@ -232,12 +231,12 @@ def test_calls(deliver, heading, expected):
 
 def test_the_region(make_app):
     app = make_app(**configuration("Regional configuration"))
-    assert settings_of(app).source("default").host == "https://events.eu1.segmentapis.com"
+    assert runtime_of(app).settings.source("default").host == "https://events.eu1.segmentapis.com"
 
 
 def test_configuration(make_app, redis):
     app = make_app(**configuration("Configuration"))
-    source = settings_of(app).source("default")
+    source = runtime_of(app).settings.source("default")
     assert (source.flush_at, source.flush_interval, source.enabled) == (20, 10.0, False)
     assert track.delay("u", "E").id
     assert redis.keys("*") == []
@@ -326,7 +325,7 @@ def test_whatever_ends_a_long_running_process_ends_no_message(start, server, wor
     assert process.stdout.readline() == "Infinite Loop Test n: 0\n"
     process.send_signal(end)
     process.wait(10)
-    assert Analytics(app=app).stats().buffered == 1
+    assert Analytics(app=app).stats().buffered.messages == 1
     workers.start(app)
     assert server.wait_for_messages(1, timeout=10)
     assert server.messages[0]["properties"]["name"] == "Test event"
@@ -344,7 +343,7 @@ def test_a_short_lived_process_that_cannot_flush_says_so(start):
     app, process = start("Short-lived process", "function.py")
     output, _ = process.communicate(timeout=30)
     assert (process.returncode, "not delivered yet" in output) == (1, True)
-    assert Analytics(app=app).stats().ready == 1
+    assert Analytics(app=app).stats().ready.messages == 1
 
 
 def test_multiple_clients(make_app, monkeypatch, workers):
@@ -356,7 +355,7 @@ def test_multiple_clients(make_app, monkeypatch, workers):
             segment_host=server.url,
             segment_flush_interval=0.3,
         )
-        assert settings_of(app).source("marketing").flush_at == 100
+        assert runtime_of(app).settings.source("marketing").flush_at == 100
         workers.start(app)
         run(*files("Multiple clients", "views.py"))
         assert server.wait_for_messages(2, timeout=10)

@@ -64,7 +64,7 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
         track.delay("u", "bad" if number == 30 else f"E{number}", {"payload": "p4yl04d"})
     assert Analytics().flush(20) == 0
     wait_until(lambda: b"segment.deliver" in flower("/api/tasks"), 10)
-    assert Analytics().stats().dead == 1
+    assert Analytics().stats().dead.messages == 1
     track.delay("u", "still here")
 
     places = {"worker's log": worker.output.encode(), "flower's log": _read(tmp_path, "flower.log")}

@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import Attachments, buffer_of
+from celery_segment.buffer import Attachments
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply
-from celery_segment.tracing import span_of_call
-from support import let_pass, wait_until
+from celery_segment.tracing import trace_context
+from support import buffer_of, let_pass, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def request_span():
 
 def deliver(buffer):
     """Claim all that waits, and try each batch once."""
-    for batch in buffer.claim(99, whatever_waits=True):
+    for batch in buffer.claim(99):
         attempt_delivery(buffer, batch.id)
 
 
@@ -79,7 +79,7 @@ def test_a_delivery_links_to_its_calls(app, exporter, request_span, server):
         "segment.source": "default",
         "segment.batch": "1",
         "segment.messages": 4,
-        "segment.bytes": Analytics().stats().delivered_bytes,
+        "segment.bytes": Analytics().stats().delivered.bytes,
         "segment.status": "200",
     }
     assert len(server.received) == 4
@@ -89,8 +89,8 @@ def test_the_context_is_kept_as_w3c_has_it(request_span):
     carrier = {}
     with request_span():
         TraceContextTextMapPropagator().inject(carrier)
-        assert span_of_call() == carrier["traceparent"].encode()
-    assert span_of_call() == b""
+        assert trace_context() == carrier["traceparent"].encode()
+    assert trace_context() == b""
 
 
 def test_without_a_recording_span_there_is_no_link(app, exporter, redis):
@@ -106,8 +106,8 @@ def test_without_a_recording_span_there_is_no_link(app, exporter, redis):
 def test_what_is_no_trace_context_is_passed_over(app, exporter):
     buffer = buffer_of(app)
     good = b"00-%032x-%016x-00" % (7, 8)
-    for trace_context in (b"", b"00-zz-1-1", b"nonsense", good):
-        buffer.append_many([b"{}"], {0: Attachments(trace=trace_context)})
+    for each in (b"", b"00-zz-1-1", b"nonsense", good):
+        buffer.append_many([b"{}"], {0: Attachments(trace=each)})
     deliver(buffer)
     (span,) = deliveries(exporter)
     assert linked(span) == [(7, 8)]
@@ -133,7 +133,7 @@ def test_the_link_survives_retry_split_and_replay(app, exporter, request_span, s
         track.delay("u", "outside of any")
         with request_span() as bad:
             track.delay("u", "bad")
-    while Analytics().stats().dead == 0:
+    while Analytics().stats().dead.messages == 0:
         deliver(buffer)
         let_pass(redis, 600)
         for batch in buffer.reap()[0]:

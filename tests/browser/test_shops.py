@@ -104,10 +104,10 @@ def test_each_visitor_is_known_from_the_first_page_to_the_purchase(
         steps = zip(*(visitor.visit(web.url) for visitor in visitors), strict=True)
         assert len(list(steps)) == 5
         calls = len(visitors) * len(BEFORE + AFTER)
-        wait_until(lambda: Analytics().stats().delivered >= calls)
+        wait_until(lambda: Analytics().stats().delivered.messages >= calls)
         assert len(web.answered) > 1, web.output
     stats = Analytics().stats()
-    assert (stats.accepted, stats.delivered) == (calls, calls)
+    assert (stats.accepted, stats.delivered.messages) == (calls, calls)
     assert len(server.messages) == len(server.received) == calls
     assert server.violations == []
 

@@ -130,7 +130,7 @@ class Director:
             except SegmentBufferError:
                 continue
             self._look()
-            if not remain and self.story.end.accepted == self.story.end.delivered:
+            if not remain and self.story.end.accepted == self.story.end.delivered.messages:
                 break
         self.story.drained = time.monotonic() - began
         return self.story
@@ -177,9 +177,9 @@ class Director:
         while time.monotonic() - volley.ended < LONGEST:
             try:
                 if mark is None:
-                    volley.closed = self._stage.buffer.snapshot().closed or 0.0
-                    mark = self._stage.buffer.mark()
-                if self._stage.buffer.remaining(mark) == 0:
+                    volley.closed = self._stage.buffer.admin.snapshot().gate.seconds or 0.0
+                    mark = self._stage.buffer.admin.mark()
+                if self._stage.buffer.admin.remaining(mark) == 0:
                     volley.recovered = time.monotonic() - volley.ended
                     return
             except SegmentBufferError:  # Redis has only just been started, say
@@ -208,4 +208,4 @@ class Director:
 
 def balances(s) -> bool:
     """Return whether what was accepted is what waits and what was settled."""
-    return s.accepted == s.buffered + s.ready + s.inflight + s.delivered + s.dead + s.purged
+    return s.accepted == s.waiting + s.delivered.messages + s.dead.messages + s.purged

@@ -224,12 +224,12 @@ def cut_broker_replies(stage, chance):
 @_on_redis
 def pause_the_source(stage, chance):
     """An operator's pause: long enough for a backlog that the workers pack."""
-    stage.buffer.pause()
+    stage.buffer.admin.pause()
 
     def undo():
         while True:
             with contextlib.suppress(SegmentBufferError):
-                stage.buffer.resume()
+                stage.buffer.admin.resume()
                 return
 
     return Effect(chance.uniform(5, 8), undo)

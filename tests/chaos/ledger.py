@@ -176,7 +176,7 @@ class Ledger:
         return not (
             self.lost
             or self.unknown
-            or self.story.end.dead
+            or self.story.end.dead.messages
             or not self.conserved
             or self.violations
             or self.unexplained
@@ -214,10 +214,10 @@ class Ledger:
         yield "lost", len(self.lost)
         yield "unknown", len(self.unknown)
         yield "received of calls that only raised", len(self.ambiguous)
-        yield "dead", end.dead
+        yield "dead", end.dead.messages
         yield "violations of Segment's limits", len(self.violations)
         yield "conservation at every look", "holds" if self.conserved else "BROKEN"
-        yield "stats: accepted / delivered", f"{end.accepted:,} / {end.delivered:,}"
+        yield "stats: accepted / delivered", f"{end.accepted:,} / {end.delivered.messages:,}"
         yield "the endpoint's batches hold", self.stored.total()
         yield "stats: retries / takeovers", f"{end.retries:,} / {end.takeovers:,}"
         yield "duplicates", self.duplicates

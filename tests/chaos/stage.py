@@ -15,11 +15,10 @@ from pathlib import Path
 from kombu import pools
 
 from celery_segment import Analytics
-from celery_segment.buffer import buffer_of
 from celery_segment.errors import SegmentBufferError
 from celery_segment.testing import EmbeddedRedis, SegmentServer
 from chaos.proxy import Proxy
-from support import DEFAULTS, TESTS, Worker, new_app, wait_until
+from support import DEFAULTS, TESTS, Worker, buffer_of, new_app, wait_until
 
 LEASE, TIMEOUT, INTERVAL = 4.0, 2.0, 0.5
 TICK = INTERVAL / 4
@@ -265,7 +264,7 @@ class Stage:
         if self.redis_is_away:
             return None
         try:
-            return self.buffer.snapshot()
+            return self.buffer.admin.snapshot()
         except SegmentBufferError:
             return None
 

@@ -12,7 +12,7 @@ def test_chaos_loses_nothing(tmp_path):
     assert not ledger.unknown, report
     assert ledger.conserved, report
     assert ledger.violations == [], report
-    assert ledger.story.end.dead == 0, report
+    assert ledger.story.end.dead.messages == 0, report
     assert ledger.strays == [], report
     assert ledger.unexplained == [], report
     assert ledger.slow == [], report

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
-from celery_segment.buffer import Lease, buffer_of, messages_of
+from celery_segment.buffer import Lease, messages_of
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
-from support import wait_until
+from support import buffer_of, wait_until
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_call_is_stored_once(app, proxy):
     assert Analytics().stats().accepted == 2
     (message,) = [
         bytes(m)
-        for m in messages_of(buffer_of(app)._pool.command("GET", "{segment:default}:open"))
+        for m in messages_of(buffer_of(app)._pool.execute("GET", "{segment:default}:open"))
         if result.id.encode() in bytes(m)
     ]
     assert b'"event":"E"' in message
@@ -69,10 +69,10 @@ def test_many_calls_are_stored_once(app, proxy):
 
 def test_a_holder_that_did_not_hear_so_holds(app, proxy):
     buffer = buffer_of(app)
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     held = cut(proxy, lambda: buffer.begin(batch.id, "t1"))
     assert isinstance(held, Lease)
-    assert (held.messages, held.requests) == (1, 0)
+    assert (held.count, held.requests) == (1, 0)
     buffer.ack(held)
 
 
@@ -80,7 +80,7 @@ def test_an_ack_that_was_not_heard_is_not_taken_for_a_stale_one(app, proxy, serv
     from celery_segment.delivery.attempt import attempt_delivery, transport
 
     buffer = buffer_of(app)
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     real = transport.post
 
     def post(*args):
@@ -90,16 +90,16 @@ def test_an_ack_that_was_not_heard_is_not_taken_for_a_stale_one(app, proxy, serv
         return answer
 
     monkeypatch.setattr(transport, "post", post)
-    assert attempt_delivery(buffer, batch.id).text == "settled already, while Redis was away"
-    assert buffer.snapshot().delivered == 1
+    assert attempt_delivery(buffer, batch.id).text == "already settled, while Redis was unavailable"
+    assert buffer.admin.snapshot().delivered.messages == 1
     assert server.duplicates == 0
 
 
 def test_an_operation_that_may_run_once_only_says_so(app, proxy):
     buffer = buffer_of(app)
     with pytest.raises(BufferUnavailable, match="may have been carried out"):
-        cut(proxy, lambda: buffer.claim(1, whatever_waits=True))
-    assert buffer.snapshot().inflight_batches == 1
+        cut(proxy, lambda: buffer.claim(1))
+    assert buffer.admin.snapshot().inflight.batches == 1
 
 
 def test_an_idle_connection_that_was_closed_is_noticed_before_it_is_used(make_app):
@@ -113,14 +113,14 @@ def test_an_idle_connection_that_was_closed_is_noticed_before_it_is_used(make_ap
         buffer._pool._idle.append((connection, time.monotonic() - 60))
         assert buffer._pool._take()[0] is not connection
         track.delay("u", "E")
-        assert buffer.snapshot().accepted == 2
+        assert buffer.admin.snapshot().accepted == 2
 
 
 def test_a_broker_that_hangs_costs_a_call_a_second(make_app, redis_server):
     with EmbeddedRedis(appendonly=False) as broker:
         make_app(broker_url=broker.url, segment_redis_url=redis_server.url, segment_flush_at=1)
         track.delay("u", "the broker's connection is made")
-        buffer_of(Analytics().app).claim(1, whatever_waits=True)
+        buffer_of(Analytics().app).claim(1)
         broker.pause()
         try:
             started = time.monotonic()

@@ -16,10 +16,9 @@ import libfaketime
 import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
-from celery_segment.buffer import buffer_of
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
-from support import DEFAULTS, TESTS, let_pass, wait_until
+from support import DEFAULTS, TESTS, buffer_of, let_pass, wait_until
 
 FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 1.5}
 
@@ -27,7 +26,8 @@ FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 
 DOOMED = """
 import json, os, sys
 from support import new_app
-from celery_segment.buffer import buffer_of, Buffer
+from celery_segment.buffer import Buffer
+from support import buffer_of
 from celery_segment.delivery import transport
 from celery_segment.delivery.attempt import attempt_delivery
 app = new_app(json.loads(os.environ["TESTS_CONF"]))
@@ -35,17 +35,17 @@ buffer = buffer_of(app)
 die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
-    def exchange(packed, **_):
-        buffer._pool._connect().exchange(packed)
+    def exchange(command, **_):
+        buffer._pool._connect().exchange(command)
         die()
     buffer._pool._exchange = exchange
     operation(*args, **kwargs)
 where = sys.argv[1]
 if where == "claim":
-    die_within(buffer.claim, 1, whatever_waits=True)
-(batch,) = buffer.claim(1, whatever_waits=True)
+    die_within(buffer.claim, 1)
+(batch,) = buffer.claim(1)
 if where == "reap":
-    buffer._pool.command("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
+    buffer._pool.execute("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
     die_within(buffer.reap)
 elif where == "post":
     transport.post = die
@@ -98,7 +98,7 @@ def test_redis_killed_loses_nothing_accepted(make_app, server, redis_server, wor
             own.restart()
         assert Analytics().flush(30) == 0
         assert accepted <= set(server.received)
-        assert Analytics().stats().dead == 0
+        assert Analytics().stats().dead.messages == 0
 
 
 def test_redis_away_between_the_answer_and_the_ack_repeats_nothing(
@@ -149,12 +149,12 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         buffer = buffer_of(wrong)
         for _ in range(200):
             let_pass(redis, 500)  # beyond the longest pause and the lease
-            for batch in (*buffer.reap()[0], *buffer.claim(32, whatever_waits=True)):
+            for batch in (*buffer.reap()[0], *buffer.claim(32)):
                 assert attempt_delivery(buffer, batch.id).retry_in is not None
         # Beyond both limits, and not given up: 27 hours, with more than max_retries requests.
         assert len(server.requests) == 200
-        assert buffer.snapshot().dead == 0
-        assert buffer.snapshot().gate.startswith("401")
+        assert buffer.admin.snapshot().dead.messages == 0
+        assert buffer.admin.snapshot().gate.reason.startswith("401")
         right = make_app(segment_host=server.url, segment_write_key="right")
         let_pass(redis, 500)
         for batch in buffer_of(right).reap()[0]:
@@ -168,14 +168,14 @@ def test_doubled_task_messages_do_nothing_twice(make_app, server, redis, workers
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(200)}
     buffer = buffer_of(app)
-    for batch in buffer.claim(20, whatever_waits=True):
+    for batch in buffer.claim(20):
         for _ in range(3):
             app.tasks["segment.deliver"].apply_async(
                 kwargs={
                     "source": "default",
                     "batch": batch.id,
-                    "messages": batch.messages,
-                    "bytes": batch.bytes,
+                    "messages": batch.count,
+                    "bytes": batch.size,
                 }
             )
     workers.start(app)
@@ -189,7 +189,7 @@ def test_all_task_messages_lost_cost_a_lease_and_a_tick(make_app, server, redis,
     app = make_app(**FAST, segment_max_batch_messages=10)
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(200)}
-    assert len(buffer_of(app).claim(20, whatever_waits=True)) == 20
+    assert len(buffer_of(app).claim(20)) == 20
     redis.delete("celery", "unacked", "unacked_index")
     started = time.monotonic()
     workers.start(app)
@@ -208,7 +208,7 @@ def test_an_endpoint_slower_than_the_timeout_delivers_once_it_is_quicker(make_ap
     server.restore()
     assert Analytics().flush(15) == 0
     assert set(server.received) == ids
-    assert Analytics().stats().dead == 0
+    assert Analytics().stats().dead.messages == 0
 
 
 def test_a_backlog_meets_the_endpoint_in_no_burst(make_app, workers):
@@ -240,7 +240,7 @@ def test_a_backlog_meets_the_endpoint_in_no_burst(make_app, workers):
         assert len(server.requests) < 100
 
 
-def test_a_backlog_that_was_packed_during_an_outage_is_delivered(make_app, server, workers):
+def test_a_backlog_that_was_compressed_during_an_outage_is_delivered(make_app, server, workers):
     app = make_app(**FAST, segment_max_batch_messages=10)
     analytics = Analytics()
     analytics.pause()
@@ -248,12 +248,12 @@ def test_a_backlog_that_was_packed_during_an_outage_is_delivered(make_app, serve
     with analytics.batch():
         ids = {track.delay("u", f"E{n}", {"x": "y" * 100}).id for n in range(2_000)}
     buffer = buffer_of(app)
-    buffer.mark()
-    # The workers' ticks have it packed while nothing is delivered.
-    wait_until(lambda: analytics.stats().saved_bytes and not buffer.packable())
+    buffer.admin.mark()
+    # The workers' ticks have it compressed while nothing is delivered.
+    wait_until(lambda: analytics.stats().saved_bytes and not buffer.compressible())
     figures = analytics.stats()
-    assert (figures.ready, figures.delivered) == (2_000, 0)
-    assert figures.saved_bytes > figures.ready_bytes / 2
+    assert (figures.ready.messages, figures.delivered.messages) == (2_000, 0)
+    assert figures.saved_bytes > figures.ready.bytes / 2
     server.fail_messages(lambda message: message["event"] == "E77")
     analytics.resume()
     assert analytics.flush(30) == 0
@@ -278,9 +278,9 @@ def test_a_flood_on_one_source_does_not_starve_another(make_app, server, workers
     oldest = 0.0
     for n in range(5):
         small.track("u", f"small{n}")
-        wait_until(lambda n=n: small.stats().delivered > n, timeout=10)
+        wait_until(lambda n=n: small.stats().delivered.messages > n, timeout=10)
         oldest = max(oldest, small.stats().oldest)
-    assert Analytics().stats().delivered < 10_000, "the flood was over too soon to tell"
+    assert Analytics().stats().delivered.messages < 10_000, "the flood was over too soon to tell"
     assert oldest < 5
 
 

@@ -1,4 +1,4 @@
-"""Transitions in any order, on a real Redis, held to a model: nothing lost, doubled or stray.
+"""Transitions in any order, on a real Redis, lease to a model: nothing lost, doubled or stray.
 
 The clock is the server's, and nobody waits for it: where time is to pass, it is
 moved (``support.let_pass``). Durations are hours, so that the seconds a run really
@@ -45,18 +45,10 @@ from buffermodel import (
     stored,
 )
 from bufferrecount import Recount
-from celery_segment.buffer import (
-    Attachments,
-    Closed,
-    Gone,
-    Lease,
-    LeasedElsewhere,
-    Stale,
-    buffer_of,
-)
+from celery_segment.buffer import Attachments, Gone, Lease, LeasedElsewhere, SourceClosed, Stale
 from celery_segment.buffer import buffer as transitions
-from celery_segment.buffer.body import is_packed, unpacked
-from support import let_pass
+from celery_segment.buffer.body import decompressed, is_compressed
+from support import buffer_of, let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "60"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "50"))
@@ -95,7 +87,7 @@ class Machine(Recount, RuleBasedStateMachine):
         attachments = [Attachments(), Attachments(b"[]", b"00-12-34-01")]
         self.append_all([(f"é{n}", "中", 40, attachments[n % 2]) for n in range(messages)])
         if claimed:
-            self.claim_some(claimed, whatever_waits=True, begin=True)
+            self.claim_some(claimed, due_only=False, begin=True)
         if tripped and self.holders:
             self.retry(pick=0, what="refused", hours=0, status="401")
             self.time_passes(hours=1)
@@ -116,32 +108,32 @@ class Machine(Recount, RuleBasedStateMachine):
 
     # ------------------------------------------------------------ draining
 
-    @rule(limit=st.integers(1, 5), whatever_waits=st.booleans(), begin=st.booleans())
-    def claim(self, limit, whatever_waits, begin):
+    @rule(limit=st.integers(1, 5), due_only=st.booleans(), begin=st.booleans())
+    def claim(self, limit, due_only, begin):
         """Claim, and begin what was claimed; or leave that to later steps, or for ever."""
-        self.claim_some(limit, whatever_waits=whatever_waits, begin=begin)
+        self.claim_some(limit, due_only=due_only, begin=begin)
 
-    def claim_some(self, limit, *, whatever_waits, begin):
+    def claim_some(self, limit, *, due_only, begin):
         expected = []
         if self.closed_for() == 0:
             room = min(limit, MAX_INFLIGHT - len(self.at("inflight")))
-            due = (1, 0) if whatever_waits else (FLUSH_AT, INTERVAL)
+            due = (FLUSH_AT, INTERVAL) if due_only else (1, 0)
             if len(self.at("ready")) < room and self.open_is_due(*due):
                 self.seal()
             for batch in self.at("ready")[:room]:
                 batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
                 expected.append(batch.reference)
-        found = self.buffer.claim(limit, whatever_waits=whatever_waits)
+        found = self.buffer.claim(limit, due_only=due_only)
         assert found == expected
         for batch in expected if begin else ():
             self.begin_one(self.batches[batch.id], twice=True)
 
     @precondition(lambda self: any(batch.waits for batch in self.batches.values()))
     @rule(limit=st.integers(1, 3))
-    def follow(self, limit):
-        """A delivery goes on: with what was claimed and waits, before anything is claimed."""
+    def claim_next(self, limit):
+        """A delivery takes what was claimed and waits, before it claims anything itself."""
         waiting = [batch for batch in self.at("inflight") if batch.waits]
-        found = self.buffer.follow(limit)
+        found = self.buffer.claim_next(limit)
         if self.closed_for() != 0:
             assert found == []
             return
@@ -160,7 +152,7 @@ class Machine(Recount, RuleBasedStateMachine):
         self.tick_until = 0.0
         self.count["takeovers"] += len(expected)
         found, uncalled = self.buffer.reap()
-        assert sorted(found) == sorted(expected)
+        assert sorted(found, key=str) == sorted(expected, key=str)
         assert uncalled == any(until <= self.now for _, until in self.settled.values())
 
     # ------------------------------------------------------------ delivering
@@ -181,18 +173,19 @@ class Machine(Recount, RuleBasedStateMachine):
         found, closed = begin(token), self.closed_to(batch)
         batch.waits = False
         if closed != 0:
-            assert isinstance(found, Closed), "a closed source is to put the batch back"
+            assert isinstance(found, SourceClosed), "a closed source is to put the batch back"
             assert found.seconds == (closed and near(closed))
             batch.place, batch.token = "ready", None
             return
         batch.began = self.now if batch.began is None else batch.began
-        assert bytes(unpacked(found.body)) == stored(batch.messages)
-        assert is_packed(found.body) == batch.packed
+        assert bytes(decompressed(found.body)) == stored(batch.messages)
+        assert is_compressed(found.body) == batch.compressed
         assert found == Lease(
             batch.id,
             token,
             found.body,
-            *batch.reference[1:],
+            batch.reference.count,
+            batch.reference.size,
             batch.attempts,
             batch.requests,
             near(self.now - batch.began),
@@ -209,7 +202,7 @@ class Machine(Recount, RuleBasedStateMachine):
     @rule(pick=PICK)
     def begin_what_is_not_in_flight(self, pick):
         elsewhere = [b.id for b in self.batches.values() if b.place != "inflight"]
-        settled = [held.id for held in self.begun if held.id not in self.batches]
+        settled = [lease.id for lease in self.begun if lease.id not in self.batches]
         names = [*elsewhere, *settled, *UNKNOWN]
         name = names[pick % len(names)]
         assert self.unchanged(lambda: self.buffer.begin(name, "another")) == Gone()
@@ -217,14 +210,14 @@ class Machine(Recount, RuleBasedStateMachine):
     @precondition(lambda self: self.holders)
     @rule(pick=PICK, status=STATUS)
     def ack(self, pick, status):
-        held = self.holders[pick % len(self.holders)]
-        found = self.buffer.ack(held, status)
+        lease = self.holders[pick % len(self.holders)]
+        found = self.buffer.ack(lease, status)
         self.attempts[status] += 1
-        self.settle(found, "delivered", self.batches[held.id], None)
+        self.settle(found, "delivered", self.batches[lease.id], None)
         # What counts as delivered is what the holder was given to post.
-        posted = json.loads(b"[%b]" % unpacked(held.body)[:-1])
+        posted = json.loads(b"[%b]" % decompressed(lease.body)[:-1])
         self.delivered += [self.accepted[message["messageId"]] for message in posted]
-        assert stored(self.batches.pop(held.id).messages) == unpacked(held.body)
+        assert stored(self.batches.pop(lease.id).messages) == decompressed(lease.body)
         self.count["delivered_batches"] += 1
         self.endpoint_answered()
 
@@ -236,10 +229,10 @@ class Machine(Recount, RuleBasedStateMachine):
         status=STATUS,
     )
     def retry(self, pick, what, hours, status):
-        held = self.holders[pick % len(self.holders)]
-        batch = self.batches[held.id]
+        lease = self.holders[pick % len(self.holders)]
+        batch = self.batches[lease.id]
         closed, wait, tripped = max(self.gate[0] - self.now, 0.0), hours * HOUR, 0
-        cause = f"{what} é {held.token}"
+        cause = f"{what} é {lease.token}"
         if what == "asked":
             if closed and abs(wait - closed) < 2 * DRIFT:
                 wait += 4 * DRIFT  # one of the two is plainly the longer
@@ -254,7 +247,7 @@ class Machine(Recount, RuleBasedStateMachine):
                 tripped = self.trips[what]
         if close_for > closed:
             self.gate = (self.now + close_for, what, cause)
-        found = self.buffer.retry(held, what, wait, cause, status, breaker=BREAKER)
+        found = self.buffer.retry(lease, what, wait, cause, status, breaker=BREAKER)
         self.attempts[status] += 1
         wait = max(wait, self.gate[0] - self.now)
         assert found == (near(wait), tripped)
@@ -263,30 +256,30 @@ class Machine(Recount, RuleBasedStateMachine):
         self.count["retries"] += 1
         self.end_probe_of(batch)
 
-    @precondition(lambda self: any(held.messages > 1 for held in self.holders))
+    @precondition(lambda self: any(lease.count > 1 for lease in self.holders))
     @rule(pick=PICK, status=STATUS)
     def split(self, pick, status):
-        several = [held for held in self.holders if held.messages > 1]
-        held = several[pick % len(several)]
-        self.buffer.split(held, status)
+        several = [lease for lease in self.holders if lease.count > 1]
+        lease = several[pick % len(several)]
+        self.buffer.split(lease, status)
         self.attempts[status] += 1
-        batch = self.batches.pop(held.id)
+        batch = self.batches.pop(lease.id)
         half = len(batch.messages) // 2
         for suffix, part in ((".1", batch.messages[:half]), (".2", batch.messages[half:])):
-            self.batches[held.id + suffix] = Sealed(held.id + suffix, part, batch.since)
+            self.batches[lease.id + suffix] = Sealed(lease.id + suffix, part, batch.since)
         self.count["splits"] += 1
         self.endpoint_answered()
 
     @precondition(lambda self: self.holders)
     @rule(pick=PICK, answered=st.booleans(), status=STATUS)
     def bury(self, pick, answered, status):
-        held = self.holders[pick % len(self.holders)]
-        batch = self.batches[held.id]
-        cause, text = f"400 ü {held.token}", "no such user" if answered else ""
-        found = self.buffer.bury(held, cause, text, status, answered=answered)
+        lease = self.holders[pick % len(self.holders)]
+        batch = self.batches[lease.id]
+        cause, text = f"400 ü {lease.token}", "no such user" if answered else ""
+        found = self.buffer.bury(lease, cause, text, status, answered=answered)
         self.settle(found, "dead", batch, cause)
         self.attempts[status] += 1
-        self.count["buried"] += held.messages
+        self.count["buried"] += lease.count
         reason = f"{cause}: {text}" if text else cause
         batch.place, batch.token, batch.cause = "dead", None, reason
         self.end_probe_of(batch)
@@ -312,7 +305,7 @@ class Machine(Recount, RuleBasedStateMachine):
             body = settled.body if expected.cause else expected.body
             assert settled == replace(expected, callbacks=settled.callbacks, body=body)
             if expected.id in self.batches:
-                assert bytes(unpacked(body)) == stored(self.batches[expected.id].messages)
+                assert bytes(decompressed(body)) == stored(self.batches[expected.id].messages)
             self.settled[name] = (expected, self.now + LEASE)
 
     # ------------------------------------------------------------ faults
@@ -327,23 +320,23 @@ class Machine(Recount, RuleBasedStateMachine):
     @rule()
     def come_back(self):
         """A process that hung goes on, and nobody has taken its batch over."""
-        self.lost = [held for held in self.lost if not self.holds(held)]
+        self.lost = [lease for lease in self.lost if not self.holds(lease)]
 
     @precondition(lambda self: self.stale)
     @rule(pick=PICK)
     def a_stale_holder_is_refused(self, pick):
-        held, buffer = self.stale[-1 - pick % len(self.stale)], self.buffer
+        lease, buffer = self.stale[-1 - pick % len(self.stale)], self.buffer
         attempts = [
-            lambda: buffer.ack(held, "200"),
-            lambda: buffer.bury(held, "stale", status="400", answered=True),
-            lambda: buffer.bury(held, "stale", status="400", answered=False),
+            lambda: buffer.ack(lease, "200"),
+            lambda: buffer.bury(lease, "stale", status="400", answered=True),
+            lambda: buffer.bury(lease, "stale", status="400", answered=False),
             *(
-                lambda what=what: buffer.retry(held, what, HOUR, "stale", "503", breaker=BREAKER)
+                lambda what=what: buffer.retry(lease, what, HOUR, "stale", "503", breaker=BREAKER)
                 for what in ("failure", "asked", "refused")
             ),
         ]
-        if held.messages > 1:
-            attempts.append(lambda: buffer.split(held, "400"))
+        if lease.count > 1:
+            attempts.append(lambda: buffer.split(lease, "400"))
         for attempt in attempts:
             with pytest.raises(Stale):
                 self.unchanged(attempt)
@@ -364,8 +357,8 @@ class Machine(Recount, RuleBasedStateMachine):
         inflight = self.at("inflight")
         waits = any(batch.deadline <= self.now for batch in inflight)
         waits = waits or any(until <= self.now for _, until in self.settled.values())
-        assert self.buffer.packable() == self.packable()
-        waits = waits or bool(self.packable())
+        assert self.buffer.compressible() == self.compressible()
+        waits = waits or bool(self.compressible())
         if not waits and self.closed_for() == 0 and len(inflight) < MAX_INFLIGHT:
             waits = bool(self.at("ready")) or self.open_is_due(FLUSH_AT, INTERVAL - DRIFT)
         expected = waits and self.tick_until <= self.now
@@ -377,11 +370,11 @@ class Machine(Recount, RuleBasedStateMachine):
     def mark(self):
         if self.open:
             self.seal()
-        self.mark_at = self.buffer.mark()
+        self.mark_at = self.buffer.admin.mark()
         assert self.mark_at == self.sealed
 
     def pause(self):
-        assert self.buffer.pause() == (not self.paused)
+        assert self.buffer.admin.pause() == (not self.paused)
         self.paused = True
 
     @precondition(lambda self: self.closed_for() != 0)
@@ -390,9 +383,9 @@ class Machine(Recount, RuleBasedStateMachine):
         self.paused = False
         until, what, _ = self.gate
         if until > self.now and what == "asked":
-            assert self.buffer.resume() == near(until - self.now)
+            assert self.buffer.admin.resume() == near(until - self.now)
             return
-        assert self.buffer.resume() == 0
+        assert self.buffer.admin.resume() == 0
         self.gate = (0.0, "", "")
         self.endpoint_answered()
         for batch in self.at("inflight"):
@@ -405,11 +398,11 @@ class Machine(Recount, RuleBasedStateMachine):
         """A worker packs what waits; also what it takes for ready, and is not any more."""
         names = [*self.batches, "999"]
         batch = self.batches.get(names[pick % len(names)])
-        is_ready = batch is not None and batch.place == "ready" and not batch.packed
-        self.packed_to = max(self.packed_to, batch.number if batch else 999)
-        assert self.buffer.pack(batch.id if batch else "999") == is_ready
+        is_ready = batch is not None and batch.place == "ready" and not batch.compressed
+        self.compressed_to = max(self.compressed_to, batch.number if batch else 999)
+        assert self.buffer.compress(batch.id if batch else "999") == is_ready
         if is_ready:
-            batch.packed = True
+            batch.compressed = True
 
     def script_flush(self):
         self.redis.script_flush()
@@ -430,7 +423,7 @@ class Machine(Recount, RuleBasedStateMachine):
                 batch.place, batch.began, batch.cause = "ready", None, ""
                 batch.attempts = batch.requests = 0
                 messages += len(batch.messages)
-        assert self.buffer.replay(names) == messages
+        assert self.buffer.admin.replay(names) == messages
 
     @precondition(lambda self: self.at("dead"))
     @rule(pick=PICK, everything=st.booleans())
@@ -440,7 +433,7 @@ class Machine(Recount, RuleBasedStateMachine):
             if batch.id in names:
                 self.purged += self.batches.pop(batch.id).messages
                 messages += len(batch.messages)
-        assert self.buffer.purge(names) == messages
+        assert self.buffer.admin.purge(names) == messages
 
     # ------------------------------------------------------------ what always holds
 
@@ -460,7 +453,7 @@ class Machine(Recount, RuleBasedStateMachine):
 def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, hook, monkeypatch):
     monkeypatch.setattr(transitions, "BACKLOG", BACKLOG)
     monkeypatch.setattr(transitions, "STORED_BATCHES", YOUNGEST)
-    monkeypatch.setattr(transitions, "PACKABLE_BATCHES", AT_ONCE)
+    monkeypatch.setattr(transitions, "COMPRESSIBLE_BATCHES", AT_ONCE)
     app = make_app(
         segment_on_delivered=hook,
         segment_on_failed=hook,

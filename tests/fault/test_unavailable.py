@@ -15,11 +15,11 @@ from dataclasses import replace
 import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ValidationError, track
-from celery_segment.buffer import Attachments, buffer_of, messages_of
-from celery_segment.producer.fallback import way_into
+from celery_segment.buffer import Attachments, messages_of
 from celery_segment.producer.spill import Spill
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
-from support import DEFAULTS, TESTS, wait_until
+from support import DEFAULTS, TESTS, buffer_of, wait_until
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def own():
 
 def settle(analytics):
     """Make a call once Redis is asked again, and return the figures."""
-    wait_until(lambda: way_into(analytics.app, "default")._rests_until < time.monotonic())
+    wait_until(
+        lambda: runtime_of(analytics.app).producer("default")._store._rests_until < time.monotonic()
+    )
     track.delay("u", "after")
     return analytics.stats()
 
@@ -47,7 +49,7 @@ class TestDrop:
             track.delay("u")
         own.restart()
         stats = settle(Analytics(app=app))
-        assert (stats.accepted, stats.dropped_unavailable) == (2, 5)
+        assert (stats.accepted, stats.dropped["unavailable"]) == (2, 5)
         assert caplog.text.count("messages are dropped: unavailable") == 1
 
     def test_full_drops_are_counted(self, make_app, redis):
@@ -58,7 +60,7 @@ class TestDrop:
             track.delay("u", f"E{number}")
         redis.config_set("maxmemory", 0)
         stats = settle(Analytics(app=app))
-        assert (stats.accepted, stats.dropped_full) == (2, 5)
+        assert (stats.accepted, stats.dropped["full"]) == (2, 5)
 
 
 class TestBound:
@@ -68,13 +70,13 @@ class TestBound:
             for _ in range(1000):
                 track.delay("u", "E", {"x": "y" * 1000})
         buffer = buffer_of(app)
-        stats = buffer.snapshot()
-        assert 98_000 < stats.buffered_bytes + stats.ready_bytes + stats.inflight_bytes <= 100_000
+        stats = buffer.admin.snapshot()
+        assert 98_000 < stats.buffered.bytes + stats.ready.bytes + stats.inflight.bytes <= 100_000
         with pytest.raises(BufferFull), Analytics().batch():
             for _ in range(3):
                 track.delay("u", "E", {"x": "y" * 1000})
-        assert replace(buffer.snapshot(), oldest=stats.oldest) == stats
-        (batch,) = buffer.claim(1, whatever_waits=True)
+        assert replace(buffer.admin.snapshot(), oldest=stats.oldest) == stats
+        (batch,) = buffer.claim(1)
         with pytest.raises(BufferFull):
             track.delay("u", "E", {"x": "y" * 1000})
         buffer.ack(buffer.begin(batch.id, "t"))
@@ -85,11 +87,11 @@ class TestBound:
         for _ in range(200):
             track.delay("u", "E", {"x": "y" * 1000})
         buffer = buffer_of(app)
-        (batch,) = buffer.claim(1, whatever_waits=True)
+        (batch,) = buffer.claim(1)
         buffer.ack(buffer.begin(batch.id, "t"))
         stats = settle(Analytics())
-        assert stats.accepted + stats.dropped_full == 201
-        assert stats.dropped_full > 100
+        assert stats.accepted + stats.dropped["full"] == 201
+        assert stats.dropped["full"] > 100
 
 
 SPILLER = """
@@ -140,7 +142,7 @@ class TestSpill:
         spilled = [track.delay("u", f"E{number}").id for number in range(1200)]
         own.restart()
         settle(Analytics(app=app))
-        while way_into(app, "default").give_back():
+        while runtime_of(app).producer("default")._store.give_back():
             pass
         content = own.client().get("{segment:default}:open")
         ids = [json.loads(bytes(m))["messageId"] for m in messages_of(content)]

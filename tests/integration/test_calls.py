@@ -27,9 +27,8 @@ from celery_segment import (
     screen,
     track,
 )
-from celery_segment.buffer import buffer_of
 from celery_segment.testing import EmbeddedRedis, Reply
-from support import TLSFront, free_port, stored
+from support import TLSFront, buffer_of, free_port, stored
 
 TAG = "{segment:default}"
 
@@ -43,9 +42,9 @@ def queued(redis):
 def quiet(make_app):
     """An application whose first call was made: the next one wakes nobody."""
     app = make_app()
-    buffer_of(app).mark()
+    buffer_of(app).admin.mark()
     Analytics().track(user_id="u", event="first")
-    buffer_of(app)._pool.command("DEL", f"{TAG}:open", "celery")
+    buffer_of(app)._pool.execute("DEL", f"{TAG}:open", "celery")
     return app
 
 
@@ -312,7 +311,7 @@ class TestEager:
         make_app(task_always_eager=True)
         server.always(Reply.status(500))
         track.delay("u", "E")
-        assert Analytics().stats().inflight == 1
+        assert Analytics().stats().inflight.messages == 1
 
 
 class TestFaults:
@@ -477,7 +476,7 @@ class TestTheBrokerIsLeftAlone:
             for number in range(500):
                 track.delay("u", f"E{number}")
             assert client.llen("celery") == 1, "the first cycle has not been drained"
-            buffer_of(app).claim(1, whatever_waits=True)
+            buffer_of(app).claim(1)
             for number in range(500):
                 track.delay("u", f"E{number}")
             assert client.llen("celery") == 2

@@ -16,10 +16,9 @@ import msgspec
 import pytest
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
 from celery_segment.errors import BufferUnavailable
 from celery_segment.operations import dead_letters
-from support import DEFAULTS, TESTS, wait_until
+from support import DEFAULTS, TESTS, buffer_of, wait_until
 
 REASONS = ("400 Bad Request: event", "422 Unprocessable", "503 Service Unavailable; given up")
 
@@ -47,11 +46,11 @@ def bury(buffer, number, reason="400 Bad Request"):
     with Analytics().batch():
         for n in range(number):
             track.delay("u", f"E{n}")
-    while batches := buffer.claim(1_000, whatever_waits=True):
+    while batches := buffer.claim(1_000):
         for batch in batches:
             buffer.bury(buffer.begin(batch.id, "token"), reason, answered=True)
             buried.add(batch.id)
-    return [letter.id for letter in buffer.dead_letters(limit=100_000) if letter.id in buried]
+    return [letter.id for letter in buffer.admin.dead_letters(limit=100_000) if letter.id in buried]
 
 
 def buried_at(redis, batch, seconds):
@@ -120,7 +119,7 @@ def test_a_loop_that_replays_into_a_failing_endpoint_ends(letters, buffer):
         seen.append(letter.id)
         assert len(seen) < 10
         letters.replay([letter.id])
-        (batch,) = buffer.claim(1, whatever_waits=True)
+        (batch,) = buffer.claim(1)
         buffer.bury(buffer.begin(batch.id, "again"), "400", answered=True)
     assert seen == batches
     assert letters.replay([]) == letters.purge([]) == 0
@@ -145,9 +144,9 @@ def test_the_chosen_are_settled_and_no_other(letters, buffer, redis, what):
         settle([a[0]], reason="400")
     assert settle([a[0], a[1], "nonsense"]) == 2
     assert settle() == 298
-    stats = buffer.snapshot()
-    assert (stats.accepted, stats.dead) == (450, 0)
-    assert (stats.ready, stats.purged)[what == "purge"] == 450
+    stats = buffer.admin.snapshot()
+    assert (stats.accepted, stats.dead.messages) == (450, 0)
+    assert (stats.ready.messages, stats.purged)[what == "purge"] == 450
 
 
 CHILD = """
@@ -180,20 +179,20 @@ def test_a_replay_that_is_cut_off_and_repeated_loses_and_doubles_nothing(
         wait_until(lambda before=left: redis.zcard("{segment:default}:dead") < before - 100)
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
-        stats = buffer.snapshot()
-        assert 0 < stats.dead < left
-        assert stats.dead + stats.ready == stats.accepted == 4_000
-        left = stats.dead
+        stats = buffer.admin.snapshot()
+        assert 0 < stats.dead.messages < left
+        assert stats.dead.messages + stats.ready.messages == stats.accepted == 4_000
+        left = stats.dead.messages
     assert letters.replay() == left
     received = []
-    while claimed := buffer.claim(1_000, whatever_waits=True):
+    while claimed := buffer.claim(1_000):
         for batch in claimed:
             held = buffer.begin(batch.id, "token")
             received += [m["messageId"] for m in msgspec.json.decode(b"[%b]" % held.body[:-1])]
             buffer.ack(held)
     assert len(received) == 4_000
     assert set(received) == events
-    assert buffer.snapshot().delivered == 4_000
+    assert buffer.admin.snapshot().delivered.messages == 4_000
 
 
 # ---------------------------------------------------------------- exporting
@@ -204,7 +203,7 @@ def test_an_export_has_a_line_for_each_message_with_its_very_bytes(letters, app,
     exact = Decimal("0.12345678901234567890123")
     spread = msgspec.Raw(b'{\n\t"deep": [1,\r\n2]\n}')
     track.delay("ü", "E\x1b\u2028", {"exact": exact, "large": 10**30, "spread": spread})
-    (batch,) = buffer_of(app).claim(1, whatever_waits=True)
+    (batch,) = buffer_of(app).claim(1)
     held = buffer_of(app).begin(batch.id, "token")
     buffer_of(app).bury(held, 'because "so"\n', answered=True)
     (letter,) = letters
@@ -243,7 +242,7 @@ def test_a_file_is_not_replaced_unless_that_is_asked_for(letters, buffer, tmp_pa
     bury(buffer, 2)
     target = tmp_path / "dead.ndjson"
     target.write_text("precious")
-    with pytest.raises(FileExistsError, match=r"dead\.ndjson is there already"):
+    with pytest.raises(FileExistsError, match=r"dead\.ndjson exists already"):
         letters.export(target, purge=True)
     assert target.read_text() == "precious"
     (tmp_path / "link").symlink_to(target)
@@ -251,9 +250,9 @@ def test_a_file_is_not_replaced_unless_that_is_asked_for(letters, buffer, tmp_pa
     assert len(lines(target.read_bytes())) == 2
     assert (tmp_path / "link").is_symlink()
     for odd in (tmp_path, "/dev/null"):
-        with pytest.raises(FileExistsError, match="no plain file"):
+        with pytest.raises(FileExistsError, match="not a plain file"):
             letters.export(odd, overwrite=True)
-    assert buffer.snapshot().dead == 2
+    assert buffer.admin.snapshot().dead.messages == 2
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
@@ -266,7 +265,7 @@ def test_a_file_that_comes_meanwhile_is_not_replaced(letters, buffer, tmp_path, 
         letters.export(target, purge=True)
     assert target.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [target]
-    assert buffer.snapshot().dead == 2
+    assert buffer.admin.snapshot().dead.messages == 2
 
 
 def test_a_purge_takes_what_was_exported_and_no_more(letters, buffer, tmp_path, monkeypatch):
@@ -284,7 +283,7 @@ def test_a_purge_takes_what_was_exported_and_no_more(letters, buffer, tmp_path, 
     assert [line["batch"] for line in lines((tmp_path / "a").read_bytes())] == a
     assert len(ids(letters.select(reason="400"))) == 3
     assert ids(letters.select(reason="422")) == b
-    assert (buffer.snapshot().purged, buffer.snapshot().ready) == (119, 1)
+    assert (buffer.admin.snapshot().purged, buffer.admin.snapshot().ready.messages) == (119, 1)
 
 
 def test_one_that_is_settled_while_it_is_exported_is_neither_written_nor_purged(
@@ -297,7 +296,7 @@ def test_one_that_is_settled_while_it_is_exported_is_neither_written_nor_purged(
         if batch == second:
             letters.replay([second])
             contents = raw(batch)
-            (again,) = buffer.claim(1, whatever_waits=True)
+            (again,) = buffer.claim(1)
             buffer.bury(buffer.begin(again.id, "token"), "new", answered=True)
             return contents
         return raw(batch)
@@ -349,7 +348,7 @@ def test_what_goes_to_a_stream_is_not_purged(letters, buffer):
     bury(buffer, 1)
     with pytest.raises(ValueError, match="purge needs a path"):
         letters.export(io.BytesIO(), purge=True)
-    assert buffer.snapshot().dead == 1
+    assert buffer.admin.snapshot().dead.messages == 1
 
 
 def test_an_export_that_is_killed_and_repeated_loses_nothing(app, letters, buffer, redis, tmp_path):
@@ -372,7 +371,7 @@ def test_an_export_that_is_killed_and_repeated_loses_nothing(app, letters, buffe
     assert [line["batch"] for line in lines(target.read_bytes())] == batches
     assert letters.export(tmp_path / "rest", purge=True) == (len(left), len(left))
     assert [line["batch"] for line in lines((tmp_path / "rest").read_bytes())] == left
-    assert buffer.snapshot().purged == 3_000
+    assert buffer.admin.snapshot().purged == 3_000
 
 
 def test_a_full_redis_still_lists_exports_replays_and_purges(letters, buffer, redis, tmp_path):
@@ -390,4 +389,4 @@ def test_a_full_redis_still_lists_exports_replays_and_purges(letters, buffer, re
     finally:
         redis.config_set("maxmemory", 0)
     assert len(lines((tmp_path / "a").read_bytes())) == 5
-    assert {batch.id for batch in buffer.claim(9, whatever_waits=True)} == set(c)
+    assert {batch.id for batch in buffer.claim(9)} == set(c)

@@ -14,9 +14,8 @@ from segment.analytics import Client as SegmentsClient
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ConfigurationError, analytics
 from celery_segment.analytics import Client
-from celery_segment.buffer import buffer_of
 from celery_segment.messages import LIBRARY
-from support import WRITE_KEY, content_of
+from support import WRITE_KEY, buffer_of, content_of
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=timezone.utc)
 
@@ -35,11 +34,11 @@ def stored(app):
 
     def read(source="default"):
         buffer = buffer_of(app, source)
-        buffer.mark()
+        buffer.admin.mark()
         return [
             json.loads(data)
-            for batch in buffer.claim(100, whatever_waits=True)
-            for data in buffer.messages(batch.id)
+            for batch in buffer.claim(100)
+            for data in buffer.admin.messages(batch.id)
         ]
 
     return read

@@ -22,12 +22,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.operations.metrics import METRICS, UP, Collector
 from celery_segment.testing import EmbeddedRedis, Reply
 from celery_segment_cli import segment
-from support import DEFAULTS, TESTS, WRITE_KEY, let_pass, wait_until
+from support import DEFAULTS, TESTS, WRITE_KEY, buffer_of, let_pass, wait_until
 
 BREAKER = (5, 1.0, 60.0)
 
@@ -62,7 +61,7 @@ def run(app, *args):
 
 
 def claim_all(buffer):
-    return [batch.id for batch in buffer.claim(99, whatever_waits=True)]
+    return [batch.id for batch in buffer.claim(99)]
 
 
 def statuses(server):
@@ -93,7 +92,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
     buffer.ack(buffer.begin(one, "t"), "200")
     buffer.bury(buffer.begin(two, "t"), "400", status="400", answered=True)
     buffer.bury(buffer.begin(three, "t"), "400", status="400", answered=True)
-    buffer.purge([two])
+    buffer.admin.purge([two])
     buffer.split(buffer.begin(four, "t"), "413")
     redis.zadd("{segment:default}:inflight", {five: 1})
     buffer.reap()
@@ -104,7 +103,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
     track.delay("u", "another")
     let_pass(redis, 30)
 
-    found, s = scraped(app), buffer.snapshot()
+    found, s = scraped(app), buffer.admin.snapshot()
     assert found.pop("segment_oldest_message_age_seconds") == pytest.approx(30, abs=5)
     assert found.pop("segment_last_delivery_timestamp_seconds") == pytest.approx(
         redis.time()[0], abs=5
@@ -113,16 +112,16 @@ def test_every_figure_is_the_snapshots(make_app, redis):
     assert found == {
         "segment_up": 1,
         "segment_stored_messages": {
-            "buffered": s.buffered,
-            "ready": s.ready,
-            "inflight": s.inflight,
-            "dead": s.dead,
+            "buffered": s.buffered.messages,
+            "ready": s.ready.messages,
+            "inflight": s.inflight.messages,
+            "dead": s.dead.messages,
         },
         "segment_stored_bytes": {
-            "buffered": s.buffered_bytes,
-            "ready": s.ready_bytes,
-            "inflight": s.inflight_bytes,
-            "dead": s.dead_bytes,
+            "buffered": s.buffered.bytes,
+            "ready": s.ready.bytes,
+            "inflight": s.inflight.bytes,
+            "dead": s.dead.bytes,
         },
         "segment_saved_bytes": 0,
         "segment_stored_batches": {"ready": 2, "inflight": 4, "dead": 1},
@@ -132,7 +131,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
         "segment_max_dead_bytes": 100_000_000,
         "segment_messages_accepted_total": 16,
         "segment_messages_delivered_total": 2,
-        "segment_delivered_bytes_total": s.delivered_bytes,
+        "segment_delivered_bytes_total": s.delivered.bytes,
         "segment_batches_delivered_total": 1,
         "segment_messages_buried_total": 4,
         "segment_messages_purged_total": 2,
@@ -162,7 +161,7 @@ def test_the_gates_states(app, redis):
     assert gate() == ("closed", pytest.approx(50, abs=5))
     let_pass(redis, 60)
     assert gate() == ("probing", 0)
-    buffer.pause()
+    buffer.admin.pause()
     assert gate() == ("paused", float("inf"))
 
 
@@ -190,7 +189,7 @@ def test_attempts_are_the_requests_that_the_endpoint_saw(make_app, server, redis
         *(Reply.status(401), Reply.status(503), Reply.hang(30), Reply.ok()),
     ):
         server.reply(reply)
-    while Analytics().stats().delivered + Analytics().stats().dead < 40:
+    while Analytics().stats().delivered.messages + Analytics().stats().dead.messages < 40:
         for batch in [*claim_all(buffer), *(batch.id for batch in buffer.reap()[0])]:
             attempt_delivery(buffer, batch)
         let_pass(redis, 600)
@@ -293,8 +292,9 @@ def test_real_workers_and_a_scrape_agree_with_the_endpoint(
         assert found["segment_stored_messages"]["dead"] == 1
         assert server.duplicates == 0
         assert get(f"{address}/health")[0] == "ok\n"
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             get(f"{address}/")
+        refused.value.close()
 
 
 def test_without_redis_the_scrape_succeeds_and_says_so(tmp_path):

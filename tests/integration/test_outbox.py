@@ -194,7 +194,7 @@ class TestAssertions:
                 "track",
                 {"event": "Order Completed", "properties": {"total": 40}},
                 [
-                    "no track 'Order Completed' is as expected; the nearest:",
+                    "no track 'Order Completed' matches; the closest one differs:",
                     "    properties.total: expected 40, was 39.95",
                 ],
             ),
@@ -202,7 +202,7 @@ class TestAssertions:
                 "track",
                 {"event": "Order Completed", "user_id": 7, "properties": {"coupon": "X"}},
                 [
-                    "no track 'Order Completed' is as expected; the nearest:",
+                    "no track 'Order Completed' matches; the closest one differs:",
                     "    properties.coupon: expected 'X', was not given",
                 ],
             ),
@@ -210,7 +210,7 @@ class TestAssertions:
                 "identify",
                 {"user_id": 8, "traits": {"plan": "free", "address": {"city": "Genf"}}},
                 [
-                    "no identify is as expected; the nearest:",
+                    "no identify matches; the closest one differs:",
                     "    user_id: expected '8', was '7'",
                     "    traits.address.city: expected 'Genf', was 'Bern'",
                 ],
@@ -229,7 +229,7 @@ class TestAssertions:
         told = str(caught.value).splitlines()
         assert told[: len(lines)] == lines
         assert told[len(lines) :] == [
-            "tracked in this test:",
+            "messages of this test:",
             "    1. identify userId='7' {'plan': 'free', 'address': {'city': 'Bern'}}",
             "    2. track 'Order Completed' userId='7' {'total': 39.95, 'items': [1, 2]}",
             "    3. track 'Order Completed' userId='7' {'total': 5, 'coupon': None}",
@@ -246,13 +246,14 @@ class TestAssertions:
         with pytest.raises(AssertionError) as caught:
             segment_outbox.assert_nothing()
         lines = str(caught.value).splitlines()
-        assert lines[0] == "nothing was to be tracked, and there is:"
+        assert lines[0] == "expected no messages, but there are:"
         assert lines[-1] == "    and 10 more"
         assert max(map(len, lines)) < 200
 
     def test_a_misspelt_argument_is_no_expectation(self, outbox):
         with pytest.raises(
-            TypeError, match=r"'propertes' is no argument of track; there are .*, source"
+            TypeError,
+            match=r"'propertes' is not an argument of track; its arguments are .*, source",
         ):
             outbox.assert_tracked("Order Completed", propertes={})
 

@@ -8,14 +8,15 @@ import celery
 import pytest
 
 from celery_segment import Analytics, ValidationError, alias, identify, track
-from celery_segment.buffer import buffer_of, messages_of
+from celery_segment.buffer import messages_of
 from celery_segment.signals import messages_dropped
+from support import buffer_of
 
 CONTEXT = {"app": {"name": "shop"}, "ip": "192.0.2.1", "library": {"name": "spoofed"}}
 
 
 def stored(source="default"):
-    content = buffer_of(Analytics().app, source)._pool.command("GET", f"{{segment:{source}}}:open")
+    content = buffer_of(Analytics().app, source)._pool.execute("GET", f"{{segment:{source}}}:open")
     return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 
@@ -134,12 +135,12 @@ class TestBeforeSend:
         ("returned", "text"),
         [
             ("nothing", "segment_before_send: must return the message or None, not str"),
-            ({"type": "track", "userId": "u", "event": "E"}, "must leave the messageId as it is"),
+            ({"type": "track", "userId": "u", "event": "E"}, "must not change the messageId"),
             ({"type": "nope", "messageId": "m1"}, "type: must be one of identify, track"),
             ({"type": "track", "messageId": "m1", "userId": "u"}, "event: is required by track"),
             (
                 {"type": "identify", "messageId": "m1", "userId": "u", "propertees": 1},
-                "propertees: is no field of identify",
+                "propertees: is not a field of identify",
             ),
         ],
     )

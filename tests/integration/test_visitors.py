@@ -7,7 +7,7 @@ from contextvars import copy_context
 from types import SimpleNamespace
 
 from celery_segment import Analytics, identify, track
-from celery_segment.visitor import present, within
+from celery_segment.visitor import acting, current_visitor
 from support import stored
 
 VISITOR = SimpleNamespace(
@@ -18,7 +18,7 @@ VISITOR = SimpleNamespace(
 def test_a_batch_keeps_each_calls_visitor(make_app, redis):
     make_app()
     with Analytics().batch():
-        with within(VISITOR):
+        with acting(VISITOR):
             track.delay(event="A")
         track.delay("u", "B")
     a, b = stored(redis)
@@ -34,7 +34,7 @@ def test_threads_have_none_but_in_a_copied_context(make_app, redis):
         thread.start()
         thread.join()
 
-    with within(VISITOR):
+    with acting(VISITOR):
         run(lambda: track.delay("u", "alone"))
         context = copy_context()
         run(lambda: context.run(track.delay, event="copied"))
@@ -46,7 +46,7 @@ def test_threads_have_none_but_in_a_copied_context(make_app, redis):
 def test_what_travels_through_the_broker_has_what_the_call_had(make_app, server, workers):
     app = make_app(segment_flush_interval=0.3)
     workers.start(app)
-    with within(VISITOR):
+    with acting(VISITOR):
         track.apply_async((), {"event": "E"}, countdown=0.1)
         identify.apply_async(("other", {"a": 1}), countdown=0.1)
     assert server.wait_for_messages(2, timeout=15)
@@ -63,7 +63,7 @@ def redact(message):
 
 def test_an_eager_task_adds_nothing_to_what_the_hook_left(make_app, server):
     make_app(task_always_eager=True, segment_before_send=redact)
-    with within(VISITOR):
+    with acting(VISITOR):
         track.delay(event="E")
     (message,) = server.messages
     assert "ip" not in message["context"]
@@ -71,8 +71,8 @@ def test_an_eager_task_adds_nothing_to_what_the_hook_left(make_app, server):
 
 
 def test_the_block_within_a_block():
-    with within(VISITOR):
-        with within(None):
-            assert present() is None
-        assert present() is VISITOR
-    assert present() is None
+    with acting(VISITOR):
+        with acting(None):
+            assert current_visitor() is None
+        assert current_visitor() is VISITOR
+    assert current_visitor() is None

@@ -18,13 +18,17 @@ from flask import Flask
 
 import celery_segment
 from celery_segment import (
+    Amount,
     Analytics,
     BufferFull,
     BufferUnavailable,
     ConfigurationError,
+    DeadLetter,
+    Gate,
     MessageTooLarge,
     SegmentBufferError,
     SegmentError,
+    Snapshot,
     ValidationError,
     alias,
     group,
@@ -34,11 +38,10 @@ from celery_segment import (
     track,
 )
 from celery_segment import analytics as drop_in
-from celery_segment.buffer import DeadLetter, Snapshot
 from celery_segment.contrib.asgi import SegmentMiddleware
 from celery_segment.contrib.flask import Segment
 from celery_segment.testing import Outbox
-from celery_segment.visitor import Visitor, within
+from celery_segment.visitor import Visitor, acting
 
 NOW = datetime.now(timezone.utc)
 
@@ -78,7 +81,7 @@ def mistakes_in_calls() -> None:
 
 def results() -> None:
     result = track.delay(user_id="u", event="E")
-    message_id: str = result.id  # pyright: ignore[reportAssignmentType]
+    message_id: str = result.id
     use(message_id, result.ignored)
 
 
@@ -110,16 +113,19 @@ def mistakes_with_one_source() -> None:
 
 def figures() -> None:
     stats: Snapshot = Analytics().stats()
-    counts: list[int] = [stats.accepted, stats.buffered, stats.ready, stats.inflight]
-    counts += [stats.delivered, stats.dead, stats.purged, stats.retries]
-    counts += [stats.buried, stats.uncalled_batches, stats.attempts["200"]]
+    counts: list[int] = [stats.accepted, stats.waiting, stats.purged, stats.retries]
+    amounts: list[Amount] = [stats.buffered, stats.ready, stats.inflight, stats.delivered]
+    counts += [stats.dead.messages, stats.dead.bytes, stats.dead.batches]
+    counts += [stats.buried, stats.uncalled_batches, stats.attempts["200"], stats.dropped["full"]]
     age: float = stats.oldest
     last: float | None = stats.last_delivered
-    gate: str = stats.gate
-    closed: float | None = stats.closed
+    gate: Gate = stats.gate
+    closed: float | None = gate.seconds
+    why: tuple[str, str, bool] = (gate.state, gate.reason, gate.refused)
     stats.accepted = 5  # type: ignore[misc]  # ty: ignore[invalid-assignment]
     wrong: str = stats.delivered  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
-    use(counts, age, last, gate, closed, wrong, stats.waiting)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+    use(counts, amounts, age, last, gate, closed, why, wrong)
+    use(stats.redy)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 
 
 def dead_letters() -> None:
@@ -186,7 +192,7 @@ def as_segments_library() -> None:
     use(stored is True, message["messageId"])
     remaining: int = drop_in.flush()
     client = drop_in.Client("KEY", "https://api.segment.io", max_queue_size=5, source="marketing")
-    result: tuple[bool, dict[str, object]] = client.alias("previous", "u")  # ty: ignore[invalid-argument-type]
+    result: tuple[bool, dict[str, object]] = client.alias("previous", "u")
     use(remaining, result, client.flush(timeout=5), client.queue.empty())
     drop_in.shutdown()
 
@@ -209,7 +215,7 @@ def in_tests(segment_outbox: Outbox) -> None:
 def in_requests(visitor: Visitor, shop: Flask) -> None:
     Segment(shop, user_id=lambda: 5)
     SegmentMiddleware(use_asgi, user_id=lambda scope: scope["user"])
-    with within(visitor):
+    with acting(visitor):
         track.delay(event="E")
 
 

@@ -1,4 +1,4 @@
-"""A packed batch is, without being unpacked, the request body that it would have been."""
+"""A compressed batch is, without being decompressed, the request body that it would have been."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_segment.buffer import body, messages_of
-from celery_segment.buffer.body import ENVELOPE, gzipped, is_packed, packed, unpacked
+from celery_segment.buffer.body import ENVELOPE, compressed, decompressed, gzip_body, is_compressed
 
 OPENING, CLOSING = ENVELOPE
 MESSAGES = st.lists(
@@ -29,9 +29,9 @@ def stored(messages) -> bytes:
 def compressor(request, monkeypatch):
     """With ISA-L, and as on a platform without its wheel."""
     if request.param == "zlib":
-        monkeypatch.setattr(body, "compressor", lambda: zlib)
+        monkeypatch.setattr(body, "deflate", lambda: zlib)
     else:
-        assert body.compressor() is not zlib
+        assert body.deflate() is not zlib
 
 
 @settings(max_examples=100, deadline=None)
@@ -39,9 +39,9 @@ def compressor(request, monkeypatch):
 def test_it_is_posted_as_it_lies(messages):
     content = stored(messages)
     body = OPENING + content[:-1] + CLOSING
-    for lies in (content, packed(content), memoryview(packed(content))):
-        assert gzip.decompress(gzipped(lies, CLOSING)) == body
-        assert bytes(unpacked(lies)) == content
+    for lies in (content, compressed(content), memoryview(compressed(content))):
+        assert gzip.decompress(gzip_body(lies, CLOSING)) == body
+        assert bytes(decompressed(lies)) == content
         assert [json.loads(bytes(m)) for m in messages_of(lies)] == messages
 
 
@@ -49,13 +49,13 @@ def test_one_member_and_nothing_behind_it():
     """Decoders differ in what they make of several gzip members, or of bytes behind one."""
     content = stored([{"a": n} for n in range(2_000)])
     stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    assert stream.decompress(gzipped(packed(content), CLOSING))[: len(OPENING)] == OPENING
+    assert stream.decompress(gzip_body(compressed(content), CLOSING))[: len(OPENING)] == OPENING
     assert (stream.eof, stream.unused_data) == (True, b"")
 
 
-def test_json_is_not_taken_for_packed():
-    assert not any(map(is_packed, (b'{"a":1},', b'"x",', b"1,", b"")))
-    assert is_packed(packed(b'{"a":1},'))
+def test_json_is_not_taken_for_compressed():
+    assert not any(map(is_compressed, (b'{"a":1},', b'"x",', b"1,", b"")))
+    assert is_compressed(compressed(b'{"a":1},'))
 
 
 def test_events_take_a_small_part():
@@ -67,4 +67,4 @@ def test_events_take_a_small_part():
         }
         for n in range(1_000)
     ]
-    assert len(packed(stored(events))) < 0.5 * len(stored(events))
+    assert len(compressed(stored(events))) < 0.5 * len(stored(events))

@@ -7,7 +7,8 @@ import pytest
 from celery import Celery
 from celery.app import defaults as celery
 
-from celery_segment.config import WriteKey, settings_of
+from celery_segment.config import WriteKey
+from celery_segment.runtime import runtime_of
 
 PATH = Path(__file__).parents[2] / "celeryconfig.py"
 URL = "redis://:passw0rd@redis.example.com:6380/2"
@@ -51,7 +52,7 @@ def test_a_workers_environment_gives_redis_and_the_write_keys(configured):
     app = configured(
         REDIS_URL=URL, SEGMENT_WRITE_KEY="default-key", SEGMENT_MARKETING_WRITE_KEY="other-key"
     )
-    settings = settings_of(app)
+    settings = runtime_of(app).settings
     assert settings.redis_url == app.conf.broker_url == URL
     assert settings.source("default").write_key == WriteKey("default-key")
     assert settings.source("default").flush_at == 20
@@ -61,29 +62,29 @@ def test_a_workers_environment_gives_redis_and_the_write_keys(configured):
 
 
 def test_a_web_processs_empty_environment_will_do(configured):
-    settings = settings_of(configured())
+    settings = runtime_of(configured()).settings
     assert settings.redis_url == "redis://localhost:6379/0"
     assert {source.write_key for source in settings.sources.values()} == {None}
 
 
 def test_the_environment_may_name_a_regional_endpoint(configured):
     europe = "https://events.eu1.segmentapis.com"
-    hosts = settings_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST=europe)).sources
+    hosts = runtime_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST=europe)).settings.sources
     assert {source.host for source in hosts.values()} == {europe}
-    hosts = settings_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST="")).sources
+    hosts = runtime_of(configured(SEGMENT_WRITE_KEY="k", SEGMENT_HOST="")).settings.sources
     assert {source.host for source in hosts.values()} == {"https://api.segment.io"}
 
 
 @pytest.mark.parametrize("environ", [{}, {"SEGMENT_WRITE_KEY": ""}])
 def test_without_a_write_key_the_stand_in_takes_segments_place(configured, environ):
-    source = settings_of(configured(**environ, SEGMENT_STAND_IN=STAND_IN)).source("default")
+    source = runtime_of(configured(**environ, SEGMENT_STAND_IN=STAND_IN)).settings.source("default")
     assert source.host == STAND_IN
     assert source.write_key == WriteKey("stand-in")
 
 
 def test_with_a_write_key_events_go_to_segment(configured):
     given = {"SEGMENT_WRITE_KEY": "k", "SEGMENT_STAND_IN": STAND_IN, "SEGMENT_HOST": ""}
-    settings = settings_of(configured(**given))
+    settings = runtime_of(configured(**given)).settings
     assert {source.host for source in settings.sources.values()} == {"https://api.segment.io"}
     assert settings.source("default").write_key == WriteKey("k")
     assert settings.source("marketing").write_key is None

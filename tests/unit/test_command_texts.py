@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_segment.cli.common import counted, duration, one_line
+from celery_segment.text import counted, duration, one_line
 
 
 @pytest.mark.parametrize(

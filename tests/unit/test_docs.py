@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -21,6 +22,7 @@ from celery_segment.contrib.django import apps, middleware
 from celery_segment_cli import segment
 
 ROOT = Path(__file__).parents[2]
+GUARANTEES, CONTRIBUTING = ROOT / "docs/explanation/guarantees.md", ROOT / "CONTRIBUTING.md"
 
 
 def test_the_settings_page_is_the_one_that_the_code_makes():
@@ -30,6 +32,21 @@ def test_the_settings_page_is_the_one_that_the_code_makes():
     page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
     mend = "run: python docs/make_settings.py > docs/reference/settings.md"
     assert page == make_settings.page(), mend
+
+
+def test_the_tests_that_hold_the_guarantees_are_there():
+    promised = re.findall(r"^\| (\d+) \|", GUARANTEES.read_text("utf-8"), re.MULTILINE)
+    table = CONTRIBUTING.read_text("utf-8").partition("## Guarantees and their tests")[2]
+    rows = re.findall(r"^\| (\d+) \|[^|]*\|(.*)\|$", table, re.MULTILINE)
+    assert [number for number, _ in rows] == promised
+    files = {path.name: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    source = "\n".join(files.values())
+    for number, held_by in rows:
+        names = re.findall(r"`(test_\w+\.py|test_\w+|Test\w+)`", held_by)
+        assert names, f"nothing holds guarantee {number}"
+        for name in names:
+            defined = re.search(rf"^ *(?:def|class) {name}\b", source, re.MULTILINE)
+            assert name in files or defined, f"{name}, of guarantee {number}"
 
 
 def test_the_readme_is_short():
@@ -80,7 +97,8 @@ def site(tmp_path_factory):
 def test_the_site_has_every_public_name(site, module):
     page = (site / "reference/api.html").read_text("utf-8")
     for name in set(module.__all__) - {"__version__"}:
-        assert f'id="{module.__name__}.{name}"' in page
+        kind = "module-" if isinstance(getattr(module, name), ModuleType) else ""
+        assert f'id="{kind}{module.__name__}.{name}"' in page
 
 
 def test_the_site_has_every_command_and_option(site):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from celery import Celery
+from django.conf import LazySettings, UserSettingsHolder
 
-from celery_segment.calls.eager import Eager
+from celery_segment.config import Eager
 
 
 class Module:
@@ -56,3 +57,44 @@ def test_changes_count_at_once():
 def test_by_default_it_is_not():
     eager = Eager(Celery("a", set_as_current=False))
     assert not eager
+
+
+def test_djangos_settings_and_what_a_test_overrides_in_them():
+    settings = LazySettings()
+    settings.configure(CELERY_BROKER_URL="redis://localhost:1/0")
+    app = Celery("a", set_as_current=False)
+    app.config_from_object(settings, namespace="CELERY")
+    eager = Eager(app)
+    assert bool(eager) == app.conf.task_always_eager is False
+    before = settings._wrapped
+    for value in (True, False):  # as django.test.override_settings does
+        settings._wrapped = UserSettingsHolder(before)
+        settings._wrapped.CELERY_TASK_ALWAYS_EAGER = value
+        assert bool(eager) == app.conf.task_always_eager == value
+    settings._wrapped = before
+    assert bool(eager) == app.conf.task_always_eager is False
+    settings.CELERY_TASK_ALWAYS_EAGER = True  # as pytest-django's fixture does
+    assert bool(eager) == app.conf.task_always_eager is True
+    settings._wrapped = UserSettingsHolder(settings._wrapped)
+    del settings.CELERY_TASK_ALWAYS_EAGER
+    assert bool(eager) == app.conf.task_always_eager is False
+
+
+class Computed:
+    """A configuration whose settings are made as they are asked for."""
+
+    def __getattr__(self, name):
+        if name == "task_always_eager":
+            return True
+        raise AttributeError(name)
+
+
+class Inherited(Module):
+    task_always_eager = True
+
+
+@pytest.mark.parametrize("source", [Computed(), Inherited, Inherited()])
+def test_an_object_whose_settings_are_not_its_own(source):
+    app = Celery("a", set_as_current=False)
+    app.config_from_object(source)
+    assert agree(app)

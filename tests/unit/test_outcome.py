@@ -36,11 +36,11 @@ BAD_DATA = {400, 413, 422}
 STATUSES = range(100, 600)
 
 
-def ask(status, *, messages=10, attempts=0, age=0.0, headers=(), text="", source=SOURCE):
+def ask(status, *, count=10, attempts=0, age=0.0, headers=(), text="", source=SOURCE):
     return decide(
         Answer(status, CaseInsensitiveDict(headers), text),
         source,
-        messages=messages,
+        count=count,
         attempts=attempts,
         age=age,
         now=NOW,
@@ -49,7 +49,7 @@ def ask(status, *, messages=10, attempts=0, age=0.0, headers=(), text="", source
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_has_its_decision(status):
-    many, one = ask(status), ask(status, messages=1)
+    many, one = ask(status), ask(status, count=1)
     if status in DELIVERED:
         assert many == one == Delivered(status)
     elif status in RETRIED:
@@ -72,7 +72,7 @@ def test_what_is_no_http_status_blames_the_configuration(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"),
+    ("status", "fix"),
     [
         (401, "write key"),
         (403, "write key"),
@@ -83,17 +83,17 @@ def test_what_is_no_http_status_blames_the_configuration(status):
         (501, "segment_host"),
     ],
 )
-def test_a_refused_configuration_names_its_mend(status, mend):
-    assert mend in ask(status).cause
+def test_a_refused_configuration_names_its_fix(status, fix):
+    assert fix in ask(status).cause
 
 
 def test_the_cause_names_the_status_and_never_the_answers_text():
     # An endpoint may quote the message, and a cause is logged and shown in Flower.
     assert ask(503, text="you sent p4yl04d").cause == "503 Service Unavailable"
     assert ask(460).cause == "460"
-    buried = ask(400, messages=1, text="bad\n  event")
+    buried = ask(400, count=1, text="bad\n  event")
     assert (buried.cause, buried.text) == ("400 Bad Request", "bad event")
-    assert ask(400, messages=2, text="bad") == Split("400 Bad Request")
+    assert ask(400, count=2, text="bad") == Split("400 Bad Request")
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 429, 460, 500, 599])
@@ -111,7 +111,7 @@ def test_the_cause_is_bounded_whatever_the_answers_text(status):
 
 def test_a_failure_is_retried_with_its_cause():
     result = Failure("no answer within 15 s")
-    decision = decide(result, SOURCE, messages=1, attempts=0, age=0.0, now=NOW)
+    decision = decide(result, SOURCE, count=1, attempts=0, age=0.0, now=NOW)
     assert decision == Retry(0.0, "no answer within 15 s")
 
 
@@ -231,7 +231,7 @@ def test_the_waits_are_jittered():
 
 @pytest.mark.parametrize("attempts", [0, 1, 4, 30])
 def test_a_failure_and_an_answer_wait_alike(attempts):
-    failed = decide(Failure("x"), SOURCE, messages=1, attempts=attempts, age=0.0, now=NOW)
+    failed = decide(Failure("x"), SOURCE, count=1, attempts=attempts, age=0.0, now=NOW)
     for decision in (failed, ask(500, attempts=attempts), ask(429, attempts=attempts)):
         floor = min(0.5 * 2 ** (attempts - 1), 54) if attempts else 0
         assert floor <= decision.wait <= max(floor * 1.1, 60 * (attempts > 20))
@@ -246,7 +246,7 @@ def test_a_batch_is_given_up_only_when_both_limits_are_exceeded(status):
     def after(attempts, age):
         if status is None:
             result = Failure("no answer")
-            return decide(result, SOURCE, messages=5, attempts=attempts, age=age, now=NOW)
+            return decide(result, SOURCE, count=5, attempts=attempts, age=age, now=NOW)
         return ask(status, attempts=attempts, age=age)
 
     for attempts, age in ((0, 0), (9, 43_201), (10, 43_199), (0, 1e9), (10**6, 0)):
@@ -267,14 +267,14 @@ def test_the_limits_are_the_sources():
 
 def test_a_refused_configuration_buries_nothing():
     for status in (301, 401, 403, 404, 501):
-        for messages in (1, 100):
-            assert type(ask(status, messages=messages, attempts=10**6, age=1e9)) is Refused
+        for count in (1, 100):
+            assert type(ask(status, count=count, attempts=10**6, age=1e9)) is Refused
 
 
 @pytest.mark.parametrize("status", sorted(BAD_DATA))
 @pytest.mark.parametrize("attempts", [0, 100])
 def test_bad_data_is_split_until_one_message_is_left(status, attempts):
-    for messages in (2, 3, 2_500):
-        assert type(ask(status, messages=messages, attempts=attempts, age=1e9)) is Split
-    decision = ask(status, messages=1, attempts=attempts, age=1e9)
+    for count in (2, 3, 2_500):
+        assert type(ask(status, count=count, attempts=attempts, age=1e9)) is Split
+    decision = ask(status, count=1, attempts=attempts, age=1e9)
     assert decision == Bury(f"{status} {HTTPStatus(status).phrase}", answered=True)

@@ -1,4 +1,4 @@
-"""The Lua files, and how their calls are packed."""
+"""The Lua files, and how their calls are encoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.connection import Connection
 
-from celery_segment.buffer.scripts import pack, script
+from celery_segment.buffer.scripts import encode_command, script
 
 FOLDER = files("celery_segment.buffer") / "lua"
 TEXTS = {f.name.removesuffix(".lua"): f.read_text("utf-8") for f in FOLDER.iterdir()}
@@ -139,7 +139,9 @@ def test_redis_knows_a_script_by_the_hash_of_its_text(name):
     assert one.sha == hashlib.sha1(one.text.encode()).hexdigest()  # noqa: S324 - Redis' own choice
     assert script(name) is one
     assert repr(one) == f"Script({name!r})"
-    assert one.call("{segment:a}", "x", 1) == pack("EVALSHA", one.sha, "1", "{segment:a}", "x", "1")
+    assert one.encode_command("{segment:a}", "x", 1) == encode_command(
+        "EVALSHA", one.sha, "1", "{segment:a}", "x", "1"
+    )
 
 
 # ---------------------------------------------------------------- the wire
@@ -147,23 +149,25 @@ def test_redis_knows_a_script_by_the_hash_of_its_text(name):
 arguments = st.text(st.characters(codec="utf-8")) | st.binary() | st.integers() | st.floats()
 
 
-def as_redis_py_packs(*given):
+def as_redis_py_encodes(*given):
     return b"".join(Connection().pack_command(*given))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.from_regex(r"[A-Z]{1,10}", fullmatch=True), st.lists(arguments, max_size=8))
-def test_pack_agrees_with_redis_py(command, given_arguments):
-    assert pack(command, *given_arguments) == as_redis_py_packs(command, *given_arguments)
+def test_a_command_agrees_with_redis_py(command, given_arguments):
+    assert encode_command(command, *given_arguments) == as_redis_py_encodes(
+        command, *given_arguments
+    )
 
 
-def test_pack_agrees_with_redis_py_on_large_and_odd_arguments():
+def test_a_command_agrees_with_redis_py_on_large_and_odd_arguments():
     for argument in (b"x" * 600_000, "é" * 10_000, b"\r\n$3\r\n", b"\x00\xff", "", 0, -1, 10**30):
-        packed = pack("EVALSHA", argument, "last")
-        assert packed == as_redis_py_packs("EVALSHA", argument, "last")
+        encoded = encode_command("EVALSHA", argument, "last")
+        assert encoded == as_redis_py_encodes("EVALSHA", argument, "last")
 
 
-def test_pack_is_resp():
-    assert pack("SET", "clé", b"\xff", 5) == (
+def test_a_command_is_resp():
+    assert encode_command("SET", "clé", b"\xff", 5) == (
         b"*4\r\n$3\r\nSET\r\n$4\r\ncl\xc3\xa9\r\n$1\r\n\xff\r\n$1\r\n5\r\n"
     )

@@ -87,7 +87,7 @@ def test_what_a_call_gives_is_above_key_by_key():
 def test_a_visitor_of_whom_nothing_is_known_is_told():
     with pytest.raises(ValidationError) as caught:
         made(Visitor(None, None))
-    assert "; of this request's visitor neither is known: see segment_set_an" in str(caught.value)
+    assert "; this request's visitor has neither: see segment_set_an" in str(caught.value)
     with pytest.raises(ValidationError, match="context: must be a dict"):
         made(Visitor(), context="ip")
 

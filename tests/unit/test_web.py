@@ -67,11 +67,13 @@ def test_the_cookie_of_analytics_js(cookie, anonymous_id):
 @pytest.mark.parametrize(("origin", "secure"), [("https://h", "; Secure"), ("http://h", "")])
 def test_a_new_id_is_kept_in_the_cookie_of_analytics_js(origin, secure):
     someone = visitor(origin=origin)
-    assert (someone.new_anonymous_id(), someone.anonymous_id, someone.answered()) == (None,) * 3
+    assert (someone.new_anonymous_id(), someone.anonymous_id, someone.response_starts()) == (
+        None,
+    ) * 3
     someone = visitor(origin=origin, set_anonymous_id=True)
     value = someone.new_anonymous_id()
     assert someone.anonymous_id == value == str(uuid.UUID(value))
-    cookie = someone.answered()
+    cookie = someone.response_starts()
     assert cookie == f"ajs_anonymous_id={value}; Max-Age=31536000; Path=/; SameSite=Lax{secure}"
     assert visitor(cookie=cookie.partition(";")[0]).anonymous_id == value
 

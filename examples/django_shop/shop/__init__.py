@@ -1,4 +1,4 @@
-"""A shop on Django. Its Celery application is loaded with it, as Celery's guide says."""
+"""A shop on Django. It loads its Celery application, as Celery's documentation recommends."""
 
 from shop.celery import app
 

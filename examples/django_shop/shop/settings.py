@@ -1,4 +1,4 @@
-"""The shop's settings. What differs from place to place comes from the environment."""
+"""The shop's settings. Those that depend on the deployment are read from the environment."""
 
 import os
 
@@ -32,13 +32,13 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("SHOP_DATABASE", "shop.sqlite3"),
-        # Seconds for which processes that write at the same time wait for their turn.
+        # Seconds for which a process waits while another one writes.
         "OPTIONS": {"timeout": 20},
     }
 }
 
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
-# SEGMENT_WRITE_KEY is in the workers' environment alone.
+# SEGMENT_WRITE_KEY is set only in the environment of the workers.
 CELERY_SEGMENT_HOST = os.environ.get("SEGMENT_HOST", "https://api.segment.io")
-# There is no analytics.js on the pages, so the visitors get their ids here.
+# The pages do not use analytics.js, which would set the visitors' ids.
 CELERY_SEGMENT_SET_ANONYMOUS_ID = True

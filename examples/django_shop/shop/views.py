@@ -1,7 +1,7 @@
-"""The shop's pages, and what each tells Segment.
+"""The shop's pages and their calls.
 
-No call says who it is about: the middleware knows the visitor, and adds the address, the
-browser and the page.
+The calls do not pass the visitor's ids, nor the IP address, the browser and the page:
+``SegmentMiddleware`` adds them.
 """
 
 import json
@@ -42,7 +42,7 @@ def buy(request, sku):
     product = _product(sku)
     order = {"order_id": str(uuid4()), "revenue": product["price"], "products": [product]}
     with transaction.atomic():
-        # This is where the order would be written. One that is rolled back was none.
+        # A real shop would save the order here. If that is rolled back, nothing is tracked.
         track.delay_on_commit(event="Order Completed", properties=order)
     return redirect("thank-you")
 
@@ -76,10 +76,11 @@ def sign_up(request):
         return render(request, "sign_up.html", {"form": form})
     name, email, company = (form.cleaned_data[field] for field in ("name", "email", "company"))
     user = User.objects.create_user(email, email, first_name=name)
-    # From here on the calls are the user's, with the id from before: so the two are joined.
+    # From here on, the calls have the user's id and the anonymous id, so that Segment joins the
+    # two.
     login(request, user)
     if visitor := request.COOKIES.get("ajs_anonymous_id"):
-        # For the destinations that join by alias alone, such as Mixpanel.
+        # For destinations that join ids only by alias, such as Mixpanel.
         alias.delay(previous_id=visitor, user_id=user.pk)
     identify.delay(traits={"name": name, "email": email})
     group.delay(group_id=company, traits={"name": company})
@@ -90,7 +91,7 @@ def sign_up(request):
 @csrf_exempt
 @require_POST
 def screens(request):
-    """Take what the phone app shows: ``{"anonymous_id": …, "name": …}``."""
+    """Record a screen of the phone app: ``{"anonymous_id": …, "name": …}``."""
     try:
         sent = json.loads(request.body)
         screen.delay(anonymous_id=sent["anonymous_id"], name=sent["name"])

@@ -1,4 +1,4 @@
-"""For gunicorn: ``gunicorn shop.wsgi``."""
+"""The WSGI application: ``gunicorn shop.wsgi``."""
 
 import os
 

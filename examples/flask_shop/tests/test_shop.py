@@ -1,4 +1,4 @@
-"""The shop's own tests: what it tracks, by ``segment_outbox``, without Redis."""
+"""The shop's tests of its calls. They use ``segment_outbox`` and need no Redis."""
 
 import pytest
 from shop import app

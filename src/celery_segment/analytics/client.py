@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec
+from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, Protocol, overload
 
 from celery import current_app
 
@@ -19,11 +19,12 @@ from celery_segment import messages
 from celery_segment.analytics.source import choose, without_effect
 from celery_segment.calls import api
 from celery_segment.calls.task import Call
-from celery_segment.config import DEFAULT_SOURCE, Source, settings_of
+from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import BufferFull, SegmentBufferError, WriteKeyMissing
 from celery_segment.messages import Message
 from celery_segment.operations.source import Analytics
-from celery_segment.producer.producer import Producer, producer_of
+from celery_segment.producer import Producer
+from celery_segment.runtime import runtime_of
 
 __all__ = ["Client"]
 
@@ -65,7 +66,18 @@ class Waiting:
         return False
 
 
-def _method(name: str, call: Call[P]) -> Callable[Concatenate[Client, P], Result]:  # noqa: ARG001 - gives the signature
+class _Method(Protocol[P]):
+    """A method with a call's arguments; a bare Callable is none to every type checker."""
+
+    @overload
+    def __get__(
+        self, client: None, owner: Any = None, /
+    ) -> Callable[Concatenate[Client, P], Result]: ...
+    @overload
+    def __get__(self, client: Client, owner: Any = None, /) -> Callable[P, Result]: ...
+
+
+def _method(name: str, call: Call[P]) -> _Method[P]:  # noqa: ARG001 - gives the signature
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         return self._record(name, args, kwargs)
 
@@ -122,8 +134,9 @@ class Client:
     def __post_init__(self) -> None:
         if self.source is None and not isinstance(self.write_key, str):
             raise WriteKeyMissing(
-                "give the source's write_key, or name the source, as in"
-                f" Client(source={DEFAULT_SOURCE!r})"
+                "Client() got neither a write key nor a source",
+                hint="give the source's write_key, or name the source, as in"
+                f" Client(source={DEFAULT_SOURCE!r})",
             )
         for name in ("max_total_backoff_duration", "max_rate_limit_duration"):
             seconds = getattr(self, name)
@@ -174,10 +187,9 @@ class Client:
 
     def waiting(self) -> int:
         """Return how many messages of the source are stored and not settled yet."""
-        if not producer_of(self._app, self._source.name).enabled:
+        if not runtime_of(self._app).producer(self._source.name).delivers:
             return 0
-        stats = self._analytics.stats()
-        return stats.buffered + stats.ready + stats.inflight
+        return self._analytics.stats().waiting
 
     def _record(self, name: str, args: Any, kwargs: Any) -> Result:
         source = self._source
@@ -186,7 +198,7 @@ class Client:
         if not self.send:
             messages.encode(message)  # refuses what has no JSON form, or is too large
             return True, _shown(message)
-        producer = producer_of(self._app, source.name)
+        producer = runtime_of(self._app).producer(source.name)
         data = producer.prepare(message)
         if data is None:  # segment_before_send dropped it
             return True, _shown(message)
@@ -206,7 +218,7 @@ class Client:
                 self.on_error(error, [shown])
             return False
         self.log.debug("%s is stored: %s", shown["type"], shown["messageId"])
-        if self._app.conf.task_always_eager:  # no worker will look
+        if runtime_of(self._app).eager:  # no worker will look by itself
             producer.wake()
         elif self.sync_mode:
             self._wait()
@@ -226,7 +238,7 @@ class Client:
 
     @cached_property
     def _source(self) -> Source:
-        source = choose(settings_of(self._app), self.source, self.write_key)
+        source = choose(runtime_of(self._app).settings, self.source, self.write_key)
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         given = {name: value for name, value in given.items() if value != getattr(Client, name)}
         unheeded = ", ".join(without_effect(given, source))

@@ -1,4 +1,4 @@
-"""What an operator asks of a source's buffer: figures, a pause, a flush, the dead letters."""
+"""The operator's transitions of a source's buffer: figures, pauses, flushes, dead letters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_AT_BATCHES = 1_000
 
 
 class BufferAdmin:
-    """The operator's part of a buffer."""
+    """The operator's part of the buffer of one source. It raises what ``Buffer`` raises."""
 
     def __init__(self, pool: Pool, source: Source) -> None:
         self.source = source
@@ -37,11 +37,11 @@ class BufferAdmin:
         return int(self._pool.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
 
     def pause(self) -> bool:
-        """Close the source until resumed; return whether it was open."""
+        """Close the source until it is resumed; return False where it was paused already."""
         return bool(self._pool.run(script("pause"), self._key))
 
     def resume(self) -> float:
-        """Open the source; return for how many seconds the endpoint's own wait still holds."""
+        """Open the source; return the seconds for which a Retry-After still keeps it closed."""
         return max(int(self._pool.run(script("resume"), self._key)), 0) / 1000
 
     def dead_letters(
@@ -56,9 +56,9 @@ class BufferAdmin:
 
         Args:
             after: The last letter of the page before.
-            since: Leave those out that were buried before, in seconds since the epoch.
-            until: Leave those out that were buried then or later.
-            limit: How many at the most.
+            since: Only those buried then or later, in seconds since the epoch.
+            until: Only those buried before.
+            limit: The greatest number of letters.
         """
         first = since if after is None else after.buried
         arguments = (
@@ -75,17 +75,16 @@ class BufferAdmin:
 
     def last_buried(self) -> float | None:
         """Return when the youngest dead letter was buried; None when there is none."""
-        youngest = self._pool.command("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
+        youngest = self._pool.execute("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
         return float(youngest[1]) / 1000 if youngest else None
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
-        key = f"{prefix(self.source.name)}:dead"
-        return self._pool.command("ZSCORE", key, batch_id) is not None
+        return self._pool.execute("ZSCORE", f"{self._key}:dead", batch_id) is not None
 
     def messages(self, batch_id: str) -> list[bytes]:
         """Return a sealed batch's messages as JSON; none when there is no such batch."""
-        content = self._pool.command("GET", batch_key(self.source.name, batch_id))
+        content = self._pool.execute("GET", batch_key(self.source.name, batch_id))
         return [bytes(part) for part in messages_of(content)] if content else []
 
     def replay(self, batch_ids: Iterable[str]) -> int:

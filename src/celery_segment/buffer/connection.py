@@ -38,15 +38,15 @@ class Connection:
         self._sock: Any = connection._sock  # noqa: SLF001 - there is no public way to it
         self._reader = hiredis.Reader()
 
-    def exchange(self, packed: bytes) -> Any:
-        """Send a packed command and return its reply, which may be a ``hiredis.ReplyError``.
+    def exchange(self, command: bytes) -> Any:
+        """Send an encoded command and return its reply, which may be a ``hiredis.ReplyError``.
 
         Raises:
             TimeoutError: There was no reply in time.
             OSError: The connection broke.
         """
         sock, reader = self._sock, self._reader
-        sock.sendall(packed)
+        sock.sendall(command)
         data = sock.recv(_FIRST)
         if data == _ZERO:
             return 0
@@ -59,14 +59,14 @@ class Connection:
             reply = reader.gets()
         return reply
 
-    def exchange_bulk(self, packed: bytes) -> tuple[Any, Any]:
+    def exchange_bulk(self, command: bytes) -> tuple[Any, Any]:
         """As ``exchange``, of two replies: a list of integers, and a string of any size.
 
         A string that is not here at once is read into its place, and a memoryview: a
         batch is copied once, not three times.
         """
         sock, reader = self._sock, self._reader
-        sock.sendall(packed)
+        sock.sendall(command)
         data = _received(sock, _FIRST)
         while (end := _end_of_integers(data)) is None or (line := _end_of_line(data, end)) is None:
             data += _received(sock, _FIRST)

@@ -1,4 +1,4 @@
-"""The transitions: one Lua file each, loaded from the package and packed for the wire."""
+"""The transitions: one Lua file each, loaded from the package and encoded for the wire."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import re
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Script", "milliseconds", "pack", "script"]
+from hiredis import pack_command
+
+__all__ = ["Script", "encode_command", "milliseconds", "script"]
 
 _INCLUDE = re.compile(r"^-- @include (\w+)\n", re.MULTILINE)
 
 
-def pack(*arguments: str | bytes | float) -> bytes:
+def encode_command(*arguments: str | bytes | float) -> bytes:
     """Return a command in Redis' wire protocol (RESP arrays of bulk strings)."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        data = argument if isinstance(argument, bytes) else str(argument).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    encoded: bytes = pack_command(arguments)  # type: ignore[arg-type]  # its stub: a 1-tuple
+    return encoded
 
 
 class Script:
@@ -31,9 +30,9 @@ class Script:
         self.text = text
         self.sha = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis' own choice
 
-    def call(self, key: str, *arguments: str | bytes | float) -> bytes:
-        """Return the packed EVALSHA of this script on one key."""
-        return pack("EVALSHA", self.sha, 1, key, *arguments)
+    def encode_command(self, key: str, *arguments: str | bytes | float) -> bytes:
+        """Return the EVALSHA of this script on one key, in Redis' wire protocol."""
+        return encode_command("EVALSHA", self.sha, 1, key, *arguments)
 
     def __repr__(self) -> str:
         return f"Script({self.name!r})"

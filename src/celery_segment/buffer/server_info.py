@@ -1,4 +1,4 @@
-"""What the Redis behind a buffer tells of itself, and of who is at work in it."""
+"""What the Redis server of the buffer says about itself, and who is at work in it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from celery_segment.buffer.keys import prefix
 from celery_segment.buffer.pool import Pool
 from celery_segment.errors import SegmentBufferError
 
-__all__ = ["ServerFacts", "look_at_server", "taken"]
+__all__ = ["ServerInfo", "count_leased", "read_server_info"]
 
-#: What INFO does not tell. Never ``*``: among the rest are passwords.
+#: What INFO does not contain. Never ``*``: the rest includes passwords.
 _CONFIG = ("appendfsync", "save", "min-replicas-to-write")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerInfo:
     """A Redis server at one moment.
 
-    ``round_trip`` is in seconds; ``ahead`` is by how many its clock is before this
-    host's. ``info`` are the fields of INFO and ``config`` those of CONFIG GET, both
-    as text; what the server, or this user's ACL, does not give is absent.
+    Attributes:
+        address: Its address.
+        round_trip: Seconds that a command and its reply take.
+        ahead: Seconds by which its clock is ahead of this host's.
+        info: The fields of INFO, as text; empty where the user may not read it.
+        config: Some fields of CONFIG GET, as text; those that cannot be read are absent.
     """
 
     address: str
@@ -33,8 +36,8 @@ class ServerFacts:
     config: Mapping[str, str]
 
 
-def look_at_server(pool: Pool) -> ServerFacts:
-    """Read what there is to know of the server, in a few short commands.
+def read_server_info(pool: Pool) -> ServerInfo:
+    """Read what the server says about itself, in a few short commands.
 
     Raises:
         BufferUnavailable: Redis is out of reach, or refuses the user.
@@ -52,7 +55,7 @@ def look_at_server(pool: Pool) -> ServerFacts:
         if reply:
             config[name] = reply[1].decode("utf-8", "replace")
     lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
-    return ServerFacts(
+    return ServerInfo(
         address=pool.address,
         round_trip=round_trip,
         ahead=there - (here + round_trip / 2),
@@ -61,22 +64,22 @@ def look_at_server(pool: Pool) -> ServerFacts:
     )
 
 
-def taken(pool: Pool, source: str) -> int:
+def count_leased(pool: Pool, source: str) -> int:
     """Return how many of a source's batches are in flight within their lease.
 
-    Where messages wait and there is none, no worker has been at the source for a lease.
+    Where messages wait and none is in flight, no worker has claimed any for a lease.
     """
     now = round(_time_of(pool) * 1000)
-    return int(pool.command("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf"))
+    return int(pool.execute("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf"))
 
 
 def _time_of(pool: Pool) -> float:
-    seconds, microseconds = pool.command("TIME")
+    seconds, microseconds = pool.execute("TIME")
     return int(seconds) + int(microseconds) / 1e6
 
 
 def _unless_refused(pool: Pool, *command: str) -> Any:
     try:
-        return pool.command(*command)
+        return pool.execute(*command)
     except SegmentBufferError:
         return None

@@ -1,32 +1,38 @@
-"""What the buffer tells: batches, their holders, what became of them, and figures."""
+"""What the buffer's transitions take and return: batches, leases, what was settled, figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from celery_segment.text import duration
 
 __all__ = [
+    "NO_ATTACHMENTS",
+    "Amount",
     "Attachments",
     "AttachmentsByPlace",
     "BatchRef",
-    "Closed",
     "DeadLetter",
     "DeadLettersFull",
+    "Gate",
     "Gone",
     "Lease",
     "LeasedElsewhere",
     "Settled",
     "Snapshot",
+    "SourceClosed",
     "Stale",
 ]
 
 
 class Attachments(NamedTuple):
-    """What lies beside a message until it is settled; each may be empty.
+    """What is stored with a message until it is settled; each may be empty.
 
-    ``callbacks`` is what its caller wants called then, which ``Settled`` gives back;
-    ``trace`` the trace context of the call.
+    Attributes:
+        callbacks: What its caller wants called then, as ``Settled.callbacks`` returns it.
+        trace: The trace context of the call, in W3C's ``traceparent`` form.
     """
 
     callbacks: bytes = b""
@@ -35,30 +41,45 @@ class Attachments(NamedTuple):
 
 #: Attachments of some of a list of messages, by their message's place in it, from 0 on.
 AttachmentsByPlace = Mapping[int, Attachments]
+NO_ATTACHMENTS: AttachmentsByPlace = {}
 
 
-class BatchRef(NamedTuple):
-    """A claimed batch, by reference: what a delivery's task message carries."""
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """A reference to a claimed batch: what the task message of its delivery carries.
+
+    Attributes:
+        id: The batch's id.
+        count: The number of its messages.
+        size: Their size as JSON, in bytes.
+    """
 
     id: str
-    messages: int
-    bytes: int
+    count: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A batch that this process holds for one attempt.
 
-    ``attempts`` are the counted failures and ``requests`` all requests before
-    this one; ``age`` is seconds since the first; ``traces`` is how many of its messages'
-    calls left a trace context.
+    Attributes:
+        id: The batch's id.
+        token: Proves to the buffer that this holder is the present one.
+        body: The messages as they are stored, compressed or not (see ``body``).
+        count: The number of messages.
+        size: Their size as JSON, in bytes.
+        attempts: Counted failures before this attempt.
+        requests: All requests before this attempt.
+        age: Seconds since the first request.
+        traces: How many of the messages have a trace context.
     """
 
     id: str
     token: str
-    body: bytes
-    messages: int
-    bytes: int
+    body: bytes = field(repr=False)
+    count: int
+    size: int
     attempts: int
     requests: int
     age: float
@@ -67,17 +88,17 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """No batch of that id is in flight: it is settled, or waits among the ready."""
+    """No batch of that id is in flight: it is settled, or among the ready batches again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedElsewhere:
-    """Another holds the batch, and its lease lasts."""
+    """Another process holds the batch, and its lease has not expired."""
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """The source is closed for so many seconds (None: until resumed); the batch was put back."""
+class SourceClosed:
+    """The source is closed, for so many seconds (None: until resumed); the batch was put back."""
 
     seconds: float | None
 
@@ -87,36 +108,58 @@ class Stale(Exception):  # noqa: N818 - a refusal, not a fault
 
 
 class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
-    """The dead letters would pass ``segment_max_dead_bytes``. Nothing was changed."""
+    """The dead letters would exceed ``segment_max_dead_bytes``. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A batch that was delivered, or given up, and what has to be called for it.
+    """A batch that was delivered, or given up, and the callbacks to run for it.
 
     Attributes:
-        name: Its name among the settled ones.
+        name: Its name among the settled batches.
         id: The batch's id.
         cause: Why it was given up; None when it was delivered.
-        callbacks: Those of its messages that have some, as ``append`` got them.
-        body: Its messages, each with a comma behind it; empty where nobody is told of
-            each batch.
-        messages: How many it held.
-        bytes: Their size.
+        callbacks: The callbacks of its messages, as ``Attachments`` had them.
+        body: The messages as they were stored; empty where no hook wants them.
+        count: The number of messages.
+        size: Their size as JSON, in bytes.
     """
 
     name: str
     id: str
     cause: str | None
-    callbacks: tuple[bytes, ...]
-    body: bytes
-    messages: int
-    bytes: int
+    callbacks: tuple[bytes, ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    count: int
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        lease: Lease,
+        how: str,
+        cause: str | None,
+        callbacks: Iterable[bytes],
+        *,
+        keep_body: bool,
+    ) -> Settled:
+        """Return what becomes of a leased batch; ``how`` is "delivered" or "dead"."""
+        body = lease.body if keep_body else b""
+        about = (lease.count, lease.size)
+        return cls(f"{how}:{lease.id}", lease.id, cause, tuple(callbacks), body, *about)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A batch that was given up. ``buried`` is seconds since the epoch, by Redis' clock."""
+    """A batch that was given up.
+
+    Attributes:
+        id: The batch's id.
+        messages: The number of its messages.
+        bytes: Their size as JSON.
+        buried: When it was given up, in seconds since the epoch by Redis' clock.
+        reason: Why it was given up.
+    """
 
     id: str
     messages: int
@@ -126,90 +169,135 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A source's figures at one moment; messages, unless the name says batches or bytes.
+class Gate:
+    """Whether a source's batches may be delivered now.
 
-    ``accepted = buffered + ready + inflight + delivered + dead + purged``, always;
-    what ``dropped_…`` counts was never accepted.
-    ``saved_bytes`` is by how much less memory ``ready`` and ``inflight`` take, where they
-    lie packed. ``buried`` counts what became a dead letter, replayed or purged since or not.
-    ``attempts`` are requests by what came of them: the status of the answer, else
-    "timeout", "tls" or "network"; those whose worker was killed, or lost its lease,
-    before it could settle are not among them. ``uncalled_batches`` are settled, and
-    their callbacks have still to be called. ``oldest`` is the age in seconds of the
-    oldest waiting message; ``last_delivered`` the time of the last delivery, in seconds
-    since the epoch by Redis' clock, None before the first. ``gate`` is
-    "open", "paused", "probing" while one batch asks whether a failing endpoint
-    is back, or why the source is closed; ``closed`` for how many seconds (None
-    while paused, 0 when open); ``refused`` whether that is because its configuration
-    is wrong, which no wait mends.
+    Attributes:
+        state: "open"; "probing", while one batch at a time asks whether a failing
+            endpoint is back; "closed", after failures or a refusal; "paused" by an operator.
+        reason: Why it is closed; else empty.
+        seconds: Until it opens by itself: 0 when it is not closed, None while paused.
+        refused: Whether it is closed because the endpoint refuses the configuration,
+            which no waiting fixes.
+    """
+
+    state: Literal["open", "probing", "closed", "paused"] = "open"
+    reason: str = ""
+    seconds: float | None = 0.0
+    refused: bool = False
+
+    def __str__(self) -> str:
+        if self.seconds:
+            return f"closed for {duration(self.seconds)}: {self.reason}"
+        return self.state
+
+    @classmethod
+    def of(cls, why: str, milliseconds: int, *, failing: bool) -> Gate:
+        """Read it as snapshot.lua gives it.
+
+        Args:
+            why: The gate's content: a kind, a space, and the reason for people.
+            milliseconds: Until it opens; 0 when it is open, -1 until resumed.
+            failing: Whether failures or refusals closed it before.
+        """
+        if milliseconds < 0:
+            return cls("paused", seconds=None)
+        if milliseconds == 0:
+            return cls("probing") if failing else cls()
+        kind, _, reason = why.partition(" ")
+        return cls("closed", reason, milliseconds / 1000, kind == "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Messages in one place: how many, their size as JSON, and the batches that they fill."""
+
+    messages: int = 0
+    bytes: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A source's figures at one moment.
+
+    ``accepted = buffered + ready + inflight + delivered + dead + purged`` in messages,
+    always; what ``dropped`` counts was never accepted.
+
+    Attributes:
+        accepted: Messages that were ever stored.
+        buffered: In the open batch, which is being filled.
+        ready: In sealed batches that wait for a worker.
+        inflight: In batches that workers have claimed, those that wait for a retry among them.
+        delivered: All that were delivered.
+        dead: Dead letters at present.
+        purged: Dead letters' messages that an operator deleted.
+        saved_bytes: Memory that compressing ``ready`` and ``inflight`` batches saves.
+        uncalled_batches: Settled batches whose callbacks have not run yet.
+        buried: Messages that ever became dead letters.
+        retries: Attempts after which the batch was tried again.
+        splits: Refused batches that were halved to find the bad message.
+        takeovers: Batches taken over from a worker whose lease had expired.
+        dropped: Messages that calls dropped, by reason: "full", "unavailable".
+        attempts: Requests by the answer's status, else "timeout", "tls" or "network".
+            Those whose worker was killed, or lost its lease, are not counted.
+        oldest: Age of the oldest waiting message in seconds; 0 when none waits.
+        last_delivered: When a batch was last delivered, in seconds since the epoch by
+            Redis' clock; None before the first.
+        gate: Whether batches may be delivered now.
     """
 
     accepted: int
-    buffered: int
-    ready: int
-    inflight: int
-    delivered: int
-    dead: int
+    buffered: Amount
+    ready: Amount
+    inflight: Amount
+    delivered: Amount
+    dead: Amount
     purged: int
-    buffered_bytes: int
-    ready_bytes: int
-    inflight_bytes: int
-    delivered_bytes: int
-    dead_bytes: int
     saved_bytes: int
-    ready_batches: int
-    inflight_batches: int
-    delivered_batches: int
-    dead_batches: int
     uncalled_batches: int
-    attempts: dict[str, int]
     buried: int
     retries: int
     splits: int
     takeovers: int
-    dropped_full: int
-    dropped_unavailable: int
+    dropped: Mapping[str, int]
+    attempts: Mapping[str, int]
     oldest: float
     last_delivered: float | None
-    gate: str
-    closed: float | None
-    refused: bool
+    gate: Gate
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are neither delivered nor given up."""
+        return self.buffered.messages + self.ready.messages + self.inflight.messages
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Snapshot:
-        """Read the figures as snapshot.lua gives them."""
-        what, _, gate = raw.pop("gate").decode().partition(" ")
+        """Read the figures as snapshot.lua gives them, by name."""
+        why = raw.pop("gate").decode()
         n = {name: int(value) for name, value in raw.items()}
-        closed = n["closed"]
-        if closed < 0:
-            gate = "paused"
-        elif closed == 0:
-            gate = "probing" if n["failing"] else "open"
+
+        def amount(name: str) -> Amount:
+            return Amount(*(n.get(f"{name}{unit}", 0) for unit in ("", "_bytes", "_batches")))
+
+        def labelled(prefix: str) -> dict[str, int]:
+            return {k.removeprefix(prefix): n[k] for k in sorted(n) if k.startswith(prefix)}
+
+        figures: dict[str, Any] = {name: amount(name) for name in _AMOUNTS}
+        figures |= {name: n.get(name, 0) for name in _COUNTS}
         return cls(
-            accepted=n.get("accepted", 0) + n["open"],
-            buffered=n["open"],
-            buffered_bytes=n["open_bytes"],
-            **{name: n.get(name, 0) for name in _COUNTED},
-            delivered_batches=n.get("batches", 0),
-            attempts={
-                name.removeprefix(_ATTEMPTS): n[name]
-                for name in sorted(n)
-                if name.startswith(_ATTEMPTS)
-            },
+            accepted=n.get("accepted", 0) + n["buffered"],
+            **figures,
+            dropped={"full": 0, "unavailable": 0, **labelled("dropped_")},
+            attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
-            gate=gate,
-            closed=None if closed < 0 else closed / 1000,
-            refused=closed > 0 and what == "refused",
+            gate=Gate.of(why, n["closed"], failing=bool(n["failing"])),
         )
 
 
-_ATTEMPTS = "attempts:"
-_COUNTED = (
-    *("ready", "inflight", "delivered", "dead", "purged"),
+_AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
+_COUNTS = (
+    *("purged", "saved_bytes", "uncalled_batches"),
     *("buried", "retries", "splits", "takeovers"),
-    *("ready_bytes", "inflight_bytes", "delivered_bytes", "dead_bytes", "saved_bytes"),
-    *("ready_batches", "inflight_batches", "dead_batches", "uncalled_batches"),
-    *("dropped_full", "dropped_unavailable"),
 )

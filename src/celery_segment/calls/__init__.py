@@ -1,1 +1,1 @@
-"""The six calls: their signatures, the Celery task behind them, and what they return."""
+"""The six calls: their signatures, their Celery tasks, and their results."""

@@ -1,4 +1,4 @@
-"""The six calls, in the order of arguments of Segment's own Python library."""
+"""The six calls. Their arguments have the order of those of Segment's Python library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celery.local import Proxy
 from celery_segment import messages
 from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.visitor import present
+from celery_segment.visitor import current_visitor
 
 __all__ = ["CALLS", "Call", "alias", "group", "identify", "page", "screen", "track"]
 
@@ -25,9 +25,10 @@ Identifier = str | int | UUID | Decimal | float | None
 
 
 class _Current(Proxy):
-    """The task of the current application, as ``shared_task`` gives it.
+    """A proxy for a task of the current application, as ``shared_task`` returns it.
 
-    But for the call that is made most: it finds its task without the proxy's detour.
+    ``delay``, the method used most, looks the task up directly, which is faster than through
+    the proxy.
     """
 
     __slots__ = ("_name",)
@@ -38,13 +39,14 @@ class _Current(Proxy):
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         app = get_current_app()
-        # A cached property's value: the property itself takes longer than all else here.
+        # Reads the value of a cached property, since the property itself would take longer than
+        # the rest of this method.
         tasks = app.__dict__.get("tasks") or app.tasks
         return tasks[self._name].delay(*args, **kwargs)
 
 
 def _call(build: Callable[P, Built]) -> Call[P]:
-    """Register the task ``segment.<name>`` whose arguments are those of ``build``."""
+    """Register the task ``segment.<name>``, which has the arguments of ``build``."""
 
     def run(self: Call[P], *args: P.args, **kwargs: P.kwargs) -> str:
         return self.body(*args, **kwargs)
@@ -69,22 +71,24 @@ def identify(
     *,
     source: str = DEFAULT_SOURCE,
 ) -> Built:
-    """Say who a user is.
+    """Record who a user is, with their traits.
 
     Args:
-        user_id: The user's id in your database; this or ``anonymous_id`` is required.
-        traits: What you know about the user: name, email, plan, …
-        context: Extra context (ip, userAgent, locale, page, campaign, …).
-        timestamp: When it happened; leave it out for now. A datetime without a
-            zone is local time within five seconds of now, else UTC.
-        anonymous_id: An id from before you knew the user.
-        integrations: Destinations to turn on or off, by name.
-        message_id: At most 100 characters; Segment delivers each id once in about a day.
+        user_id: The user's id in your database. This or ``anonymous_id`` is required.
+        traits: Attributes of the user: name, email, plan, …
+        context: Additional context: ip, userAgent, locale, page, campaign, …
+        timestamp: The time of the event, as a datetime or ISO 8601 text; by default, the
+            current time. A datetime without a time zone is local time if it is within five
+            seconds of the current time, and UTC otherwise.
+        anonymous_id: An id of the user from before they were known.
+        integrations: Destinations to enable or disable, by name.
+        message_id: The message's id, of at most 100 characters; by default, a new UUID.
+            Segment discards a message whose id it has received within about a day.
         source: The name of the source in ``segment_sources``.
     """
     return source, messages.build_message(
         messages.Identify,
-        present(),
+        current_visitor(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         traits=traits,
@@ -108,13 +112,13 @@ def track(
     *,
     source: str = DEFAULT_SOURCE,
 ) -> Built:
-    """Record what a user did: ``event``, such as "Item Purchased", and its ``properties``.
+    """Record an action of a user: an ``event`` such as "Item Purchased", and its ``properties``.
 
     The other arguments are those of ``identify``.
     """
     return source, messages.build_message(
         messages.Track,
-        present(),
+        current_visitor(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         event=event,
@@ -137,13 +141,13 @@ def alias(
     *,
     source: str = DEFAULT_SOURCE,
 ) -> Built:
-    """Say that ``previous_id`` and ``user_id``, both required, are the same user's.
+    """Record that a user who had ``previous_id`` now has ``user_id``. Both are required.
 
     The other arguments are those of ``identify``.
     """
     return source, messages.build_message(
         messages.Alias,
-        present(),
+        current_visitor(),
         previous_id=previous_id,
         user_id=user_id,
         context=context,
@@ -166,13 +170,13 @@ def group(
     *,
     source: str = DEFAULT_SOURCE,
 ) -> Built:
-    """Say that a user belongs to a group, ``group_id``, which has ``traits``.
+    """Record that a user belongs to a group, with the group's ``traits``.
 
-    The other arguments are those of ``identify``.
+    ``group_id`` is required. The other arguments are those of ``identify``.
     """
     return source, messages.build_message(
         messages.Group,
-        present(),
+        current_visitor(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -200,12 +204,12 @@ def page(
 ) -> Built:
     """Record a view of a website's page.
 
-    ``properties`` are any, with ``url``, ``title``, ``referrer`` and ``path`` known to
-    Segment. The other arguments are those of ``identify``.
+    ``properties`` may have any keys; Segment has a meaning for ``url``, ``title``,
+    ``referrer`` and ``path``. The other arguments are those of ``identify``.
     """
     return source, messages.build_message(
         messages.Page,
-        present(),
+        current_visitor(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,
@@ -235,7 +239,7 @@ def screen(
     """Record a view of an application's screen. The arguments are those of ``page``."""
     return source, messages.build_message(
         messages.Screen,
-        present(),
+        current_visitor(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,

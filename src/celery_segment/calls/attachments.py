@@ -1,4 +1,4 @@
-"""What travels with a message until it is settled: callbacks, a receipt, the trace of its call."""
+"""Build what is stored with a message until it is settled: callbacks, receipt, trace context."""
 
 from __future__ import annotations
 
@@ -9,36 +9,27 @@ from kombu.utils.json import dumps
 from celery_segment.buffer import Attachments
 from celery_segment.errors import ValidationError
 
-__all__ = ["keeps_results", "kept", "traced"]
+__all__ = ["attachments_of", "keeps_results"]
 
 
-def traced(trace: bytes) -> Attachments | None:
-    """Return what is kept beside a message whose call had a trace context."""
-    return Attachments(trace=trace) if trace else None
-
-
-def kept(
+def attachments_of(
     task_id: str, message_id: str, trace: bytes, link: Any, link_error: Any, *, receipt: bool
 ) -> Attachments | None:
-    """Return what is to be kept beside a message until it is settled."""
-    if not (link or link_error or receipt):
-        return traced(trace)
-    try:
-        packed = pack(task_id, message_id, link, link_error, receipt=receipt)
-        return Attachments(packed, trace)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(
-            "link", f"an argument of a callback's signature has no JSON form ({error})"
-        ) from error
+    """Return the attachments to store with a message, or None if there are none.
 
-
-def pack(task_id: str, message_id: str, link: Any, link_error: Any, *, receipt: bool) -> bytes:
-    """Return the callbacks of a message as the buffer keeps them: JSON.
+    Args:
+        task_id: The id of the call's result.
+        message_id: The message's id, which is passed to the callbacks.
+        trace: The trace context of the call, or b"".
+        link: A signature, or several, to call once the message is delivered.
+        link_error: A signature, or several, to call once the message is a dead letter.
+        receipt: Whether to store the outcome in the result backend.
 
     Raises:
-        TypeError: An argument of a signature has no JSON form.
-        ValueError: Likewise.
+        ValidationError: A signature has no JSON form.
     """
+    if not (link or link_error or receipt):
+        return Attachments(trace=trace) if trace else None
     content: dict[str, Any] = {"id": task_id, "result": message_id}
     if link:
         content["link"] = _signatures(link)
@@ -46,8 +37,12 @@ def pack(task_id: str, message_id: str, link: Any, link_error: Any, *, receipt: 
         content["link_error"] = _signatures(link_error)
     if receipt:
         content["receipt"] = True
-    packed: bytes = dumps(content).encode()
-    return packed
+    try:
+        return Attachments(dumps(content).encode(), trace)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(
+            "link", f"an argument of a callback's signature has no JSON form ({error})"
+        ) from error
 
 
 def keeps_results(app: Any) -> bool:

@@ -1,7 +1,7 @@
-"""What a call returns: results that never wait for a result backend.
+"""The results of calls, which do not use a result backend unless a receipt is requested.
 
-Celery's own AsyncResult asks the backend for a result that no worker writes, and
-with Redis as the backend even its deletion costs a round trip.
+Celery's own AsyncResult would ask the backend for a result that no worker writes. With Redis
+as the backend, even the deletion of an AsyncResult takes a round trip.
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ from celery.states import SUCCESS
 from kombu.utils.objects import cached_property
 from vine import promise
 
-__all__ = ["SentResult", "StoredResult"]
+__all__ = ["CallResult", "SentResult", "StoredResult"]
 
 
-class StoredResult(EagerResult):
-    """The result of a call whose message is stored; ``get()`` returns its messageId at once."""
+class CallResult(AsyncResult):
+    """The result of a call. If it is used directly, it is the message's receipt."""
+
+    # Celery declares it as None, which type checkers that read its sources use as the type.
+    id: str
+
+
+class StoredResult(CallResult, EagerResult):
+    """The result of a call whose message is stored. ``get()`` returns the messageId immediately."""
 
     parent = None
     _state = SUCCESS
@@ -30,13 +37,13 @@ class StoredResult(EagerResult):
 
     @cached_property
     def on_ready(self) -> Any:
-        """A promise that is kept already."""
+        """A promise that is fulfilled already."""
         ready = promise()
         ready(self)
         return ready
 
     def get(self, *_: Any, **__: Any) -> Any:
-        """Return the messageId; there is nothing to wait for."""
+        """Return the messageId, without waiting."""
         return self._result
 
     wait = get
@@ -48,10 +55,10 @@ class StoredResult(EagerResult):
         return f"<StoredResult: {self.id}>"
 
 
-class SentResult(AsyncResult):
-    """The result of a call that travels through the broker; ``get()`` returns None at once.
+class SentResult(CallResult):
+    """The result of a call sent through the broker. ``get()`` returns None immediately.
 
-    ``revoke()`` revokes the task, as ever.
+    ``revoke()`` revokes the task, as in Celery.
     """
 
     supports_native_join = False
@@ -61,7 +68,7 @@ class SentResult(AsyncResult):
         self.ignored = True
 
     def then(self, callback: Any, on_error: Any = None, weak: bool = False) -> Any:  # noqa: ARG002
-        """Call back, if ever this result is fulfilled, without asking the backend for it."""
+        """Add a callback for when this result is fulfilled, without asking the backend for it."""
         return self.on_ready.then(callback, on_error)
 
     def __del__(self) -> None:

@@ -1,37 +1,36 @@
-"""A call of Segment's API as a Celery task: validate, store, wake a worker.
+"""The Celery task of a call: validate the message and publish it.
 
-``.delay(...)`` and all that Celery makes of it come here and go straight to Redis, in
-one round trip and without a task message, unless an option asks for what only a broker
-can do (a countdown, a queue, a chord). The task's body does the same, for messages that
-did travel through the broker.
+``.delay(...)`` and Celery's other ways to call a task store the message in the buffer in one
+round trip, without a task message. If an option requires the broker (a countdown, a queue, a
+chord), the message is sent through the broker, and the task's body stores it in a worker.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec
 
 from celery import Signature, Task
-from celery.result import AsyncResult
 
-from celery_segment import messages
-from celery_segment.calls.attachments import keeps_results, kept, traced
-from celery_segment.calls.eager import Eager
-from celery_segment.calls.results import SentResult, StoredResult
+from celery_segment.buffer import Attachments
+from celery_segment.calls.attachments import attachments_of, keeps_results
+from celery_segment.calls.results import CallResult, SentResult, StoredResult
 from celery_segment.errors import ConfigurationError, SegmentBufferError
-from celery_segment.producer.producer import Producer, producer_of
-from celery_segment.tracing import span_of_call
-from celery_segment.visitor import present, within
+from celery_segment.messages import Message, call_arguments, encode
+from celery_segment.producer import Producer
+from celery_segment.runtime import Runtime, runtime_of
+from celery_segment.tracing import trace_context
+from celery_segment.visitor import acting, current_visitor
 
 __all__ = ["Built", "Call"]
 
 P = ParamSpec("P")
-Built = tuple[str, messages.Message]
+Built = tuple[str, Message]
 
-#: Options of apply_async that mean nothing to a message that is stored at once, or are
-#: kept with it. Any other sends the call through the broker.
+#: Options of apply_async that do not require the broker: they have no effect on a message that
+#: is stored immediately, or are stored with it.
 _INERT = frozenset(
     (
         *("add_to_parent", "compression", "connection", "delivery_mode", "group_id"),
@@ -40,19 +39,22 @@ _INERT = frozenset(
         *("soft_time_limit", "stamped_headers", "time_limit", "link", "link_error"),
     )
 )
-#: Those that carry what else a canvas has to run.
+#: Options that contain further tasks of a canvas, which only the broker can run.
 _CANVAS = frozenset(("chain", "chord", "replaced_task_nesting"))
-#: Seconds between attempts of a task's body to reach Redis.
+#: Seconds between a task's attempts to store its message while Redis is unavailable.
 _BODY_RETRY = 5.0
-#: The header of a task message that a call has validated and prepared.
+#: The header of a task message whose message has been validated and prepared by a call.
 _HEADER = "segment"
 
 
-class Ready(NamedTuple):
-    """A call that was validated: what is to be stored, and where.
+class Prepared(NamedTuple):
+    """A validated call that is ready to be stored.
 
-    ``data`` is None when ``segment_before_send`` dropped the message; ``trace`` is the
-    trace context of the call, if it has one.
+    Attributes:
+        producer: The producer of the message's source.
+        message_id: The message's id.
+        data: The encoded message; None if ``segment_before_send`` dropped it.
+        trace: The trace context of the call, or b"".
     """
 
     producer: Producer
@@ -65,122 +67,130 @@ class Call(Task, Generic[P]):
     """A call of Segment's API as a Celery task.
 
     ``track(...)``, ``track.delay(...)``, ``track.apply_async(...)``, signatures,
-    groups, chains and ``track.delay_on_commit(...)`` all store one message.
+    groups, chains and ``track.delay_on_commit(...)`` each store one message.
 
     Raises:
-        ValidationError: An argument is refused, in the caller's process.
-        BufferUnavailable: Redis is out of reach; nothing is known to be stored.
-        BufferFull: Redis has no room; nothing was stored.
-        ConfigurationError: The ``segment_*`` settings are wrong.
+        ValidationError: An argument is invalid. It is raised in the calling process.
+        BufferUnavailable: Redis is unreachable; it is not known whether the message is stored.
+        BufferFull: Redis has no room; the message is not stored.
+        ConfigurationError: A ``segment_*`` setting is wrong.
     """
 
     abstract = True
     ignore_result = True
     serializer = "json"
-    # A message that travels through the broker has no other copy there.
+    # While a message is sent through the broker, the task message is its only copy.
     acks_late = True
     reject_on_worker_lost = True
     max_retries = None
 
     build: Callable[..., Built]
 
-    def __init__(self) -> None:
-        self._producers: dict[str, Producer] = {}
-        self._eager: Eager | None = None
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return runtime_of(self.app)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
+        """Store the message; return a result whose id is its messageId."""
+        if self._runtime.eager:
+            return self.apply_async(args, kwargs)
+        message_id = self._publish(args, kwargs)
+        return StoredResult(message_id, message_id)
+
+    def apply_async(
+        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
+    ) -> CallResult:
+        """Store the message, or send it through the broker if an option requires that.
+
+        The options are Celery's. In either case, the message is validated now, and gets its
+        id and timestamp now. ``link`` is called once the message is delivered, ``link_error``
+        once it is a dead letter. With ``ignore_result=False`` the result is a receipt, whose
+        ``get()`` waits for either.
+        """
+        if options.get("retries"):  # a retry of a call that was validated
+            result: CallResult = super().apply_async(args, kwargs, task_id=task_id, **options)
+            return result
+        return self._dispatch(self._prepare(args, kwargs, task_id), task_id, **options)
+
+    if TYPE_CHECKING:  # Celery's methods, typed with the call's signature
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> str: ...  # noqa: D102
+        def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
+        def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
+        """Validate the message now, and store it once Django's transaction commits."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
+    ) -> CallResult:
+        """Do the same as ``delay_on_commit``, with Celery's options."""
+        from django.db import transaction
+
+        prepared = self._prepare(args, kwargs, task_id)
+        transaction.on_commit(partial(self._dispatch, prepared, task_id, **options))
+        return self.AsyncResult(task_id or prepared.message_id)
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Store the message and return its messageId: what a worker runs, and a direct call."""
+        """Store the message and return its messageId.
+
+        This is the task's function: a worker runs it, as does a direct call.
+        """
+        if self.request.called_directly:
+            return self._publish(args, kwargs)
+        return self._run_as_task(args, kwargs)
+
+    def _publish(self, args: Any, kwargs: Any) -> str:
+        source, message = self.build(*args, **kwargs)
+        trace = trace_context()
+        attached = Attachments(trace=trace) if trace else None
+        self._runtime.producer(source).publish(message, attached)
+        return message.message_id
+
+    def _run_as_task(self, args: Any, kwargs: Any) -> str:
         request = self.request
-        if request.called_directly:
-            ready = self._ready(args, kwargs, None)
-            if ready.data is not None:
-                ready.producer.store(ready.data, traced(ready.trace))
-            return ready.message_id
         sent = (request.headers or {}).get(_HEADER) or {}
-        prepared = bool(sent.get("prepared"))
-        # A redelivered task must not mint a second messageId, and a prepared message has
-        # all that there was to add, also where Celery is eager and the request present.
-        with within(None if prepared else present()):
-            ready = self._ready(args, kwargs, request.id, prepared=prepared)
-        if sent.get("trace"):
-            ready = ready._replace(trace=sent["trace"].encode())
-        link, link_error = request.callbacks, request.errbacks
-        if ready.data is not None:
-            attachments = kept(
+        encoded = bool(sent.get("prepared"))
+        # The task's id becomes the messageId, so that a redelivered task does not get another.
+        # A prepared message has been completed by its call; a visitor must not be applied again
+        # if Celery is eager and a request is being served.
+        with acting(None if encoded else current_visitor()):
+            prepared = self._prepare(args, kwargs, request.id, encoded=encoded)
+        if prepared.data is not None:
+            attached = attachments_of(
                 request.id,
-                ready.message_id,
-                ready.trace,
-                link,
-                link_error,
+                prepared.message_id,
+                sent["trace"].encode() if sent.get("trace") else prepared.trace,
+                request.callbacks,
+                request.errbacks,
                 receipt=bool(sent.get("receipt")),
             )
             try:
-                ready.producer.store(ready.data, attachments)
+                prepared.producer.store(prepared.data, attached)
             except SegmentBufferError as error:
                 if request.is_eager:
                     raise
                 raise self.retry(
                     exc=error, countdown=_BODY_RETRY, kwargsrepr=request.kwargsrepr
                 ) from None
-        if request.is_eager:  # no worker will ever look
-            ready.producer.wake()
-        # They are called once the message is delivered, not now.
+        if request.is_eager:  # no worker checks the buffer by itself
+            prepared.producer.wake()
+        # The callbacks are stored with the message; Celery must not call them now.
         request.callbacks = request.errbacks = None
-        return ready.message_id
+        return prepared.message_id
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
-        """Store the message; return a result whose id is its messageId."""
-        eager = self._eager
-        if eager is None:
-            eager = self._eager = Eager(self.app)
-        if eager:
-            return self.apply_async(args, kwargs)
-        source, message = self.build(*args, **kwargs)
-        producer = self._producer(source)
-        data = producer.prepare(message)
-        if data is not None:
-            producer.store(data, traced(span_of_call()))
-        return StoredResult(message.message_id, message.message_id)
+    def _prepare(
+        self, args: Any, kwargs: Any, task_id: str | None, *, encoded: bool = False
+    ) -> Prepared:
+        """Build and encode the message, with the task's id, if there is one, as its messageId.
 
-    def apply_async(
-        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
-    ) -> AsyncResult:
-        """Store the message, or send it through the broker where an option asks for that.
-
-        Takes Celery's options. The message is validated here in either case, and has the
-        id and the timestamp of this moment. ``link`` and ``link_error`` are called once it
-        is delivered, or given up; with ``ignore_result=False`` the result is its receipt,
-        whose ``get()`` waits for that.
+        Args:
+            args: The positional arguments of the call.
+            kwargs: The keyword arguments of the call.
+            task_id: The task's id, if Celery has given it one.
+            encoded: Whether the arguments are those of a message that was prepared before.
         """
-        if options.get("retries"):  # validated by the call that it repeats
-            result: AsyncResult = super().apply_async(args, kwargs, task_id=task_id, **options)
-            return result
-        return self._dispatch(self._ready(args, kwargs, task_id), task_id, **options)
-
-    if TYPE_CHECKING:  # Celery's own, typed by the call's signature
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> str: ...  # noqa: D102
-        def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
-        def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
-
-    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
-        """Store the message once Django's transaction commits; validate it now."""
-        return self.apply_async_on_commit(args, kwargs)
-
-    def apply_async_on_commit(
-        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
-    ) -> AsyncResult:
-        """As ``delay_on_commit``, with Celery's options."""
-        from django.db import transaction
-
-        ready = self._ready(args, kwargs, task_id)
-        transaction.on_commit(partial(self._dispatch, ready, task_id, **options))
-        return self.AsyncResult(task_id or ready.message_id)
-
-    def _ready(
-        self, args: Any, kwargs: Any, task_id: str | None, *, prepared: bool = False
-    ) -> Ready:
-        """Build the message; a task id that Celery froze becomes its messageId."""
         args, kwargs = args or (), kwargs or {}
         if task_id is not None:
             given = inspect.signature(self.build).bind(*args, **kwargs).arguments
@@ -188,57 +198,59 @@ class Call(Task, Generic[P]):
                 given["message_id"] = task_id
             args, kwargs = (), given
         source, message = self.build(*args, **kwargs)
-        producer = self._producer(source)
-        data = messages.encode(message) if prepared else producer.prepare(message)
-        return Ready(producer, message.message_id, data, span_of_call())
-
-    def _producer(self, source: str) -> Producer:
-        try:
-            return self._producers[source]
-        except (KeyError, TypeError):
-            producer = self._producers[source] = producer_of(self.app, source)
-            return producer
+        producer = self._runtime.producer(source)
+        data = encode(message) if encoded else producer.prepare(message)
+        return Prepared(producer, message.message_id, data, trace_context())
 
     def _dispatch(
         self,
-        ready: Ready,
+        prepared: Prepared,
         task_id: str | None,
         *,
         link: Any = None,
         link_error: Any = None,
         ignore_result: bool | None = None,
         **options: Any,
-    ) -> AsyncResult:
-        """Store a message, or send it through the broker where an option asks for that."""
-        producer, message_id, data, trace = ready
+    ) -> CallResult:
+        """Store a message, or send it through the broker if an option requires that."""
+        producer, message_id, data, trace = prepared
         task_id = task_id or message_id
-        receipt = ignore_result is False and producer.enabled
+        receipt = ignore_result is False and producer.delivers
         if receipt and not keeps_results(self.app):
             raise ConfigurationError(
-                "ignore_result=False asks for a receipt, which a result backend keeps: set"
-                " result_backend, in this process and the workers'"
+                "ignore_result=False requests a receipt, which needs a result backend",
+                hint="set result_backend in this process and in the workers",
             )
         if data is None:
             return StoredResult(task_id, message_id)
-        asks = {name for name, value in options.items() if value is not None} - _INERT
-        if not producer.enabled:  # nothing travels, so nothing has to wait or be routed
-            asks &= _CANVAS
-        if asks or self.app.conf.task_always_eager:
-            named = {**messages.call_arguments(data), "source": producer.source}
-            mark = {_HEADER: {"prepared": True, "receipt": receipt, "trace": trace.decode()}}
-            options["headers"] = {**(options.get("headers") or {}), **mark}
-            # In the place of a payload, in Flower and in Celery's events.
-            options.setdefault("kwargsrepr", f"{producer.source}, message {message_id}")
-            result: AsyncResult = super().apply_async(
-                (), named, task_id=task_id, link=link, link_error=link_error, **options
-            )
-            return self._receipt(task_id) if receipt else result
-        producer.store(data, kept(task_id, message_id, trace, link, link_error, receipt=receipt))
-        return self._receipt(task_id) if receipt else StoredResult(task_id, message_id)
+        given = {name for name, value in options.items() if value is not None}
+        # A message that will not be delivered is not sent, so no countdown or queue applies.
+        needs_broker = given - _INERT if producer.delivers else given & _CANVAS
+        if needs_broker or self._runtime.eager:
+            header = {"prepared": True, "receipt": receipt, "trace": trace.decode()}
+            options["headers"] = {**(options.get("headers") or {}), _HEADER: header}
+            options.update(link=link, link_error=link_error)
+            result = self._send(prepared, data, task_id, options)
+        else:
+            asked = (trace, link, link_error)
+            producer.store(data, attachments_of(task_id, message_id, *asked, receipt=receipt))
+            result = StoredResult(task_id, message_id)
+        return self._receipt(task_id) if receipt else result
 
-    def _receipt(self, task_id: str) -> AsyncResult:
-        return AsyncResult(task_id, app=self.app, backend=self.backend, task_name=self.name)
+    def _send(
+        self, prepared: Prepared, data: bytes, task_id: str, options: dict[str, Any]
+    ) -> CallResult:
+        """Send a message through the broker, as the arguments of this task."""
+        source = prepared.producer.source
+        # Shown in Flower and in Celery's events instead of the payload.
+        options.setdefault("kwargsrepr", f"{source}, message {prepared.message_id}")
+        kwargs = {**call_arguments(data), "source": source}
+        result: CallResult = super().apply_async((), kwargs, task_id=task_id, **options)
+        return result
+
+    def _receipt(self, task_id: str) -> CallResult:
+        return CallResult(task_id, app=self.app, backend=self.backend, task_name=self.name)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> SentResult:  # noqa: N802 - Celery's name
-        """Return the result of a call that is frozen in a signature, or sent to the broker."""
+        """Return the result of a call that is frozen in a signature or sent through the broker."""
         return SentResult(task_id, app=self.app, task_name=self.name, **kwargs)

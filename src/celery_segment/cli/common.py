@@ -1,4 +1,4 @@
-"""What the commands share: their options, the application, words and numbers for people."""
+"""What the commands share: options, the application, the console, tables."""
 
 from __future__ import annotations
 
@@ -10,29 +10,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from celery_segment.text import counted
-
 __all__ = [
     "WIDE",
     "app_of",
     "console_of",
-    "counted",
-    "duration",
     "json_option",
     "names_option",
-    "one_line",
-    "printable",
     "source_names",
     "table",
 ]
 
 #: Columns where there is no terminal: a row is a line, for grep and awk.
 WIDE = 2_000
-
-#: DEL and the C1 controls, which JSON leaves as they are and terminals obey.
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 names_option = click.option(
     "--source",
@@ -58,9 +47,9 @@ def source_names(app: Any, names: tuple[str, ...]) -> list[str]:
     Raises:
         ConfigurationError: A setting is wrong, or there is no such source.
     """
-    from celery_segment.config import settings_of
+    from celery_segment.runtime import runtime_of
 
-    settings = settings_of(app)
+    settings = runtime_of(app).settings
     return [settings.source(name).name for name in dict.fromkeys(names) or settings.sources]
 
 
@@ -82,26 +71,3 @@ def table(*columns: str, words: Container[str] = ()) -> Table:
         justify: Literal["left", "right"] = "left" if text else "right"
         made.add_column(name, justify=justify, no_wrap=not text, overflow="fold")
     return made
-
-
-def duration(seconds: float) -> str:
-    """Return such as "45 s", "3 min 20 s" or "2 d 4 h"."""
-    left = round(seconds)
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        number, left = divmod(left, size)
-        if number or parts:
-            parts.append(f"{number} {unit}" if number else "")
-    return " ".join(part for part in parts[:2] if part) or "0 s"
-
-
-def one_line(text: str) -> str:
-    """Return a text of any origin as one line that cannot steer a terminal."""
-    return "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
-    )
-
-
-def printable(text: str) -> str:
-    """Return a JSON text as an equal one that cannot steer a terminal."""
-    return text.translate(_CONTROLS)

@@ -14,18 +14,11 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.text import Text
 
 from celery_segment.cli.chosen import Only, only_option, source_option
-from celery_segment.cli.common import (
-    app_of,
-    console_of,
-    counted,
-    json_option,
-    one_line,
-    printable,
-    table,
-)
+from celery_segment.cli.common import app_of, console_of, json_option, table
 from celery_segment.cli.export import export
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.source import Analytics
+from celery_segment.text import counted, one_line, printable
 
 __all__ = ["dead"]
 

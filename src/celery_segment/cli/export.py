@@ -9,8 +9,9 @@ import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
 from celery_segment.cli.chosen import Only, only_option, source_option
-from celery_segment.cli.common import app_of, counted, one_line, printable
+from celery_segment.cli.common import app_of
 from celery_segment.operations.source import Analytics
+from celery_segment.text import counted, one_line, printable
 
 __all__ = ["export"]
 

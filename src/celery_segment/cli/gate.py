@@ -7,8 +7,9 @@ import math
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from celery_segment.cli.common import app_of, duration, names_option, source_names
+from celery_segment.cli.common import app_of, names_option, source_names
 from celery_segment.operations.source import Analytics
+from celery_segment.text import duration
 
 __all__ = ["pause", "resume"]
 

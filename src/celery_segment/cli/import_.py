@@ -26,10 +26,11 @@ from rich.progress import (
 from rich.text import Text
 
 from celery_segment.cli.chosen import source_option
-from celery_segment.cli.common import app_of, console_of, counted, json_option, one_line
+from celery_segment.cli.common import app_of, console_of, json_option
 from celery_segment.errors import ConfigurationError, ImportRefused, ImportUnfinished
 from celery_segment.importing import FORMATS, File, Import, Rejected, Watch
 from celery_segment.messages import TYPES
+from celery_segment.text import counted, one_line
 
 __all__ = ["import_"]
 

@@ -16,19 +16,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from celery_segment.buffer import buffer_of
 from celery_segment.cli.common import (
     WIDE,
     app_of,
     console_of,
-    duration,
     json_option,
     names_option,
-    one_line,
     source_names,
     table,
 )
 from celery_segment.errors import SegmentError
+from celery_segment.runtime import runtime_of
+from celery_segment.text import duration, one_line
 
 if TYPE_CHECKING:
     from celery_segment.buffer import Snapshot
@@ -54,9 +53,10 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
     """
     app = app_of(ctx)
     chosen = source_names(app, names)
+    runtime = runtime_of(app)
 
     def look() -> dict[str, Snapshot]:
-        return {name: buffer_of(app, name).snapshot() for name in chosen}
+        return {name: runtime.buffer(name).admin.snapshot() for name in chosen}
 
     console = console_of(ctx)
 
@@ -121,21 +121,19 @@ def _table(figures: dict[str, Snapshot], console: Console) -> Table:
 def _cells(s: Snapshot) -> dict[str, Text]:
     figures = {
         "accepted": s.accepted,
-        "buffered": s.buffered,
-        "ready": s.ready,
-        "batches": s.ready_batches,
-        "in flight": s.inflight,
-        "delivered": s.delivered,
-        "dead": s.dead,
+        "buffered": s.buffered.messages,
+        "ready": s.ready.messages,
+        "batches": s.ready.batches,
+        "in flight": s.inflight.messages,
+        "delivered": s.delivered.messages,
+        "dead": s.dead.messages,
         "purged": s.purged,
-        "dropped": s.dropped_full + s.dropped_unavailable,
+        "dropped": sum(s.dropped.values()),
         "retries": s.retries,
     }
-    waiting = s.buffered or s.ready or s.inflight
     cells = {label: Text(f"{number:,}") for label, number in figures.items()}
-    cells["dead"].stylize("red" if s.dead else "")
+    cells["dead"].stylize("red" if s.dead.messages else "")
     cells["dropped"].stylize("red" if figures["dropped"] else "")
-    cells["oldest"] = Text(duration(s.oldest) if waiting else "-", no_wrap=True)
-    closed = f"closed for {duration(s.closed)}: " if s.closed else ""
-    cells["gate"] = Text(closed + one_line(s.gate), "" if s.gate == "open" else "yellow")
+    cells["oldest"] = Text(duration(s.oldest) if s.waiting else "-", no_wrap=True)
+    cells["gate"] = Text(one_line(str(s.gate)), "" if s.gate.state == "open" else "yellow")
     return cells

@@ -1,9 +1,10 @@
-"""The settings: what there is to set, what a value may be, and where it is read from."""
+"""The settings: their declarations, the parsers of their values, and loading."""
 
 from __future__ import annotations
 
-from celery_segment.config.loading import load, settings_of
+from celery_segment.config.eager import Eager
+from celery_segment.config.loading import load
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
 
-__all__ = ["DEFAULT_SOURCE", "Settings", "Source", "WriteKey", "declared", "load", "settings_of"]
+__all__ = ["DEFAULT_SOURCE", "Eager", "Settings", "Source", "WriteKey", "declared", "load"]

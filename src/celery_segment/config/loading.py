@@ -1,42 +1,35 @@
-"""Settings from a Celery application's configuration and the environment."""
+"""Load the settings from a Celery application's configuration and the environment."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any
 from urllib.parse import urlencode, urlsplit
-from weakref import WeakKeyDictionary
 
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["load", "settings_of"]
+__all__ = ["load"]
 
 PREFIX = "segment_"
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-_BY_APP: WeakKeyDictionary[Any, Settings] = WeakKeyDictionary()
-
-
-def settings_of(app: Any) -> Settings:
-    """Return the settings of a Celery application, read and checked once.
-
-    Raises:
-        ConfigurationError: A ``segment_*`` setting is unknown or has a bad value.
-    """
-    try:
-        return _BY_APP[app]
-    except KeyError:
-        return _BY_APP.setdefault(app, load(app.conf, os.environ))
-
 
 def load(conf: Any, environ: Mapping[str, str]) -> Settings:
-    """Build the settings from a Celery configuration and the environment."""
+    """Return the settings from a Celery configuration and the environment.
+
+    Args:
+        conf: ``app.conf``, or a mapping of setting names to values.
+        environ: The environment variables; ``SEGMENT_WRITE_KEY`` is the default write key.
+
+    Raises:
+        ConfigurationError: A ``segment_*`` setting is unknown, has a bad value, or
+            contradicts another.
+    """
     given = _given(conf)
     entries = given.pop("sources", {})
     _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
@@ -53,7 +46,8 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
             if source.on_unavailable == "spill":
                 raise ConfigurationError(
                     f"segment_on_unavailable of source {source.name!r} is 'spill', which needs"
-                    " segment_spill_path: a file on this host's disk"
+                    " segment_spill_path",
+                    hint="set it to the path of a file on this host",
                 )
     return Settings(sources=sources, **own)
 
@@ -83,8 +77,8 @@ def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict
 
 
 def _given(conf: Any) -> dict[str, Any]:
-    """Return the ``segment_*`` settings that the user gave, without the prefix."""
-    if hasattr(conf, "finalize"):  # Celery reads its configuration, and the prefix, lazily
+    """Return the ``segment_*`` settings of a configuration, by name without the prefix."""
+    if hasattr(conf, "finalize"):  # Celery loads the configuration and its prefix lazily
         conf.finalize()
     prefix = getattr(conf, "prefix", None) or ""
     names = (
@@ -92,7 +86,8 @@ def _given(conf: Any) -> dict[str, Any]:
     )
     given = {}
     for name in names:
-        # Without the namespace, a Django setting SEGMENT_WRITE_KEY is another library's.
+        # Outside of Celery's namespace, a Django setting such as SEGMENT_WRITE_KEY belongs to
+        # another library.
         plain = name.removeprefix(prefix).lower() if prefix and name.startswith(prefix) else name
         if plain.startswith(PREFIX):
             given[plain.removeprefix(PREFIX)] = conf[plain if plain in conf else name]
@@ -108,7 +103,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> N
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
             raise ConfigurationError(
-                f"{where}{name} is not a setting; did you mean {where}{near[0]}?"
+                f"{where}{name} is not a setting", hint=f"did you mean {where}{near[0]}?"
             )
 
 
@@ -125,7 +120,7 @@ def _parsed(cls: type[Settings | Source], name: str, value: Any, where: str) -> 
 
 
 def _broker_redis_url(conf: Any) -> str:
-    """Return the broker's URL as redis-py takes it, or "" when the broker is not Redis."""
+    """Return the broker's URL in the form of redis-py, or "" if the broker is not Redis."""
     url = conf.get("broker_write_url") or getattr(conf, "broker_write_url", None) or ""
     first = url[0] if isinstance(url, list | tuple) and url else url
     text = str(first).split(";")[0]
@@ -142,5 +137,5 @@ def _broker_redis_url(conf: Any) -> str:
         named = {k: getattr(v, "name", v) for k, v in options.items() if v is not None}
         text = text.replace("redis://", "rediss://", 1) if text.startswith("redis://") else text
         text += f"{'&' if '?' in text else '?'}{urlencode(named)}" if named else ""
-    # kombu takes CERT_REQUIRED and required alike, redis-py only the latter.
+    # kombu accepts CERT_REQUIRED and required, redis-py only required.
     return re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda match: match[0][5:].lower(), text)

@@ -1,6 +1,7 @@
-"""What the value of a setting may be.
+"""Parse the values of settings.
 
-Each function returns the value to keep, or raises ValueError saying what it must be.
+Each parser returns the value to use, or raises ValueError with a text such as "must be a
+number", which follows the setting's name in the error that the user sees.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ __all__ = [
 
 
 class WriteKey:
-    """A source's write key, which shows itself to nobody but the HTTP request.
+    """A source's write key, which only ``reveal()`` returns.
 
-    It has no useful ``repr``, and refuses to be pickled or encoded, so that it
-    cannot slip into a log line, a task message or Redis.
+    Its ``repr`` hides the key, and it cannot be pickled or encoded, so that the key does not
+    get into a log, a task message or Redis by accident.
     """
 
     __slots__ = ("_value",)
@@ -43,7 +44,7 @@ class WriteKey:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key itself, for the Authorization header."""
+        """Return the key as text, for the Authorization header."""
         return self._value
 
     def __repr__(self) -> str:
@@ -56,7 +57,7 @@ class WriteKey:
         return hash(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a write key does not leave the process it was configured in")
+        raise TypeError("a write key must not leave its process, so it cannot be pickled")
 
 
 def _within(value: Any, least: float, most: float | None) -> None:
@@ -66,7 +67,7 @@ def _within(value: Any, least: float, most: float | None) -> None:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
-    """Return a parser of whole numbers within bounds."""
+    """Return a parser of whole numbers from ``least`` to ``most``."""
 
     def parse(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -78,7 +79,7 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
 
 
 def number(least: float, most: float | None = None) -> Callable[[Any], float]:
-    """Return a parser of numbers within bounds."""
+    """Return a parser of numbers from ``least`` to ``most``."""
 
     def parse(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -120,7 +121,11 @@ def _split(url: str) -> SplitResult:
 
 
 def host(value: Any) -> str:
-    """Parse the address of an endpoint; what Segment's own pages put behind it is cut off."""
+    """Parse the base URL of an endpoint.
+
+    The scheme is https by default. A path ``/v1`` or ``/v1/batch`` at the end, which Segment's
+    documentation includes in its URLs, is removed.
+    """
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a URL such as https://api.segment.io")
     text = value.strip()
@@ -128,14 +133,14 @@ def host(value: Any) -> str:
     if url.scheme not in {"http", "https"} or not url.hostname:
         raise ValueError("must be an https URL such as https://events.eu1.segmentapis.com")
     if "@" in url.netloc or url.query or url.fragment:
-        raise ValueError("must be an address alone, without credentials, query or fragment")
+        raise ValueError("must be a URL without credentials, query or fragment")
     path = url.path.rstrip("/")
     path = path.removesuffix("/batch").removesuffix("/v1")
     return urlunsplit((url.scheme, url.netloc, path, "", ""))
 
 
 def choice(*choices: str) -> Callable[[Any], str]:
-    """Return a parser of one of these texts."""
+    """Return a parser that accepts only these texts."""
 
     def parse(value: Any) -> str:
         if value not in choices:
@@ -146,15 +151,15 @@ def choice(*choices: str) -> Callable[[Any], str]:
 
 
 def file(value: Any) -> str:
-    """Parse the path of a file, which need not be there yet."""
+    """Parse the path of a file, which need not exist yet, in an existing directory."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path or not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
-        raise ValueError("must be the path of a file in an existing folder")
+        raise ValueError("must be the path of a file in an existing directory")
     return path
 
 
 def redis_url(value: Any) -> str:
-    """Parse the URL of a Redis, as redis-py takes it."""
+    """Parse the URL of a Redis server, in the form of redis-py."""
     schemes = ("redis://", "rediss://", "unix://")
     if not isinstance(value, str) or not value.startswith(schemes):
         raise ValueError(f"must be a URL that starts with one of {', '.join(schemes)}")
@@ -163,7 +168,7 @@ def redis_url(value: Any) -> str:
 
 
 def proxies(value: Any) -> dict[str, str]:
-    """Parse proxies by scheme."""
+    """Parse a mapping of schemes to the URLs of proxies."""
     if not isinstance(value, Mapping) or not all(
         isinstance(k, str) and isinstance(v, str) for k, v in value.items()
     ):
@@ -172,35 +177,35 @@ def proxies(value: Any) -> dict[str, str]:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Parse a mapping."""
+    """Parse a mapping whose keys are strings."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError("must be a mapping with text as keys")
+        raise ValueError("must be a mapping whose keys are strings")
     return dict(value)
 
 
 def callable_or_path(value: Any) -> Callable[..., Any]:
-    """Return a callable, given itself or by its dotted path."""
+    """Parse a callable or its dotted path, and return the callable."""
     if isinstance(value, str):
         try:
             value = resolve_name(value)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"must be a path that can be imported ({error})") from None
+            raise ValueError(f"must be a dotted path that can be imported ({error})") from None
     if not callable(value):
         raise ValueError("must be a callable, or its dotted path")
     return cast("Callable[..., Any]", value)
 
 
 def task_or_callable(value: Any) -> Any:
-    """Parse a Celery task or its name, a callable or its dotted path."""
-    # A text may be a task's name: what it means is seen where the tasks are known.
+    """Parse a Celery task or its name, or a callable or its dotted path."""
+    # A text is resolved later, in the worker, which knows the names of the tasks.
     if callable(value) or (isinstance(value, str) and value.strip()):
         return value
     raise ValueError("must be a Celery task, a task's name, a callable, or its dotted path")
 
 
 def ca_bundle(value: Any) -> str:
-    """Parse the path of CA certificates."""
+    """Parse the path of a file or directory of CA certificates."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not os.path.exists(path):  # noqa: PTH110 - a file or a folder
-        raise ValueError("must be the path of an existing file or folder of CA certificates")
+    if not isinstance(path, str) or not os.path.exists(path):  # noqa: PTH110 - a file or a directory
+        raise ValueError("must be the path of an existing file or directory of CA certificates")
     return path

@@ -1,10 +1,11 @@
-"""Every setting, once: its name, type, default and one line of documentation.
+"""Declare the settings: name, type, default, parser and one line of documentation each.
 
-``Settings`` holds what belongs to the application, ``Source`` what may differ
-from one source to the next. A field ``flush_at`` is the Celery setting
-``segment_flush_at`` (``CELERY_SEGMENT_FLUSH_AT`` under Django's namespace) and,
-for a field of ``Source``, the key ``"flush_at"`` of an entry of
-``segment_sources``.
+``Settings`` has the settings of the application, ``Source`` those that may differ between
+sources. A field ``flush_at`` is the Celery setting ``segment_flush_at``
+(``CELERY_SEGMENT_FLUSH_AT`` with Django's namespace ``CELERY``) and, if it is a field of
+``Source``, the key ``"flush_at"`` of an entry of ``segment_sources``.
+
+docs/reference/settings.md is generated from these declarations.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DEFAULT_SOURCE = "default"
 #: Segment's limits for one request to its batch endpoint (HTTP Tracking API, "Batch").
 MAX_BATCH_BYTES = 500_000
 MAX_BATCH_MESSAGES = 2_500
-#: The smallest batch that still holds one message of the greatest size.
+#: Size of a batch, in bytes, that has room for one message of the maximum size.
 MIN_BATCH_BYTES = 33_000
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
@@ -38,7 +39,15 @@ def setting(
     show: str | None = None,
     secret: bool = False,
 ) -> Any:
-    """Declare one setting as a dataclass field. A secret's value is never shown."""
+    """Declare a setting as a dataclass field.
+
+    Args:
+        default: The default value.
+        parse: Its parser, of ``celery_segment.config.parsers``.
+        doc: Its description in the documentation.
+        show: Its default in the documentation; by default, ``repr(default)``.
+        secret: Whether to leave the value out of errors and the ``repr``.
+    """
     shown = repr(default) if show is None else show
     metadata = {"parse": parse, "doc": doc, "show": shown, "secret": secret}
     return field(default=default, metadata=metadata, repr=not secret)
@@ -46,205 +55,230 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One Segment source: its name and all that may differ between sources."""
+    """A Segment source: its name, and the settings that may differ between sources."""
 
     name: str
     write_key: parsers.WriteKey | None = setting(
         None,
         parsers.write_key,
-        "The source's write key; needed by workers only.",
+        "Write key of the source. Only workers need it.",
         show="environment variable `SEGMENT_WRITE_KEY`",
         secret=True,
     )
     host: str = setting(
         "https://api.segment.io",
         parsers.host,
-        "Address of Segment's API, or of a compatible endpoint.",
+        "Base URL of Segment's API, or of a compatible endpoint.",
     )
     allow_http: bool = setting(
-        False, parsers.boolean, "Allow a plain http host that is not this machine."
+        False,
+        parsers.boolean,
+        "Allow a `segment_host` with plain http on another machine. The write key is then sent"
+        " unencrypted.",
     )
     enabled: bool = setting(
-        True, parsers.boolean, "When False, calls validate and return, and nothing is stored."
+        True,
+        parsers.boolean,
+        "Store and deliver messages. When False, calls are validated and nothing is stored.",
     )
     flush_at: int = setting(
-        20, parsers.whole(1), "Number of waiting messages that triggers a flush at once."
+        20, parsers.whole(1), "Number of buffered messages that triggers a flush."
     )
     flush_interval: float = setting(
         10.0,
         parsers.number(0.1, 86_400),
-        "Seconds after which a waiting message is taken by a worker, at the latest.",
+        "Seconds after which a buffered message is flushed, even if there are fewer than"
+        " `segment_flush_at`.",
     )
     max_batch_bytes: int = setting(
         MAX_BATCH_BYTES,
         parsers.whole(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
-        "Greatest size of a request body in bytes, envelope included, before compression.",
+        "Maximum size of a request body in bytes, envelope included, before compression.",
     )
     max_batch_messages: int = setting(
         MAX_BATCH_MESSAGES,
         parsers.whole(1, MAX_BATCH_MESSAGES),
-        "Greatest number of messages in a request.",
+        "Maximum number of messages in a request.",
     )
     max_buffer_bytes: int | None = setting(
         None,
         parsers.whole(100_000),
-        "Bytes of waiting messages above which `segment_on_full` applies; else Redis' own limit.",
+        "Maximum size of the waiting messages in bytes; beyond it, `segment_on_full` applies. By"
+        " default, the `maxmemory` of Redis is the only limit.",
     )
     on_full: str = setting(
         "raise",
         parsers.choice("raise", "drop"),
-        "When there is no room: `raise` BufferFull, or `drop` the message and count it.",
+        "What a call does when the buffer is full: `raise` BufferFull, or `drop` the message and"
+        " count it.",
     )
     on_unavailable: str = setting(
         "raise",
         parsers.choice("raise", "drop", "spill"),
-        "When Redis is out of reach: `raise` BufferUnavailable, `drop` the message and count it,"
-        " or `spill` it to `segment_spill_path`, from where it returns by itself.",
+        "What a call does when Redis is unreachable: `raise` BufferUnavailable, `drop` the message"
+        " and count it, or `spill` it to the file `segment_spill_path`. Spilled messages are moved"
+        " to Redis automatically when it is back.",
     )
     context: dict[str, Any] | None = setting(
         None,
         parsers.json_object,
-        "Context of every message; what a call gives comes on top.",
+        "Default context, merged into every message; the call's own values win.",
         secret=True,
     )
     integrations: dict[str, Any] | None = setting(
-        None, parsers.json_object, "Destinations of every message; what a call gives comes on top."
+        None,
+        parsers.json_object,
+        "Default destinations, merged into every message; the call's own values win.",
     )
     before_send: Callable[..., Any] | None = setting(
         None,
         parsers.callable_or_path,
-        "Callable, or its dotted path, that gets every message at its call, as a dict, and returns"
-        " it, changed or not, or None to drop it.",
+        "Callable, or its dotted path, that receives every message as a dict when the call is made,"
+        " and returns it, changed or unchanged, or None to drop it.",
     )
     on_delivered: Any = setting(
         None,
         parsers.task_or_callable,
-        "Celery task (or its name) or callable (or its dotted path) that is told of every batch"
-        " that was delivered.",
+        "Celery task (or its name) or callable (or its dotted path) that is called for every"
+        " delivered batch.",
     )
     on_failed: Any = setting(
         None,
         parsers.task_or_callable,
-        "The same, told of every batch that was given up and is a dead letter.",
+        "Celery task (or its name) or callable (or its dotted path) that is called for every batch"
+        " that becomes a dead letter.",
     )
-    gzip: bool = setting(True, parsers.boolean, "Compress request bodies.")
+    gzip: bool = setting(True, parsers.boolean, "Compress request bodies with gzip.")
     timeout: float = setting(
-        15.0, parsers.number(0.1, 300), "Seconds for one request, from connect to last byte."
+        15.0,
+        parsers.number(0.1, 300),
+        "Timeout of a request in seconds, from connecting to the last byte of the response.",
     )
     proxies: dict[str, str] | None = setting(
         None,
         parsers.proxies,
-        "Proxies by scheme, as requests takes them; else the environment's.",
+        "Proxies by scheme, in the format of `requests`. By default, those of the environment.",
         secret=True,
     )
     ca_bundle: str | None = setting(
-        None, parsers.ca_bundle, "File or folder of CA certificates; else certifi's."
+        None,
+        parsers.ca_bundle,
+        "File or directory of CA certificates. By default, those of certifi.",
     )
     max_retries: int = setting(
-        10, parsers.whole(0), "Retries of a batch before it may be given up."
+        10,
+        parsers.whole(0),
+        "Number of retries before a batch may become a dead letter. `segment_retry_for` must have"
+        " passed as well.",
     )
     retry_for: float = setting(
         43_200.0,
         parsers.number(0),
-        "Seconds of retrying before a batch may be given up; both limits must be exceeded.",
+        "Seconds of retrying before a batch may become a dead letter. `segment_max_retries` must be"
+        " used up as well.",
     )
     max_inflight: int = setting(
         32,
         parsers.whole(1, 1_000),
-        "Batches claimed at once; the rest of a backlog waits in Redis.",
+        "Maximum number of batches in flight at the same time; the rest of a backlog stays ready.",
     )
     lease: float = setting(
         120.0,
         parsers.number(1, 86_400),
-        "Seconds after which a dead worker's batch is taken over; above the timeout.",
+        "Seconds for which a worker holds a batch. When the worker dies, another one takes the"
+        " batch over after that time. Must be longer than `segment_timeout`.",
     )
     max_dead_bytes: int = setting(
         100_000_000,
         parsers.whole(1_000_000),
-        "Bytes of messages that the dead letters may hold; beyond, the source closes.",
+        "Maximum size of the dead letters in bytes. When the next one does not fit, the source"
+        " stops delivering until there is room.",
     )
 
     def check(self) -> None:
-        """Raise ConfigurationError where two settings contradict each other."""
+        """Raise ConfigurationError if two settings contradict each other."""
         if self.lease <= self.timeout:
             raise ConfigurationError(
                 f"segment_lease ({self.lease:g} s) of source {self.name!r} must be longer than"
-                f" segment_timeout ({self.timeout:g} s), or a live worker's batch is taken over"
+                f" segment_timeout ({self.timeout:g} s)",
+                hint="raise segment_lease, so that a batch is not taken over from a live worker",
             )
         url = urlsplit(self.host)
         local = _LOOPBACK.fullmatch(url.hostname or "")
         if url.scheme == "http" and not local and not self.allow_http:
             raise ConfigurationError(
                 f"segment_host {self.host!r} of source {self.name!r} would send the write key"
-                " unencrypted: use https, or set segment_allow_http = True"
+                " unencrypted",
+                hint="use https, or set segment_allow_http = True",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The application's settings, and its sources by name."""
+    """The settings of the application, and its sources by name."""
 
     sources: dict[str, Source]
     redis_url: str = setting(
         "",
         parsers.redis_url,
-        "Redis that holds the buffer.",
-        show="the broker's, when that is Redis",
+        "URL of the Redis that holds the buffer.",
+        show="the broker's URL, if the broker is Redis",
         secret=True,
     )
     redis_timeout: float = setting(
-        1.0, parsers.number(0.05, 60), "Seconds that a call waits for Redis, at the most."
+        1.0, parsers.number(0.05, 60), "Timeout for Redis in seconds, connecting included."
     )
     spill_path: str | None = setting(
-        None, parsers.file, "File of this host that takes messages while Redis is out of reach."
+        None, parsers.file, "File on this host that stores messages while Redis is unreachable."
     )
     max_spill_bytes: int = setting(
-        100_000_000, parsers.whole(100_000), "How large that file may grow, in bytes."
+        100_000_000, parsers.whole(100_000), "Maximum size of the spill file in bytes."
     )
     trusted_proxies: int = setting(
         0,
         parsers.whole(0, 10),
-        "Proxies in front of the web processes, each of which appends to `X-Forwarded-For` the"
-        " address that it saw: where `context.ip` is read. With 0, it is the connection's address.",
+        "Number of your own proxies in front of the web processes that append to"
+        " `X-Forwarded-For`, from which `context.ip` is read. With 0, it is the address of the"
+        " connection.",
     )
     set_anonymous_id: bool = setting(
         False,
         parsers.boolean,
-        "Give a visitor of the web processes who has no id the cookie `ajs_anonymous_id`, for a"
-        " year, at the first call that needs it.",
+        "Set the cookie `ajs_anonymous_id`, valid for a year, for a visitor without an id, at the"
+        " first call that needs one.",
     )
     batch_requests: bool = setting(
         False,
         parsers.boolean,
-        "Store what is called during a web request in one round trip, once its response is there.",
+        "Store all calls of a web request in one round trip, once its response is ready.",
     )
     tick: bool = setting(
         True,
         parsers.boolean,
-        "Let each worker look for due messages by itself, without Celery beat.",
+        "Let each worker check for due messages periodically, so that Celery beat is not needed.",
     )
 
     @property
     def enabled(self) -> list[Source]:
-        """The sources that are to be drained: one that is not enabled may have no Redis."""
+        """The sources that are enabled. A source that is not may have no Redis."""
         return [source for source in self.sources.values() if source.enabled]
 
     def source(self, name: str) -> Source:
-        """Return the source of that name.
+        """Return a source by its name.
 
         Raises:
-            ConfigurationError: There is none; the text names those there are.
+            ConfigurationError: It is not configured; the hint lists those that are.
         """
         try:
             return self.sources[name]
         except (KeyError, TypeError):
             known = ", ".join(sorted(self.sources))
             raise ConfigurationError(
-                f"source {name!r} is not configured: add it to segment_sources"
-                f" (configured: {known})"
+                f"source {name!r} is not configured",
+                hint=f"add it to segment_sources (configured: {known})",
             ) from None
 
 
 def declared(cls: type[Settings | Source]) -> dict[str, Field[Any]]:
-    """Return the fields of ``cls`` that are settings, by name."""
+    """Return the fields of a class that are settings, by name."""
     return {f.name: f for f in fields(cls) if "parse" in f.metadata}

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
-from celery_segment.contrib.web import Request, WebVisitor, aserving, percent_encoded
+from celery_segment.contrib.serving import aserving
+from celery_segment.contrib.web import Request, WebVisitor, percent_encoded
 
 __all__ = ["SegmentMiddleware"]
 
@@ -55,7 +56,9 @@ class SegmentMiddleware:
         async with aserving(visitor) as end_batch:
 
             async def send_on(message: Message) -> None:
-                if message["type"] == "http.response.start" and (cookie := visitor.answered()):
+                if message["type"] == "http.response.start" and (
+                    cookie := visitor.response_starts()
+                ):
                     kept = ((b"set-cookie", cookie.encode()), (b"vary", b"cookie"))
                     headers = [*message.get("headers", ()), *kept]
                     message = {**message, "headers": headers}

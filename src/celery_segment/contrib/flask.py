@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from werkzeug.wrappers import Request as WSGIRequest
 
-from celery_segment.contrib.web import Request, WebVisitor, percent_encoded, serving
+from celery_segment.contrib.serving import serving
+from celery_segment.contrib.web import Request, WebVisitor, percent_encoded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -57,7 +58,7 @@ class Segment:
         visitor = WebVisitor(partial(_read, environ), self._user_id)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            if cookie := visitor.answered():
+            if cookie := visitor.response_starts():
                 headers = [*headers, ("Set-Cookie", cookie), ("Vary", "Cookie")]
             return start_response(status, headers, *exc_info)
 

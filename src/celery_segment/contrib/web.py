@@ -1,15 +1,12 @@
-"""What the integrations share: a request's visitor, and the batch that ends with it.
+"""A web request's visitor, as the integrations share it.
 
-What a visitor says of itself is bounded and looked at, so that no header makes a call fail.
+Headers and cookies are bounded and checked, so that none of them makes a call fail.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -18,16 +15,10 @@ from uuid import uuid4
 
 from celery import current_app
 
-from celery_segment.buffer import Attachments
-from celery_segment.config import Settings, settings_of
-from celery_segment.errors import BufferFull, SegmentBufferError
-from celery_segment.producer.producer import Batch, Held, Producer, holding
-from celery_segment.signals import messages_dropped
-from celery_segment.visitor import within
+from celery_segment.config import Settings
+from celery_segment.runtime import runtime_of
 
-__all__ = ["Request", "WebVisitor", "aserving", "percent_encoded", "serving"]
-
-logger = logging.getLogger("celery_segment")
+__all__ = ["Request", "WebVisitor", "percent_encoded", "web_settings"]
 
 #: Characters of a header or an address that are kept.
 MAX_TEXT = 2_000
@@ -84,7 +75,7 @@ class WebVisitor:
 
     def new_anonymous_id(self) -> str | None:
         """Give the visitor an id, if the settings say so and the response may still keep it."""
-        if self._answered or not _settings().set_anonymous_id:
+        if self._answered or not web_settings().set_anonymous_id:
             return None
         self.anonymous_id = value = str(uuid4())
         secure = "; Secure" if self._request.origin.startswith("https:") else ""
@@ -92,8 +83,8 @@ class WebVisitor:
         self._set_cookie = f"{COOKIE}={value}; Max-Age={YEAR}; Path=/; SameSite=Lax{secure}"
         return value
 
-    def answered(self) -> str | None:
-        """Return the Set-Cookie header that keeps a new id, if there is one, for the response."""
+    def response_starts(self) -> str | None:
+        """Give no id from now on; return the Set-Cookie header that keeps one given before."""
         self._answered = True
         return self._set_cookie
 
@@ -104,7 +95,7 @@ class WebVisitor:
         header = request.header
         forwarded = header("x-forwarded-for") or ""
         return _known(
-            ip=_client_ip(request.address, forwarded, _settings().trusted_proxies),
+            ip=_client_ip(request.address, forwarded, web_settings().trusted_proxies),
             userAgent=header("user-agent"),
             locale=_locale(header("accept-language") or ""),
             page=_page(request),
@@ -170,65 +161,6 @@ def _anonymous_id(cookies: str) -> str | None:
     return None
 
 
-def _settings() -> Settings:
-    return settings_of(current_app._get_current_object())  # noqa: SLF001 - Celery's documented way
-
-
-# ---------------------------------------------------------------- the request's end
-
-
-@contextmanager
-def serving(visitor: WebVisitor) -> Iterator[None]:
-    """Let a block's calls be a visitor's; store at its end what was batched."""
-    with _entered(visitor) as end:
-        try:
-            yield
-        finally:
-            _store(end())
-
-
-@asynccontextmanager
-async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Do as ``serving``, off the event loop; yield what ends the batch sooner."""
-    with _entered(visitor) as end:
-
-        async def store() -> None:
-            if held := end():
-                loop = asyncio.get_running_loop()
-                # A client that hangs up cancels this task, which must not cancel the other.
-                await asyncio.shield(loop.run_in_executor(None, _store, held))
-
-        try:
-            yield store
-        finally:
-            await store()
-
-
-@contextmanager
-def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
-    """Enter a request; yield what ends its batch and returns what that held."""
-    with within(visitor):
-        if _settings().batch_requests:
-            batch = Batch()
-            with holding(batch):
-                yield batch.end
-        else:
-            yield dict  # nothing, ever
-
-
-def _store(held: Held) -> None:
-    for producer, (messages, attachments) in held.items():
-        _store_or_log(producer, messages, attachments)
-
-
-def _store_or_log(
-    producer: Producer, messages: list[bytes], attachments: dict[int, Attachments]
-) -> None:
-    """Store what a request's calls left. Its response is there: nothing may fail it."""
-    try:
-        producer.store_many(messages, attachments)
-    except SegmentBufferError as error:
-        lost = len(messages)
-        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - it says it all
-        reason = "full" if isinstance(error, BufferFull) else "unavailable"
-        messages_dropped.send(sender=producer.source, reason=reason, messages=lost)
+def web_settings() -> Settings:
+    """Return the settings of the current Celery application."""
+    return runtime_of(current_app).settings

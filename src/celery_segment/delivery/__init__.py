@@ -1,1 +1,1 @@
-"""A claimed batch becomes an HTTP request, and is settled by the answer."""
+"""Send a claimed batch to Segment, and settle it according to the response."""

@@ -1,7 +1,8 @@
-"""HTTP connections with one deadline for a whole exchange.
+"""HTTP connections with a total deadline for an exchange.
 
-requests' timeout starts anew with every byte: an endpoint that drips would hold
-a worker for hours. Here each operation on the socket gets what is left.
+The timeout of requests applies to each read, and starts again with every byte: an endpoint
+that sends one byte at a time would occupy a worker for hours. Here, each operation on the
+socket gets the time that is left until the deadline.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["DeadlineAdapter"]
 class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
-        # The socket counts its files, and outlives the connection's close for them.
+        # An open file keeps the socket open after the connection is closed; a response with
+        # "Connection: close" is read after that.
         self._file = sock.makefile("rb", buffering=0)
         self._deadline = deadline
 
@@ -43,7 +45,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """As much of a socket as ``http.client.HTTPResponse`` asks for."""
+    """The part of a socket's interface that ``http.client.HTTPResponse`` uses."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -54,11 +56,12 @@ class _DeadlineSocket:
 
 
 class _DeadlineConnection(HTTPConnection):
-    """An HTTP connection whose timeout is for a whole exchange, connecting included."""
+    """An HTTP connection whose timeout applies to a whole exchange, connecting included."""
 
     timeout: float
     _deadline: float
-    #: urllib3 connects ahead of the request for TLS and for a proxy, else within it.
+    #: Whether the deadline of the next request has started. For TLS and for a proxy, urllib3
+    #: connects before it makes the request, otherwise within it.
     _just_connected = False
 
     def connect(self) -> None:
@@ -68,9 +71,9 @@ class _DeadlineConnection(HTTPConnection):
         self._set_timeout()
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the host's addresses in turn, each with its share of what is left.
+        """Connect to the host's addresses in turn, each with its share of the time left.
 
-        urllib3 gives each the whole timeout.
+        urllib3 gives each address the whole timeout.
         """
         host, timeout = self._dns_host, self.timeout
         addresses = _addresses(host, self.port)
@@ -84,7 +87,7 @@ class _DeadlineConnection(HTTPConnection):
                     raise
             finally:
                 self._dns_host, self.timeout = host, timeout
-        return super()._new_conn()  # which tells what the resolver said
+        return super()._new_conn()  # raises the resolver's error
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if not self._just_connected:
@@ -94,7 +97,7 @@ class _DeadlineConnection(HTTPConnection):
         super().request(*args, **kwargs)
         self._just_connected = False
 
-    def response_class(  # type: ignore[override]  # http.client calls it, and asks no more
+    def response_class(  # type: ignore[override]  # http.client only calls it
         self, sock: Any, *args: Any, **kwargs: Any
     ) -> HTTPResponse:
         shim: Any = _DeadlineSocket(sock, self._deadline)
@@ -129,7 +132,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Gives a requests session connections whose timeout is a total deadline."""
+    """An adapter for requests sessions whose connections have a total deadline."""
 
     def init_poolmanager(  # noqa: D102 - HTTPAdapter's
         self, *args: Any, **kwargs: Any

@@ -1,9 +1,13 @@
-"""What an answer means for a batch: a decision, as a value. No I/O.
+"""Decide what to do with a batch, given the endpoint's response. No I/O.
 
-The status table is that of Segment's own libraries (analytics-python 2.4:
-retried are 408, 410, 429, 460 and 5xx but 501 and 505), with two changes that
-lose nothing: a refused batch is split until the bad message stands alone, and
-an answer that blames the configuration closes the source instead of dropping.
+The statuses are classified as in Segment's own libraries (analytics-python 2.4), which retry
+408, 410, 429, 460, and 5xx except 501 and 505. They drop a batch on any other error. Here,
+two kinds of errors are treated differently, so that no valid message is lost:
+
+- When the endpoint refuses a batch for its content (400, 413, 422), the batch is split in
+  halves until the invalid message is alone. Only that message becomes a dead letter.
+- When the response points to a wrong configuration (401, 404, a redirect, …), the source is
+  closed and the batch is kept.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from celery_segment.config import Source
+from celery_segment.text import http_phrase
 
 __all__ = [
     "Answer",
@@ -36,20 +41,26 @@ RETRYABLE = frozenset({408, 410, 429, 460})
 NOT_IMPLEMENTED = frozenset({501, 505})
 BAD_DATA = frozenset({400, 413, 422})
 
-#: The waits of Segment's libraries: 0, 0.5, 1, 2, 4 … s with up to a tenth on top.
+#: Backoff of Segment's libraries: 0, 0.5, 1, 2, 4 … s, plus up to a tenth of jitter.
 BACKOFF_FIRST = 0.5
 BACKOFF_CAP = 60.0
 JITTER = 0.1
-#: How much of an answer's text is kept with a dead letter, in characters.
+#: Maximum length of the response's text that is stored with a dead letter, in characters.
 TEXT = 200
-#: No Retry-After is honoured beyond this; also the longest that a task message may
-#: wait in a Celery broker without being delivered twice.
+#: Maximum Retry-After that is respected, in seconds. It also limits how long a task message waits
+#: in the broker, which delivers it a second time after its visibility timeout.
 RETRY_AFTER_CAP = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the endpoint answered. ``text`` is the start of its body."""
+    """The endpoint's response.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, by case-insensitive name.
+        text: The start of the body.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -58,7 +69,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """There was no answer: a timeout, TLS, or whatever else befalls on the network."""
+    """A request without a response.
+
+    Attributes:
+        cause: The error, for people.
+        kind: A timeout, a TLS error, or any other network error.
+    """
 
     cause: str
     kind: Literal["timeout", "tls", "network"] = "network"
@@ -66,17 +82,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Settle the batch."""
+    """Acknowledge the batch: the endpoint has accepted it."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after ``wait`` seconds.
+    """Retry the batch later.
 
-    ``asked``: the endpoint named the wait; it binds all workers, and the
-    attempt does not count.
+    Attributes:
+        wait: Seconds until the next attempt.
+        cause: Why the attempt failed.
+        asked: Whether the endpoint requested the wait (Retry-After). All workers respect
+            such a wait, and the attempt does not count towards the retry limits.
     """
 
     wait: float
@@ -86,25 +105,27 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The configuration is wrong, not the data: close the source, keep the batch."""
+    """Close the source and keep the batch: the configuration is wrong, not the data."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The batch was refused for its content: deliver its halves."""
+    """Split the batch in two halves: the endpoint refused it for its content."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Give the batch up.
+    """Give the batch up: make it a dead letter.
 
-    ``answered``: by a working endpoint, which refuses the content. ``text`` is
-    what it said, for the dead letter alone: it may quote the message, and so
-    belongs in no log and no dashboard.
+    Attributes:
+        cause: Why.
+        answered: Whether the endpoint works and refused the content.
+        text: The start of the response, stored only with the dead letter. It may quote the
+            message, so it must not get into logs or dashboards.
     """
 
     cause: str
@@ -119,7 +140,7 @@ def decide(  # noqa: PLR0911 - a table of outcomes
     result: Answer | Failure,
     source: Source,
     *,
-    messages: int,
+    count: int,
     attempts: int,
     age: float,
     now: datetime,
@@ -127,17 +148,17 @@ def decide(  # noqa: PLR0911 - a table of outcomes
     """Return what to do with a batch.
 
     Args:
-        result: The endpoint's answer, or why there is none.
-        source: Its retry limits.
-        messages: How many the batch holds.
-        attempts: Counted failures before this one.
+        result: The endpoint's response, or the error.
+        source: The source, for its retry limits.
+        count: The number of messages in the batch.
+        attempts: The number of failures counted before this one.
         age: Seconds since the batch's first request.
-        now: For a Retry-After given as a date.
+        now: The current time, for a Retry-After that is a date.
     """
     if isinstance(result, Failure):
         return _again(result.cause, source, attempts, age)
     status = result.status
-    cause = _describe(status)
+    cause = f"{status} {http_phrase(status)}".rstrip()
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Delivered(status)
     if status in RETRYABLE or (status // 100 == 5 and status not in NOT_IMPLEMENTED):  # noqa: PLR2004
@@ -146,10 +167,10 @@ def decide(  # noqa: PLR0911 - a table of outcomes
             return Retry(asked, f"{cause}, Retry-After {asked:g} s", asked=True)
         return _again(cause, source, attempts, age)
     if status in BAD_DATA:
-        if messages > 1:
+        if count > 1:
             return Split(cause)
         return Bury(cause, answered=True, text=" ".join(result.text.split())[:TEXT])
-    return Refused(cause + _MENDS.get(status, _MEND_ANY))
+    return Refused(cause + _HINTS.get(status, _OTHER_HINT))
 
 
 def _again(cause: str, source: Source, attempts: int, age: float) -> Retry | Bury:
@@ -160,18 +181,22 @@ def _again(cause: str, source: Source, attempts: int, age: float) -> Retry | Bur
 
 
 def backoff(attempts: int) -> float:
-    """Return the wait in seconds before the next attempt, after so many counted failures."""
+    """Return the seconds to wait before the next attempt, after this many counted failures."""
     if attempts == 0:
         return 0.0
     wait = min(BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16), BACKOFF_CAP / (1 + JITTER))
-    return wait * (1 + random.uniform(0, JITTER))  # noqa: S311 - spreads retries, hides nothing
+    return wait * (1 + random.uniform(0, JITTER))  # noqa: S311 - jitter, not a secret
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds that a Retry-After asks for, capped; None without a usable one.
+    """Return the wait that a Retry-After header requests, in seconds.
 
-    Both forms of RFC 9110, section 10.2.3: seconds, or a date. One that asks for
-    no wait is none: its retries would be neither counted nor spaced.
+    Both forms of RFC 9110, section 10.2.3, are supported: seconds and a date. A wait of zero
+    is ignored: such retries would follow each other without a pause, and would not count
+    towards the retry limits.
+
+    Returns:
+        At most ``RETRY_AFTER_CAP``; None if there is no header, or no usable value in it.
     """
     value = headers.get("Retry-After", "").strip()
     seconds = float(value) if value.isdecimal() else _seconds_until(value, now)
@@ -179,7 +204,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _seconds_until(date: str, now: datetime) -> float:
-    """Return the seconds until an HTTP date; 0 when it is none."""
+    """Return the seconds until an HTTP date; 0 if the text is not a date."""
     try:
         until = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
@@ -189,16 +214,9 @@ def _seconds_until(date: str, now: datetime) -> float:
     return (until - now).total_seconds()
 
 
-def _describe(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-_MENDS = {
+_HINTS = {
     401: "; check the source's write key in the workers' configuration",
     403: "; check the source's write key in the workers' configuration",
     404: "; check segment_host",
 }
-_MEND_ANY = "; check segment_host: Segment does not answer so"
+_OTHER_HINT = "; check segment_host: Segment does not return this status"

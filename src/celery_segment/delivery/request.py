@@ -1,4 +1,4 @@
-"""A batch becomes an HTTP request. No I/O."""
+"""Build the HTTP request of a batch. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from celery_segment.buffer.body import ENVELOPE, gzipped, unpacked
+from celery_segment.buffer import ENVELOPE, decompressed, gzip_body
 from celery_segment.config import Source, WriteKey
 from celery_segment.version import __version__
 
@@ -17,7 +17,7 @@ USER_AGENT = f"celery-segment/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST to ``{host}/v1/batch``. Its ``repr`` shows neither key nor payload."""
+    """A POST request to ``{host}/v1/batch``. Its ``repr`` hides the write key and the body."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -27,15 +27,15 @@ class Request:
 def build(
     source: Source, write_key: WriteKey, messages: bytes | memoryview, requests: int, now: datetime
 ) -> Request:
-    """Return the request for a batch's messages, which are posted as they lie in the buffer.
+    """Build the request of a batch. The messages are sent as they are stored, byte for byte.
 
     Args:
-        source: Where to, and whether compressed.
-        write_key: The user of HTTP Basic, with an empty password.
-        messages: JSON objects, each with a comma behind it; or these, packed.
-        requests: How often this batch was posted before (``X-Retry-Count``).
-        now: The time of this attempt. Segment computes an event's time as
-            receivedAt - (sentAt - timestamp), so it is never the call's.
+        source: The source, for its host and whether to compress the body.
+        write_key: The user name of HTTP Basic authentication; the password is empty.
+        messages: The messages as JSON objects, each followed by a comma, or these compressed.
+        requests: The number of earlier requests with this batch (``X-Retry-Count``).
+        now: The time of this attempt, sent as ``sentAt``. It must not be the time of the
+            call: Segment computes an event's time as receivedAt - (sentAt - timestamp).
     """
     sent_at = now.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:23].encode()
     opening, closing = ENVELOPE
@@ -46,10 +46,10 @@ def build(
         "User-Agent": USER_AGENT,
     }
     if source.gzip:
-        body = gzipped(messages, closing)
+        body = gzip_body(messages, closing)
         headers["Content-Encoding"] = "gzip"
     else:
-        body = b"".join((opening, memoryview(unpacked(messages))[:-1], closing))
+        body = b"".join((opening, memoryview(decompressed(messages))[:-1], closing))
     if requests:
         headers["X-Retry-Count"] = str(requests)
     return Request(f"{source.host}/v1/batch", headers, body)

@@ -1,4 +1,7 @@
-"""The only HTTP: one requests session per process, a total deadline per request."""
+"""Send HTTP requests: one requests session per process, and a total deadline per request.
+
+Only this module and ``deadline`` use HTTP.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from celery_segment.delivery.request import USER_AGENT, Request
 
 __all__ = ["post", "reach"]
 
-#: How much of an answer is read: enough for an error's text.
+#: Maximum number of bytes read from a response, enough for the text of an error.
 ANSWER_BYTES = 16_384
-#: Connections kept open to one host, for the thread pools of Celery.
+#: Maximum number of connections kept open to a host, for Celery's thread pools.
 POOL = 64
 
-#: What decides on the environment's proxies.
+#: The environment variables that determine the proxies.
 _PROXY_VARIABLES = tuple(
     variant
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method")
@@ -34,19 +37,19 @@ _session: tuple[int, requests.Session] | None = None
 
 
 def post(request: Request, source: Source) -> Answer | Failure:
-    """Send a request and return the answer, or why there is none.
+    """Send a request and return the response or the failure.
 
-    The whole exchange takes at most ``source.timeout`` seconds (but for the
-    resolver's own time). No redirect is followed; no cookie is kept; neither
-    the environment's proxies nor a netrc file override what is configured.
+    The whole exchange takes at most ``source.timeout`` seconds, not counting the time of the
+    name resolution. Redirects are not followed and cookies are not kept. The environment's
+    proxies do not override configured ones, and netrc files are ignored.
     """
     return _exchange("POST", request.url, request.headers, request.data, source)
 
 
 def reach(source: Source) -> Answer | Failure:
-    """Ask for the batch endpoint as ``post`` does, but without credentials or messages.
+    """Request the batch endpoint as ``post`` does, but without credentials or messages.
 
-    Any answer, whatever its status, means that a ``post`` would arrive.
+    A response with any status means that the endpoint can be reached.
     """
     return _exchange("GET", f"{source.host}/v1/batch", {"User-Agent": USER_AGENT}, None, source)
 
@@ -77,19 +80,27 @@ def _exchange(
 
 @lru_cache(maxsize=64)
 def _blank(method: str, url: str) -> requests.PreparedRequest:
-    """Prepare a request to a URL, which is the same each time."""
+    """Prepare a request without headers and body; each request is a copy of it."""
     return requests.Request(method, url).prepare()
 
 
 @lru_cache(maxsize=64)
 def _environ_proxies(url: str, _: tuple[str | None, ...]) -> dict[str, str]:
-    """Look the environment's proxies up, which costs as much as compressing a batch."""
+    """Return the environment's proxies for a URL.
+
+    It is cached, since it takes as long as compressing a batch. The second argument is the
+    values of ``_PROXY_VARIABLES``, so that a change of one is noticed.
+    """
     return get_environ_proxies(url)
 
 
 def _of_this_process() -> requests.Session:
-    """Return this process' session: a socket shared over a fork would mix two answers."""
-    global _session  # noqa: PLW0603 - one tuple, replaced whole
+    """Return the session of this process.
+
+    A forked process needs its own: two processes that share a socket would read each other's
+    responses.
+    """
+    global _session  # noqa: PLW0603 - one tuple, replaced atomically
     if _session is None or _session[0] != os.getpid():
         session = requests.Session()
         session.trust_env = False
@@ -101,9 +112,9 @@ def _of_this_process() -> requests.Session:
 
 
 def _text(response: requests.Response, source: Source) -> str:
-    """Return the start of an answer's text, unless it echoes the credentials.
+    """Return the start of the response's body; "" if it echoes the credentials.
 
-    The status is the answer: a body that cannot be read changes nothing.
+    Errors while reading the body are ignored, since the status alone decides.
     """
     try:
         text: str = response.raw.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
@@ -115,7 +126,7 @@ def _text(response: requests.Response, source: Source) -> str:
 
 
 def _failure(error: Exception, source: Source) -> Failure:
-    """Say what went wrong without the chain of wrappers, whose texts repeat each other."""
+    """Return the failure with its innermost error; the texts of the wrappers repeat each other."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper

@@ -1,5 +1,5 @@
-"""The whole of it on one machine: ``python -m celery_segment.demo``.
+"""A demo of the whole library on one machine: ``python -m celery_segment.demo``.
 
-A shop's events go through Celery to an endpoint that fails now and then, while
-a view in the terminal follows them; a ledger at the end says whether any was lost.
+The events of a shop are delivered to an endpoint that fails for some requests, while a live
+view shows the state. At the end, a ledger shows whether any message was lost.
 """

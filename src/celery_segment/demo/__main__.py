@@ -1,4 +1,4 @@
-"""``python -m celery_segment.demo``: starts everything, tracks, settles, balances."""
+"""Run the demo: start all processes, track events, wait for their delivery, print the ledger."""
 
 from __future__ import annotations
 
@@ -25,19 +25,25 @@ from celery_segment.demo.ledger import Ledger, balance
 from celery_segment.demo.processes import Child, ChildError, flower, forget_environment, worker
 from celery_segment.demo.view import View
 from celery_segment.errors import SegmentError
+from celery_segment.operations.flush import Flush, wait_for
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis, SegmentServer
 
 SEED = 2010
-#: Seconds for what remains at the end, and between two looks at the workers meanwhile.
-FLUSH, LOOK = 60.0, 2.0
-#: Seconds around a Retry-After in which a request was under way already.
-UNDER_WAY = 0.5
-#: The shell's status of a process that Ctrl-C has ended.
+#: Maximum number of seconds to wait for the delivery at the end.
+FLUSH = 60.0
+#: Seconds after a Retry-After was sent in which another request may have been in flight already.
+IN_FLIGHT_GRACE = 0.5
+#: The exit status of a process that Ctrl-C has ended, by the convention of shells.
 INTERRUPTED = 130
 
 
 class Interrupts:
-    """Ctrl-C and its kin: the first asks for the end, the second ends at once."""
+    """Handle Ctrl-C and similar signals: the first finishes the demo, the second aborts it.
+
+    Attributes:
+        asked: Whether the demo shall finish.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,9 +51,9 @@ class Interrupts:
         self.asked = False
 
     def catch(self) -> None:
-        """Take the signals over."""
+        """Install the signal handlers."""
         for number in self.SIGNALS:
-            # Under nohup the terminal's end is not the demo's.
+            # Under nohup, the demo continues when the terminal is closed.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
 
@@ -55,7 +61,7 @@ class Interrupts:
         if not self.asked:
             self.asked = True
             return
-        # Nothing may disturb what now ends the children.
+        # Further signals must not interrupt the shutdown of the children.
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -63,7 +69,14 @@ class Interrupts:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that runs, ready for the first call."""
+    """The running parts of the demo.
+
+    Attributes:
+        server: The endpoint.
+        workers: The Celery workers.
+        flower: The address of Flower, or why it does not run.
+        folder: The directory of the logs.
+    """
 
     server: SegmentServer
     workers: list[Child]
@@ -71,7 +84,7 @@ class Stage:
     folder: Path
 
     def check(self) -> None:
-        """Raise ChildError when a worker has died."""
+        """Raise ChildError if a worker has exited."""
         for child in self.workers:
             child.check()
 
@@ -91,10 +104,10 @@ def main() -> int:
             ledger = _run(console, stage, arguments, interrupts)
             ledger.print(console)
     except SegmentError as error:
-        console.print(f"the demo ends: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(f"the demo failed: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print("ended at once")
+        console.print("aborted")
         return INTERRUPTED
     return 0 if ledger.balanced else 1
 
@@ -102,12 +115,12 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m celery_segment.demo",
-        description="Events through Celery to an endpoint that fails, and a ledger at the end.",
+        description="Deliver events to an endpoint that fails at times, and print a ledger.",
     )
-    parser.add_argument("--seconds", type=_positive, help="end by itself; else at Ctrl-C")
+    parser.add_argument("--seconds", type=_positive, help="duration; by default, until Ctrl-C")
     parser.add_argument("--rate", type=_positive, default=200.0, help="events per second (200)")
     parser.add_argument("--workers", type=int, choices=range(1, 33), default=1, metavar="N",
-                        help="Celery workers, of two processes each (1)")  # fmt: skip
+                        help="number of Celery workers, with two processes each (1)")  # fmt: skip
     return parser.parse_args()
 
 
@@ -118,11 +131,11 @@ def _positive(text: str) -> float:
 
 
 def _start(stack: ExitStack, workers: int) -> Stage:
-    """Start everything; the stack ends it, Redis after all that uses it."""
+    """Start all parts. The stack stops them in reverse order, so that Redis is the last."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segment-demo-")))
     redis = stack.enter_context(EmbeddedRedis(folder / "redis", password=token_hex(16)))
     key, login = token_hex(16), f"demo:{token_hex(4)}"
-    server = SegmentServer(write_keys={key}, record="ids", in_flight_grace=UNDER_WAY)
+    server = SegmentServer(write_keys={key}, record="ids", in_flight_grace=IN_FLIGHT_GRACE)
     stack.enter_context(server)
     server.rule(Failures(SEED))
     settings = {"broker_url": redis.url, "segment_host": server.url}
@@ -133,7 +146,7 @@ def _start(stack: ExitStack, workers: int) -> Stage:
         stack.enter_context(child)
     for child in children:
         child.wait_for(r"worker\d+@demo ready\.")
-    # Flower asks the workers about themselves as it starts.
+    # Flower queries the workers when it starts, so they must be ready.
     web = flower(settings, login, folder)
     if web:
         stack.enter_context(web)
@@ -141,7 +154,7 @@ def _start(stack: ExitStack, workers: int) -> Stage:
 
 
 def _flower_address(web: Child | None, login: str) -> str:
-    """Return the address with its login, or why there is none: the demo goes on without."""
+    """Return Flower's address with its login, or why it does not run. The demo does not need it."""
     if web is None:
         return "not installed (pip install 'celery-segment[flower]')"
     try:
@@ -152,12 +165,11 @@ def _flower_address(web: Child | None, login: str) -> str:
 
 def _introduce(console: Console, stage: Stage, arguments: argparse.Namespace) -> None:
     text = (
-        f"{arguments.rate:g} events per second, through Celery, to an endpoint that fails one"
-        f" request in ten\n"
+        f"{arguments.rate:g} events per second, to an endpoint that fails for one request in ten\n"
         f"  Flower    {stage.flower}\n"
         f"  endpoint  {stage.server.url}\n"
         f"  logs      {stage.folder}\n"
-        "Ctrl-C ends with a ledger, a second one at once\n"
+        "Press Ctrl-C to finish with a ledger, and again to abort.\n"
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -169,18 +181,20 @@ def _run(
     accepted: set[str] = set()
     with View(console, analytics, stage.server) as view:
         view.phase = "tracking"
-        beats = _beats(arguments.rate, arguments.seconds, interrupts)
-        for event, _ in zip(stream(SEED), beats, strict=False):
+        ticks = _ticks(arguments.rate, arguments.seconds, interrupts)
+        for event, _ in zip(stream(SEED), ticks, strict=False):
             stage.check()
             accepted.add(event.call.delay(**event.arguments).id)
         view.phase = "settling"
         stage.server.restore()
-        remaining = _flush(analytics, stage)
+        # Stop waiting if a worker has exited.
+        flush = Flush(runtime_of(app), analytics.source)
+        remaining = wait_for([flush], FLUSH, watch=lambda _: stage.check())
     return balance(accepted, stage.server, analytics.stats(), remaining)
 
 
-def _beats(rate: float, seconds: float | None, interrupts: Interrupts) -> Iterator[None]:
-    """Yield ``rate`` times a second, until the time is over or Ctrl-C."""
+def _ticks(rate: float, seconds: float | None, interrupts: Interrupts) -> Iterator[None]:
+    """Yield ``rate`` times per second, until the time is over or Ctrl-C is pressed."""
     began = time.monotonic()
     for number in itertools.count():
         while True:
@@ -191,16 +205,6 @@ def _beats(rate: float, seconds: float | None, interrupts: Interrupts) -> Iterat
                 break
             time.sleep(min(early, 0.05))
         yield
-
-
-def _flush(analytics: Analytics, stage: Stage) -> int:
-    """Wait for what remains, as long as there are workers to deliver it."""
-    deadline = time.monotonic() + FLUSH
-    while remaining := analytics.flush(timeout=min(LOOK, max(deadline - time.monotonic(), 0))):
-        stage.check()
-        if time.monotonic() >= deadline:
-            break
-    return remaining
 
 
 if __name__ == "__main__":

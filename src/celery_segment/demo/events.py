@@ -1,4 +1,4 @@
-"""What happens in a shop: an endless, seeded stream of calls of all six types."""
+"""The events of a shop: an endless, seeded stream of calls of all six types."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from celery_segment.calls.api import Call, alias, group, identify, page, screen, track
+from celery_segment import alias, group, identify, page, screen, track
+from celery_segment.calls.task import Call
 
 __all__ = ["Event", "stream"]
 
-#: Visitors who are in the shop at the same time.
+#: Number of visitors at the same time.
 VISITORS = 25
-#: How many of a hundred visitors use the app, sign up, put a product into the cart.
+#: Percentages of the visitors who use the app and who sign up, and of the products that a visitor
+#: adds to the cart.
 ON_PHONE, SIGN_UP, ADD = 40, 50, 60
 
 PRODUCTS = (
@@ -29,15 +31,15 @@ PLANS = ("free", "plus", "business")
 
 
 class Event(NamedTuple):
-    """One call: ``event.call.delay(**event.arguments)``."""
+    """A call to make: ``event.call.delay(**event.arguments)``."""
 
     call: Call[...]
     arguments: dict[str, Any]
 
 
 def stream(seed: int) -> Iterator[Event]:
-    """Yield the events of visitors who come, look around, sign up and buy."""
-    chance = random.Random(seed)  # noqa: S311 - the same shop at each run
+    """Yield the events of visitors who view pages, sign up and buy, the same for each seed."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     visits = [_visit(chance) for _ in range(VISITORS)]
     while True:
         place = chance.randrange(VISITORS)
@@ -68,8 +70,8 @@ def _visit(chance: random.Random) -> Iterator[Event]:
         yield Event(track, {**who, "event": "Order Completed", "properties": _order(chance, cart)})
 
 
-def _happens(chance: random.Random, of_a_hundred: int) -> bool:
-    return chance.randrange(100) < of_a_hundred
+def _happens(chance: random.Random, percentage: int) -> bool:
+    return chance.randrange(100) < percentage
 
 
 def _view(who: dict[str, str], name: str, *, phone: bool) -> Event:

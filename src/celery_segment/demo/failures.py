@@ -1,4 +1,4 @@
-"""The endpoint's scripted failures: about one request in ten, seeded."""
+"""The endpoint's failures: about one request in ten, seeded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ REPLIES = (
 
 
 class Failures:
-    """A rule for ``SegmentServer.rule``: which requests fail is chance, how goes in turn."""
+    """A rule for ``SegmentServer.rule`` that lets random requests fail.
+
+    The kinds of failures alternate.
+    """
 
     def __init__(self, seed: int) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - the same failures at each run
+        self._chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._replies = itertools.cycle(REPLIES)
         self._lock = threading.Lock()
 
     def __call__(self, _: Request) -> Reply | None:
-        """Return a failure, or None for an ordinary answer."""
+        """Return a failure, or None for a normal response."""
         with self._lock:
             return next(self._replies) if self._chance.random() < SHARE else None

@@ -1,4 +1,4 @@
-"""The demo's ledger: what was accepted against what the endpoint received."""
+"""The demo's ledger: compare the accepted messages with those that the endpoint received."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from celery_segment.buffer import Snapshot
+from celery_segment import Snapshot
 from celery_segment.testing import Received, SegmentServer
 
 __all__ = ["Ledger", "balance"]
@@ -17,11 +17,22 @@ __all__ = ["Ledger", "balance"]
 
 @dataclass(frozen=True)
 class Ledger:
-    """The figures at the end; messages, unless the name says otherwise.
+    """The figures at the end. They are numbers of messages unless noted otherwise.
 
-    ``cut_off`` were received with a request whose answer never came, ``violations``
-    counts what was beyond Segment's limits or form, and ``early`` the requests before
-    a Retry-After had passed.
+    Attributes:
+        accepted: Messages whose call returned.
+        received: Distinct messages that the endpoint received.
+        duplicates: Messages that the endpoint received again.
+        cut_off: Messages received with a request whose response was cut off.
+        lost: Accepted messages that were not received.
+        unknown: Received messages that were not accepted.
+        remaining: Messages that were not settled in time.
+        retries: Attempts that failed.
+        requests: Requests.
+        sent: Messages in all requests.
+        failures: The kinds of failed requests, and their numbers, as text.
+        violations: Violations of Segment's format and limits.
+        early: Requests before a Retry-After had passed.
     """
 
     accepted: int
@@ -40,7 +51,7 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """Whether the endpoint has received what was accepted, within its limits."""
+        """Whether the endpoint received exactly the accepted messages, without violations."""
         return not (self.lost or self.unknown or self.remaining or self.violations)
 
     def print(self, console: Console) -> None:
@@ -59,22 +70,26 @@ class Ledger:
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         yield "accepted", f"{self.accepted:,}", "messages whose call returned"
-        yield "received", f"{self.received:,}", "different messages at the endpoint"
+        yield "received", f"{self.received:,}", "distinct messages at the endpoint"
         yield "lost", f"{self.lost:,}", "accepted, not received"
         yield "unknown", f"{self.unknown:,}", "received, not accepted"
         yield "remaining", f"{self.remaining:,}", "not settled in time"
-        yield "duplicates", f"{self.duplicates:,}", f"{self.cut_off:,} by answers that were cut off"
+        yield (
+            "duplicates",
+            f"{self.duplicates:,}",
+            f"{self.cut_off:,} by responses that were cut off",
+        )
         yield "retries", f"{self.retries:,}", "attempts that failed"
-        yield "requests", f"{self.requests:,}", self.failures or "none was made to fail"
+        yield "requests", f"{self.requests:,}", self.failures or "none failed"
         yield "per request", f"{self.sent / max(self.requests, 1):,.1f}", "messages"
-        yield "violations", f"{self.violations:,}", "of Segment's limits and form"
+        yield "violations", f"{self.violations:,}", "of Segment's format and limits"
         yield "early", f"{self.early:,}", "requests before a Retry-After had passed"
 
 
 def balance(accepted: set[str], server: SegmentServer, stats: Snapshot, remaining: int) -> Ledger:
-    """Hold the accepted messageIds against the endpoint's records, when traffic has ended."""
+    """Compare the accepted messageIds with the endpoint's records, after all traffic has ended."""
     received = set(server.received)
-    # The endpoint tells of both in words alone.
+    # Early requests are among the violations, and differ only in the text.
     early = sum("Retry-After" in text for text in server.violations)
     return Ledger(
         accepted=len(accepted),

@@ -1,4 +1,4 @@
-"""The demo's child processes. Each is in a session of its own and writes to a file."""
+"""The demo's child processes. Each has its own session and log file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "ChildError", "flower", "forget_environment", "worker"]
 
-#: Seconds in which a child starts, and in which it ends after SIGTERM.
+#: Maximum number of seconds for a child's start, and for its exit after SIGTERM.
 START, GRACE = 60.0, 15.0
-#: Seconds between two looks at a child that starts.
+#: Seconds between two checks of a child that is starting.
 POLL = 0.05
 LAST_LINES = 20
 
@@ -36,20 +36,20 @@ _FOREIGN = ("CELERY_", "FLOWER_")
 
 
 class ChildError(SegmentError):
-    """A child process ended by itself, or did not start in time."""
+    """A child process exited by itself, or did not start in time."""
 
 
 class Child:
-    """A process for the length of a ``with`` block.
+    """A child process that runs during a ``with`` block.
 
-    Its own session keeps the terminal's Ctrl-C from it, and lets what it has
-    started be ended with it.
+    It has its own session, so that it does not receive the terminal's Ctrl-C, and so that its
+    own children can be killed with it.
 
     Args:
-        name: What it is called in messages; its log is ``<name>.log``.
-        command: Program and arguments.
-        environ: Its whole environment.
-        folder: Where it runs and its log lies.
+        name: Its name in messages; its log is ``<name>.log``.
+        command: The program and its arguments.
+        environ: The whole environment.
+        folder: Its working directory, which contains the log.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class Child:
         traceback: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            hurried = kind is not None and issubclass(kind, KeyboardInterrupt)
-            _end(self._process, 0.0 if hurried else GRACE)
+            aborted = kind is not None and issubclass(kind, KeyboardInterrupt)
+            _end(self._process, 0.0 if aborted else GRACE)
 
     def check(self) -> None:
-        """Raise ChildError, with the end of its log, when it does not run any more."""
+        """Raise ChildError with the end of its log if the process has exited."""
         if self._process is not None and (status := self._process.poll()) is not None:
             raise ChildError(f"{self.name} ended with status {status}; {self._tail()}")
 
     def wait_for(self, pattern: str) -> str:
-        """Wait until its log matches, and return what did.
+        """Wait until a regular expression matches in its log, and return the match.
 
         Raises:
-            ChildError: It ended, or the time for its start did.
+            ChildError: The process exited, or did not start in time.
         """
         deadline = time.monotonic() + START
         while not (found := re.search(pattern, self._read())):
@@ -112,30 +112,31 @@ class Child:
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """End a process in good order, and by force what still runs when the grace has passed."""
-    gently = False
+    """Terminate a process; after ``grace`` seconds, kill it and its children."""
+    exited = False
     try:
         if process.poll() is None and grace:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(grace)
-                gently = True
+                exited = True
     finally:
-        # A second Ctrl-C lands here; and a worker that was killed leaves its pool behind.
-        if not gently:
+        # Also after a second Ctrl-C during the wait. A worker that was killed leaves the processes
+        # of its pool behind, so its whole process group is killed.
+        if not exited:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def forget_environment() -> None:
-    """Take away the variables that would point the demo at somebody's real broker."""
+    """Remove the environment variables that would make the demo use a real broker."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
 
 
 def worker(number: int, settings: Mapping[str, Any], write_key: str, folder: Path) -> Child:
-    """Return a Celery worker, the only process with the write key."""
+    """Return a Celery worker. Only workers get the write key."""
     name = f"worker{number}"
     command = (*_CELERY, "worker", "--hostname", f"{name}@demo", "--loglevel", "INFO")
     command += ("--pool", "prefork", "--concurrency", "2", "--task-events")
@@ -144,7 +145,7 @@ def worker(number: int, settings: Mapping[str, Any], write_key: str, folder: Pat
 
 
 def flower(settings: Mapping[str, Any], login: str, folder: Path) -> Child | None:
-    """Return Flower on any free port of this machine; None where it is not installed."""
+    """Return Flower on a free port of this machine; None if it is not installed."""
     if importlib.util.find_spec("flower") is None:
         return None
     command = (
@@ -154,7 +155,7 @@ def flower(settings: Mapping[str, Any], login: str, folder: Path) -> Child | Non
         "--port=0",
         f"--conf={flowerconfig.__file__}",
     )
-    # Not an argument: those stand in the list of processes.
+    # The login is not an argument, since those are visible in the list of processes.
     return Child("flower", command, _environ(settings, FLOWER_BASIC_AUTH=login), folder)
 
 

@@ -1,4 +1,4 @@
-"""The demo's live view: a table in a terminal, plain lines elsewhere."""
+"""The demo's live view: a table in a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from celery_segment.buffer import Snapshot
+from celery_segment import Analytics, Snapshot
 from celery_segment.errors import SegmentError
-from celery_segment.operations.source import Analytics
 from celery_segment.testing import SegmentServer
 
 if TYPE_CHECKING:
@@ -25,16 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["View"]
 
-#: Seconds between two tables, between two plain lines, and over which rates are taken.
+#: Seconds between two tables, seconds between two plain lines, and seconds over which the rates
+#: are averaged.
 REFRESH, LINE, WINDOW = 0.25, 2.0, 3.0
 WIDTH = 76
 
 
 class View:
-    """Shows the figures from a thread of its own, for the length of a ``with`` block.
+    """A thread that shows the figures during a ``with`` block.
 
     Attributes:
-        phase: What the demo is doing, in a few words.
+        phase: What the demo is doing, in a word.
     """
 
     def __init__(self, console: Console, analytics: Analytics, server: SegmentServer) -> None:
@@ -72,7 +72,7 @@ class View:
         self._show()
 
     def _show(self) -> None:
-        # The main thread meets the same error, and reports it.
+        # The main thread gets the same error and reports it.
         with suppress(SegmentError):
             now, snapshot = time.monotonic(), self._analytics.stats()
             self._past.append((now, snapshot))
@@ -84,10 +84,12 @@ class View:
                 self._console.print(Text(self._line(now, snapshot)), soft_wrap=True)
 
     def _rates(self) -> tuple[float, float]:
-        """Return messages accepted and delivered per second, of late."""
+        """Return the recent rates of accepted and delivered messages, per second."""
         (first, old), (last, new) = self._past[0], self._past[-1]
         seconds = max(last - first, 0.001)
-        return (new.accepted - old.accepted) / seconds, (new.delivered - old.delivered) / seconds
+        return (new.accepted - old.accepted) / seconds, (
+            new.delivered.messages - old.delivered.messages
+        ) / seconds
 
     def _panel(self, now: float, s: Snapshot) -> Panel:
         table = Table.grid(padding=(0, 2))
@@ -97,16 +99,16 @@ class View:
         accepted, delivered = self._rates()
         received, requests = len(self._server.received), len(self._server.requests)
         table.add_row("accepted", f"{s.accepted:,}", f"{accepted:,.0f}/s")
-        table.add_row("buffered", f"{s.buffered:,}", f"{s.buffered_bytes:,} bytes")
-        table.add_row("ready", f"{s.ready:,}", f"in {s.ready_batches:,} batches")
-        table.add_row("in flight", f"{s.inflight:,}", f"in {s.inflight_batches:,} batches")
-        table.add_row("delivered", f"{s.delivered:,}", f"{delivered:,.0f}/s")
+        table.add_row("buffered", f"{s.buffered.messages:,}", f"{s.buffered.bytes:,} bytes")
+        table.add_row("ready", f"{s.ready.messages:,}", f"in {s.ready.batches:,} batches")
+        table.add_row("in flight", f"{s.inflight.messages:,}", f"in {s.inflight.batches:,} batches")
+        table.add_row("delivered", f"{s.delivered.messages:,}", f"{delivered:,.0f}/s")
         table.add_row("retried", f"{s.retries:,}", "attempts that failed")
         table.add_row("endpoint", f"{received:,}", f"received in {requests:,} requests")
         table.add_row("oldest", f"{s.oldest:.1f} s", "since the oldest waiting call")
-        word, _, why = _gate(s).partition(": ")
-        # An answer's text is no markup.
-        state = Text(word, style="green" if word == "open" else "yellow")
+        # The reason may contain a response's text, which must not be parsed as markup.
+        state = Text(s.gate.state, style="green" if s.gate.state == "open" else "yellow")
+        why = f"for {s.gate.seconds:.1f} s: {s.gate.reason}" if s.gate.seconds else ""
         table.add_row("gate", state, Text(why, overflow="ellipsis"))
         title = f"celery-segment  {now - self._began:.0f} s"
         return Panel(table, title=title, subtitle=self.phase, width=WIDTH, padding=(1, 2))
@@ -114,15 +116,8 @@ class View:
     def _line(self, now: float, s: Snapshot) -> str:
         return (
             f"{now - self._began:.0f} s, {self.phase}: accepted {s.accepted:,}"
-            f" ({self._rates()[0]:,.0f}/s), buffered {s.buffered:,},"
-            f" ready {s.ready_batches:,} and in flight {s.inflight_batches:,} batches,"
-            f" delivered {s.delivered:,}, retried {s.retries:,},"
-            f" requests {len(self._server.requests):,}, oldest {s.oldest:.1f} s, gate {_gate(s)}"
+            f" ({self._rates()[0]:,.0f}/s), buffered {s.buffered.messages:,},"
+            f" ready {s.ready.batches:,} and in flight {s.inflight.batches:,} batches,"
+            f" delivered {s.delivered.messages:,}, retried {s.retries:,},"
+            f" requests {len(self._server.requests):,}, oldest {s.oldest:.1f} s, gate {s.gate}"
         )
-
-
-def _gate(s: Snapshot) -> str:
-    """Return the gate's state, and after a colon why it is closed."""
-    if not s.closed:
-        return s.gate
-    return f"shut {s.closed:.1f} s: {s.gate}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from celery_segment.errors import ImportRefused
+from celery_segment.files import written_atomically
 from celery_segment.importing.reading import START, Position
 
 __all__ = ["Checkpoint", "Figures"]
@@ -58,9 +58,5 @@ class Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
 
     def save(self, path: Path) -> None:
         """Write the file anew: it is the old one or this one, whatever happens."""
-        new = path.with_name(f"{path.name}.new")
-        with new.open("wb") as stream:
+        with written_atomically(path, overwrite=True) as stream:
             stream.write(msgspec.json.encode(self))
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(path)

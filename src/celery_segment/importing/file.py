@@ -13,7 +13,7 @@ from celery_segment.importing.ndjson import NDJSON
 from celery_segment.importing.reading import Chunk, Format, Rejected, chunks
 from celery_segment.importing.rejects import Rejects
 from celery_segment.importing.table import CSV
-from celery_segment.producer.producer import Producer
+from celery_segment.producer import Producer
 
 __all__ = ["File", "Options"]
 

@@ -6,20 +6,15 @@ import fcntl
 import io
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 
+from celery_segment.compression import deflate, gzip
 from celery_segment.errors import ImportRefused, ImportUnfinished
 from celery_segment.importing.lines import Line, lines_of
-
-try:
-    from isal import igzip as gzip
-    from isal import isal_zlib as zlib
-except ImportError:  # a platform without its wheel
-    import gzip  # type: ignore[no-redef,unused-ignore]
-    import zlib  # type: ignore[no-redef,unused-ignore]
 
 __all__ = ["FORMATS", "STDIN", "Input", "format_of"]
 
@@ -28,8 +23,6 @@ FORMATS = ("ndjson", "csv")
 _FORMATS = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
 _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 20
-_open_gzip = cast("Any", gzip).GzipFile
-_ZLIB_ERROR = cast("type[Exception]", zlib.error)
 
 
 def format_of(name: str) -> str:
@@ -62,7 +55,7 @@ class Input:
             self._raw = io.FileIO(0 if stdin else name, closefd=not stdin)
             self._stream: io.BufferedReader[Any] = io.BufferedReader(self._raw, _BUFFER)
             if self._stream.peek(2).startswith(_GZIP):
-                self._stream = io.BufferedReader(_open_gzip(fileobj=self._stream), _BUFFER)
+                self._stream = io.BufferedReader(gzip().GzipFile(fileobj=self._stream), _BUFFER)
         except OSError as error:
             raise ImportRefused(f"{name}: {error.strerror or error}") from None
         #: In bytes; None where only the end will tell.
@@ -99,7 +92,7 @@ class Input:
         """
         try:
             yield from lines_of(self._stream)
-        except (OSError, EOFError, _ZLIB_ERROR) as error:
+        except (OSError, EOFError, zlib.error, deflate().error) as error:
             raise ImportUnfinished(f"{self.name} cannot be read to its end ({error})") from error
 
     def close(self) -> None:

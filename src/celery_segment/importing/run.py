@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from celery_segment.buffer import Buffer, buffer_of, parts_of
+from celery_segment.buffer import Buffer, parts_of
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.errors import (
     BufferFull,
@@ -18,8 +18,7 @@ from celery_segment.errors import (
 )
 from celery_segment.importing.file import File, Options
 from celery_segment.importing.reading import Chunk, Rejected
-from celery_segment.producer.producer import producer_of
-from celery_segment.producer.wake import wake
+from celery_segment.runtime import runtime_of
 
 __all__ = ["Import", "Watch"]
 
@@ -89,12 +88,12 @@ class Import:
         dry_run: bool = False,
         timeout: float = 600.0,
     ) -> None:
-        producer = producer_of(app, source)
-        if not producer.enabled and not dry_run:
+        self._runtime = runtime_of(app)
+        producer = self._runtime.producer(source)
+        if not producer.delivers and not dry_run:
             raise ImportRefused(f"source {source!r} is not enabled, and would store nothing")
         if dry_run and resume:
             raise ImportRefused("a dry run reads whole files: leave out --resume")
-        self._app = app
         self._source = source
         options = Options(file_format, default_type, texts)
         names = list(dict.fromkeys(names))
@@ -150,12 +149,12 @@ class Import:
 
     def _append(self, messages: list[bytes]) -> None:
         # Not by the producer, which may be set to drop what the buffer does not take.
-        buffer = buffer_of(self._app, self._source)
+        buffer = self._runtime.buffer(self._source)
         room = buffer.source.max_buffer_bytes
         parts = parts_of(messages, min(PART_BYTES, room // 4) if room else PART_BYTES)
         woken = [self._append_part(buffer, part) for part in parts]
         if any(woken):
-            wake(self._app, self._source)
+            self._runtime.wake(self._source)
 
     def _append_part(self, buffer: Buffer, part: Sequence[bytes]) -> bool:
         """Store messages, and wait until there is room for them."""
@@ -168,7 +167,7 @@ class Import:
                 if deadline is None:
                     deadline = now + self._timeout
                     if isinstance(error, BufferFull):
-                        wake(self._app, self._source)
+                        self._runtime.wake(self._source)
                 elif now >= deadline:
                     raise
                 self._watch.waits(str(error))

@@ -1,4 +1,4 @@
-"""Arguments become a validated message, and a message its bytes. No I/O."""
+"""Build validated messages from arguments, and encode them to bytes. No I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,13 @@
-"""A call's arguments become a message: ``build_message`` is the one way to make one. No I/O."""
+"""Build a message from the arguments of a call. No I/O.
+
+Every message is built by ``build_message``, except those decoded from a file, which
+``complete`` finishes.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,8 +19,6 @@ from celery_segment.messages.fields import (
     PLAIN,
     identifier,
     json_object,
-    new_message_id,
-    now,
     parse_message_id,
     parse_timestamp,
 )
@@ -42,15 +46,24 @@ def build_message(
 ) -> M:
     """Validate the arguments of a call and return its message.
 
-    The caller's objects are never changed. An absent ``message_id`` is minted,
-    an absent ``timestamp`` is now; both stay the message's for good. What else is
-    absent is the visitor's, where there is one and the call is not about another.
+    The caller's objects are never changed. By default, ``message_id`` is a new UUID and
+    ``timestamp`` is the current time; both stay the same across retries. Ids and context
+    that are not given are the visitor's, unless the call is about another person.
+
+    Args:
+        kind: The class of the message.
+        visitor: The visitor of the current request, if there is one.
+        context: The context of the call; its values win over the visitor's.
+        timestamp: A datetime or an ISO 8601 string.
+        message_id: A string of 1 to 100 characters, or a UUID.
+        own: The other fields of ``kind``; a field that is not given is None.
 
     Raises:
-        ValidationError: Names the field, what was given and the mend.
+        ValidationError: A value is invalid or missing. The error has the field, the
+            value's type and how to fix it.
     """
     for field, value in own.items():
-        # What most calls give is as it should be.
+        # Most values have the right type already and need no parser.
         if value is None or (type(value) is PLAIN[field] and value):
             continue
         own[field] = PARSE[field](field, value)
@@ -60,12 +73,12 @@ def build_message(
     if visitor is not None:
         context = _add_visitor(own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
-        nobody = ""
+        hint = ""
         if visitor is not None:
-            nobody = "; of this request's visitor neither is known: see segment_set_anonymous_id"
+            hint = "; this request's visitor has neither: see segment_set_anonymous_id"
         raise ValidationError(
             "user_id",
-            f"give user_id or anonymous_id: Segment drops messages without an identity{nobody}",
+            f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
         )
     return kind(
         message_id=new_message_id() if message_id is None else parse_message_id(message_id),
@@ -76,10 +89,11 @@ def build_message(
 
 
 def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
-    """Give a call the ids that it leaves out; return its context upon the visitor's.
+    """Fill in the ids that a call leaves out, and return its context merged into the visitor's.
 
-    A call about another person than the visitor gets nothing: the ip, the device and the
-    page of the one who acts would be taken for those of the one acted upon.
+    A call about another person than the visitor, such as an administrator's call about a
+    customer, gets neither: Segment would attribute the visitor's IP address, device and
+    page to that person.
     """
     known = {"user_id": visitor.user_id, "anonymous_id": visitor.anonymous_id}
     theirs = {f: None if value is None else identifier(f, value) for f, value in known.items()}
@@ -96,12 +110,15 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
 
 
 def complete(message: M) -> M | None:
-    """Finish a message decoded from its wire form, as ``build_message`` makes it.
+    """Finish a message that was decoded from its wire form, with the result of ``build_message``.
 
-    None when it has no identity. Its texts are not empty, and its required fields are there.
+    The caller has checked that the required fields are present and that no text is empty.
+
+    Returns:
+        The same message; None if it has no identity.
 
     Raises:
-        ValidationError: The timestamp is none.
+        ValidationError: The timestamp is invalid, or the context is not a mapping.
     """
     if message.user_id is None and message.anonymous_id is None and message.identity:
         return None
@@ -111,10 +128,10 @@ def complete(message: M) -> M | None:
 
 
 def from_wire(content: Mapping[str, Any]) -> Message:
-    """Validate a message that is given as it is sent: ``{"type": "track", "userId": …}``.
+    """Build a message from its wire form: ``{"type": "track", "userId": …}``.
 
     Raises:
-        ValidationError: As ``build_message``; or there is no such type, or no such field.
+        ValidationError: As in ``build_message``, or the type or a field is unknown.
     """
     given = dict(content)
     type_ = given.pop("type", None)
@@ -124,9 +141,41 @@ def from_wire(content: Mapping[str, Any]) -> Message:
     names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     unknown = given.keys() - names.keys()
     if unknown:
-        raise ValidationError(min(unknown), f"is no field of {type_}: put it into properties")
+        raise ValidationError(min(unknown), f"is not a field of {type_}: put it into properties")
     return build_message(kind, **{field: given.get(name) for name, field in names.items()})
 
 
 def _context(value: Any) -> dict[str, Any]:
     return {**json_object("context", value), "library": RAW_LIBRARY}
+
+
+_clock: tuple[int, str] = (0, "")
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
+def now() -> str:
+    """Return the current time in Segment's format: UTC, ISO 8601, milliseconds.
+
+    The part down to the second is formatted once a second and reused.
+    """
+    global _clock  # noqa: PLW0603 - one tuple, replaced atomically
+    milliseconds = int(time.time() * 1000)
+    second = milliseconds // 1000
+    known, text = _clock
+    if known != second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        _clock = (second, text)
+    return text + _MILLISECONDS[milliseconds % 1000]
+
+
+#: The digit that says which variant of UUID it is, by a random one.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def new_message_id() -> str:
+    """Return a random UUID (RFC 9562, version 4), in a third of the time that ``uuid`` takes.
+
+    None is made ahead: a process that is forked would give its parent's.
+    """
+    h = os.urandom(16).hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"

@@ -1,4 +1,4 @@
-"""What a source adds to its messages: default context and destinations, and its hook. No I/O."""
+"""Apply a source's defaults and its ``segment_before_send`` hook to a message. No I/O."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ __all__ = ["add_defaults", "run_hook"]
 
 
 def run_hook(message: Message, hook: Callable[[dict[str, Any]], Any]) -> Message | None:
-    """Return what a hook makes of a message; None when it returns None.
+    """Return the message that a hook returns, or None if the hook drops it.
 
-    The hook gets the message as it is sent, and returns the like, which is validated.
+    The hook receives the message in its wire form and returns one in the same form, which
+    is validated.
 
     Raises:
-        ValidationError: The hook returned what is no message, or another messageId.
+        ValidationError: The hook returned something other than a valid message, or changed
+            the messageId.
     """
     content = hook(decode(encode(message)))
     if content is None:
@@ -30,14 +32,17 @@ def run_hook(message: Message, hook: Callable[[dict[str, Any]], Any]) -> Message
             "segment_before_send", f"must return the message or None, {type_name(content)}"
         )
     if content.get("messageId") != message.message_id:
-        raise ValidationError("segment_before_send", "must leave the messageId as it is")
+        raise ValidationError("segment_before_send", "must not change the messageId")
     return from_wire(content)
 
 
 def add_defaults(
     message: Message, context: dict[str, Any] | None, integrations: dict[str, Any] | None
 ) -> None:
-    """Give a message what it does not say itself of its source's context and destinations."""
+    """Merge a source's default context and destinations into a message, in place.
+
+    The message's own values win.
+    """
     if context:
         given = message.context if isinstance(message.context, dict) else {"library": RAW_LIBRARY}
         message.context = {**context, **given}

@@ -1,13 +1,11 @@
-"""What the fields of a message may be. No I/O.
+"""Parse the fields of a message. No I/O.
 
-Each function returns the value to send, or raises ``ValidationError`` naming the field,
-what was given and the mend.
+Each parser returns the value to send. It raises ``ValidationError`` with the field, the
+type of the value that was given, and how to fix it.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -25,24 +23,25 @@ __all__ = [
     "PLAIN",
     "identifier",
     "json_object",
-    "new_message_id",
-    "now",
     "parse_message_id",
     "parse_timestamp",
     "type_name",
 ]
 
-#: Segment deduplicates by messageId, of at most this many characters.
+#: Segment's limit for a messageId, in characters. Segment deduplicates by it.
 MAX_MESSAGE_ID = 100
 
 
 def type_name(value: Any) -> str:
-    """Return what to say of a value of a wrong type."""
+    """Return the end of an error about a value's type, such as "not list"."""
     return f"not {type(value).__name__}"
 
 
 def identifier(field: str, value: Any) -> str | None:
-    """Parse the id of a user or a group: text, whole numbers and UUIDs are sent as text."""
+    """Parse the id of a user or a group.
+
+    Strings, whole numbers and UUIDs are accepted, and sent as text. An empty text is None.
+    """
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):
@@ -52,7 +51,7 @@ def identifier(field: str, value: Any) -> str | None:
             return str(value)
         if isinstance(value, float | Decimal) and -1e300 < value < 1e300 and value == int(value):  # noqa: PLR2004 - finite
             return str(int(value))
-    except (ValueError, ArithmeticError):  # thousands of digits; a Decimal NaN
+    except (ValueError, ArithmeticError):  # an int of thousands of digits, or a Decimal NaN
         pass
     raise ValidationError(field, f"must be a string, a whole number or a UUID, {type_name(value)}")
 
@@ -66,7 +65,7 @@ def _text(field: str, value: Any) -> str | None:
 
 
 def json_object(field: str, value: Any) -> dict[str, Any]:
-    """Parse a mapping."""
+    """Parse a mapping, and return a dict."""
     if isinstance(value, dict):
         return value
     if isinstance(value, Mapping):
@@ -75,19 +74,23 @@ def json_object(field: str, value: Any) -> dict[str, Any]:
 
 
 def parse_message_id(value: Any) -> str:
-    """Parse an id of the caller's own."""
+    """Parse a messageId that the caller gives: a string of 1 to 100 characters, or a UUID."""
     text = str(value) if isinstance(value, UUID) else value
     if not isinstance(text, str):
         raise ValidationError("message_id", f"must be a string or a UUID, {type_name(value)}")
     if not 0 < len(text) <= MAX_MESSAGE_ID:
         raise ValidationError(
-            "message_id", f"has {len(text)} characters and Segment takes 1 to {MAX_MESSAGE_ID}"
+            "message_id", f"has {len(text)} characters; Segment accepts 1 to {MAX_MESSAGE_ID}"
         )
     return str.__str__(text)
 
 
 def parse_timestamp(value: Any) -> str:
-    """Parse a time, and write it as Segment does: UTC, ISO 8601, milliseconds."""
+    """Parse a datetime or an ISO 8601 text.
+
+    Returns:
+        The time in Segment's format: UTC, ISO 8601, milliseconds.
+    """
     if isinstance(value, str):
         text = value
         try:
@@ -96,11 +99,11 @@ def parse_timestamp(value: Any) -> str:
             raise ValidationError(
                 "timestamp", f"{text[:40]!r} is not ISO 8601, such as 2026-11-23T07:00:00.123Z"
             ) from None
-        if len(text) == 24 and text[10] == "T" and text[23] == "Z":  # noqa: PLR2004 - as below
+        if len(text) == 24 and text[10] == "T" and text[23] == "Z":  # noqa: PLR2004 - the result's format
             return str.__str__(text)
     if not isinstance(value, datetime):
-        mend = "give it a time of day" if isinstance(value, date) else "give a datetime"
-        raise ValidationError("timestamp", f"must be a datetime, {type_name(value)}: {mend}")
+        fix = "add a time of day" if isinstance(value, date) else "pass a datetime"
+        raise ValidationError("timestamp", f"must be a datetime, {type_name(value)}: {fix}")
     try:
         utc = _aware(value).astimezone(timezone.utc)
     except (OverflowError, ValueError):
@@ -109,10 +112,11 @@ def parse_timestamp(value: Any) -> str:
 
 
 def _aware(value: datetime) -> datetime:
-    """Give a naive datetime its zone.
+    """Return a datetime with a time zone.
 
-    As Segment's Python library does: one within five seconds of this machine's
-    clock came from ``datetime.now()`` and is local time, any other is UTC.
+    A naive one within five seconds of this machine's clock is taken for the result of
+    ``datetime.now()``, which is local time; any other is taken for UTC. Segment's Python
+    library uses the same rule.
     """
     if value.utcoffset() is not None:
         return value
@@ -121,47 +125,7 @@ def _aware(value: datetime) -> datetime:
     return naive.astimezone() if abs(age) < 5 else naive.replace(tzinfo=timezone.utc)  # noqa: PLR2004
 
 
-_clock: tuple[int, str] = (0, "")
-_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
-
-
-def now() -> str:
-    """Return the time as Segment writes it. The date is formatted once a second."""
-    global _clock  # noqa: PLW0603 - one tuple, replaced whole: threads see the old or the new
-    milliseconds = int(time.time() * 1000)
-    second = milliseconds // 1000
-    known, text = _clock
-    if known != second:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        _clock = (second, text)
-    return text + _MILLISECONDS[milliseconds % 1000]
-
-
-def new_message_id() -> str:
-    """Return a random UUID (RFC 9562, version 4)."""
-    try:
-        return _ready_ids.pop()
-    except IndexError:
-        _ready_ids.extend(_uuids(os.urandom(16 * _AT_ONCE).hex()))
-        return _ready_ids.pop()
-
-
-def _uuids(h: str) -> list[str]:
-    return [
-        f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-4{h[i + 13 : i + 16]}"
-        f"-{'89ab'[int(h[i + 16], 16) & 3]}{h[i + 17 : i + 20]}-{h[i + 20 : i + 32]}"
-        for i in range(0, len(h), 32)
-    ]
-
-
-#: The system's random numbers cost less by the dozen. A pop is atomic, so no two threads
-#: get the same one; and a forked child must not have its parent's.
-_AT_ONCE = 16
-_ready_ids: list[str] = []
-os.register_at_fork(after_in_child=_ready_ids.clear)
-
-
-#: The parsers of the fields that only some calls have, or that identify.
+#: Parsers by field; ``build_message`` parses message_id, timestamp and context itself.
 PARSE: dict[str, Callable[[str, Any], Any]] = {
     "user_id": identifier,
     "anonymous_id": identifier,
@@ -175,5 +139,5 @@ PARSE: dict[str, Callable[[str, Any], Any]] = {
     "integrations": json_object,
 }
 
-#: The type of a value that, unless it is empty, needs no parser.
+#: Type by field of the values that need no parser, unless they are empty.
 PLAIN = {field: dict if parse is json_object else str for field, parse in PARSE.items()}

@@ -1,4 +1,4 @@
-"""The six messages: Segment's six calls, field by field.
+"""The messages of Segment's six calls.
 
 Source: Segment Spec (identify, track, page, screen, group, alias).
 """
@@ -25,11 +25,15 @@ __all__ = [
 class Message(
     msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel", tag_field="type", tag=False
 ):
-    """What the six calls share. Times are UTC, ISO 8601 with milliseconds."""
+    """The fields that all messages have.
 
-    #: What identifies the subject: at least one of these fields must be given.
+    ``timestamp`` is in UTC, ISO 8601 with milliseconds. ``context`` is encoded JSON if the
+    call gave none.
+    """
+
+    #: The fields that identify the user, of which at least one must be given.
     identity: ClassVar[tuple[str, ...]] = ("user_id", "anonymous_id")
-    #: The fields that must be given besides.
+    #: The fields that must all be given.
     required: ClassVar[tuple[str, ...]] = ()
 
     message_id: str
@@ -41,13 +45,13 @@ class Message(
 
 
 class Identify(Message, tag="identify"):
-    """Who a user is: ``traits``."""
+    """A user's ``traits``, such as their name and email."""
 
     traits: dict[str, Any] | None = None
 
 
 class Track(Message, tag="track"):
-    """What a user did: ``event`` and its ``properties``."""
+    """An action of a user: the name of the ``event``, and its ``properties``."""
 
     required = ("event",)
 
@@ -56,7 +60,7 @@ class Track(Message, tag="track"):
 
 
 class Page(Message, tag="page"):
-    """Which page of a website a user saw."""
+    """A view of a website's page."""
 
     category: str | None = None
     name: str | None = None
@@ -64,7 +68,7 @@ class Page(Message, tag="page"):
 
 
 class Screen(Message, tag="screen"):
-    """Which screen of an application a user saw."""
+    """A view of an application's screen."""
 
     category: str | None = None
     name: str | None = None
@@ -72,7 +76,7 @@ class Screen(Message, tag="screen"):
 
 
 class Group(Message, tag="group"):
-    """Which group a user belongs to, and the group's ``traits``."""
+    """A user's membership in a group, and the group's ``traits``."""
 
     required = ("group_id",)
 
@@ -81,7 +85,7 @@ class Group(Message, tag="group"):
 
 
 class Alias(Message, tag="alias"):
-    """That two ids are the same user's."""
+    """A change of a user's id, from ``previous_id`` to ``user_id``."""
 
     identity = ()
     required = ("previous_id", "user_id")
@@ -89,11 +93,11 @@ class Alias(Message, tag="alias"):
     previous_id: str
 
 
-#: The six calls by the type of their messages.
+#: The message classes by type, as in the wire form.
 TYPES: dict[str, type[Message]] = {
     kind.__name__.lower(): kind for kind in (Identify, Track, Page, Screen, Group, Alias)
 }
-#: The names of the arguments by the names on the wire.
+#: The names of the fields by their names in the wire form.
 ARGUMENTS = {
     encoded: name
     for kind in TYPES.values()

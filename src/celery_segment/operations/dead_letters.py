@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -14,8 +12,9 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from celery_segment import messages
-from celery_segment.buffer import Buffer, DeadLetter
-from celery_segment.producer.wake import wake
+from celery_segment.buffer import DeadLetter
+from celery_segment.files import written_atomically
+from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]
 
@@ -40,16 +39,17 @@ class DeadLetters:
     a time. A time is a datetime, local where it is naive, or seconds since the epoch.
     """
 
-    def __init__(self, app: Any, buffer: Buffer) -> None:
-        self._app = app
-        self._buffer = buffer
+    def __init__(self, runtime: Runtime, source: str) -> None:
+        self._runtime = runtime
+        self._source = source
+        self._admin = runtime.buffer(source).admin
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Go through the dead letters, the oldest first."""
         return self.select()
 
     def __contains__(self, batch_id: str) -> bool:
-        return self._buffer.is_dead(batch_id)
+        return self._admin.is_dead(batch_id)
 
     def select(
         self, *, reason: str | None = None, since: When | None = None, until: When | None = None
@@ -59,7 +59,7 @@ class DeadLetters:
         Each that is there at the beginning, and stays, is given once, whatever is
         buried, replayed or purged meanwhile.
         """
-        last = self._buffer.last_buried()
+        last = self._admin.last_buried()
         if last is None:
             return
         # What dies from here on is not waited for: replayed in this very loop, it
@@ -68,7 +68,7 @@ class DeadLetters:
         start = None if since is None else _seconds(since)
         wanted = (reason or "").casefold()
         letter: DeadLetter | None = None
-        while page := self._buffer.dead_letters(letter, since=start, until=end, limit=PAGE):
+        while page := self._admin.dead_letters(letter, since=start, until=end, limit=PAGE):
             for letter in page:
                 if wanted in letter.reason.casefold():
                     yield letter
@@ -79,7 +79,7 @@ class DeadLetters:
 
     def raw(self, batch_id: str) -> list[bytes]:
         """Return the messages of a dead letter, each as the JSON that it is."""
-        return self._buffer.messages(batch_id) if batch_id in self else []
+        return self._admin.messages(batch_id) if batch_id in self else []
 
     def replay(
         self,
@@ -95,9 +95,9 @@ class DeadLetters:
         be repeated: what was replayed is no dead letter any more.
         """
         ids = self._ids(batch_ids, reason, since, until)
-        replayed = _by_pages(self._buffer.replay, ids)
+        replayed = _by_pages(self._admin.replay, ids)
         if replayed:
-            wake(self._app, self._buffer.source.name)
+            self._runtime.wake(self._source)
         return replayed
 
     def purge(
@@ -112,7 +112,7 @@ class DeadLetters:
 
         Those that are named, or those that are chosen; all without an argument.
         """
-        return _by_pages(self._buffer.purge, self._ids(batch_ids, reason, since, until))
+        return _by_pages(self._admin.purge, self._ids(batch_ids, reason, since, until))
 
     def export(
         self,
@@ -148,9 +148,9 @@ class DeadLetters:
             if purge:
                 raise ValueError("purge needs a path: what becomes of a stream is not known")
             return Exported(self._write(letters, file, written), 0)
-        with _appearing(Path(file), overwrite=overwrite) as stream:
+        with written_atomically(Path(file), overwrite=overwrite) as stream:
             exported = self._write(letters, stream, written)
-        purged = _by_pages(self._buffer.purge, written) if purge else 0
+        purged = _by_pages(self._admin.purge, written) if purge else 0
         return Exported(exported, purged)
 
     def _write(self, letters: Iterable[DeadLetter], stream: BinaryIO, written: list[str]) -> int:
@@ -197,29 +197,3 @@ def _seconds(when: When) -> float:
 def _by_pages(settle: Callable[[list[str]], int], batch_ids: Iterable[str]) -> int:
     left = iter(batch_ids)
     return sum(map(settle, iter(lambda: list(islice(left, PAGE)), [])))
-
-
-@contextmanager
-def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Give a stream whose file appears under its name once all is written and on the disk."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise FileExistsError(f"{path} is there, and no plain file")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already")
-    number, name = tempfile.mkstemp(prefix=".dead-letters.", dir=path.parent)
-    try:
-        with open(number, "wb") as stream:  # noqa: PTH123 - a descriptor, not a path
-            yield stream
-            stream.flush()
-            os.fsync(number)
-        if not overwrite:
-            path.touch(exist_ok=False)  # refuses a file that has come meanwhile
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,10 +1,7 @@
 """The buffer's figures as Prometheus metrics.
 
-    from prometheus_client import REGISTRY
-    REGISTRY.register(Collector(app))
-
-They are read from Redis when they are asked for, so they are the buffer's own, whichever
-process tells them: one is enough, and the workers need no port.
+They are read from Redis at each scrape, so they are the same whichever process serves
+them: one is enough, and the workers need no port.
 """
 
 from __future__ import annotations
@@ -16,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as BaseCollector
 
-from celery_segment.buffer import Buffer, Snapshot, buffer_of
-from celery_segment.config import Source, settings_of
+from celery_segment.buffer import Buffer, Snapshot
+from celery_segment.config import Source
 from celery_segment.errors import SegmentError
+from celery_segment.runtime import runtime_of
 
 __all__ = ["METRICS", "UP", "Collector", "Metric"]
 
@@ -66,100 +64,89 @@ _GATES = ("open", "probing", "closed", "paused")
 
 
 def _gate(s: Snapshot) -> dict[str, int]:
-    # Why it is closed is for people, and of any number of values: `segment status` tells it.
-    state = "paused" if s.closed is None else "closed" if s.closed else s.gate
-    return {each: int(each == state) for each in _GATES}
+    # Why it is closed is for people, and of any number of values: `segment status` shows it.
+    return {state: int(state == s.gate.state) for state in _GATES}
+
+
+def _amounts(s: Snapshot, unit: str, *names: str) -> dict[str, int]:
+    return {name: getattr(getattr(s, name), unit) for name in names}
 
 
 UP = Metric(
     "segment_up",
     "gauge",
-    "1 when the source's figures could be read, 0 when its Redis is out of reach.",
+    "1 when the source's figures could be read, 0 when its Redis is unreachable.",
     lambda *_: 1,
 )
 METRICS = (
     Metric(
         "segment_stored_messages",
         "gauge",
-        "Messages in Redis, by where they are: buffered (open batch), ready, inflight, dead.",
-        lambda s, _: {
-            "buffered": s.buffered,
-            "ready": s.ready,
-            "inflight": s.inflight,
-            "dead": s.dead,
-        },
+        "Messages in Redis by state: buffered (open batch), ready, inflight, dead.",
+        lambda s, _: _amounts(s, "messages", "buffered", "ready", "inflight", "dead"),
         "state",
     ),
     Metric(
         "segment_stored_bytes",
         "gauge",
-        "Size of the messages in Redis, as JSON.",
-        lambda s, _: {
-            "buffered": s.buffered_bytes,
-            "ready": s.ready_bytes,
-            "inflight": s.inflight_bytes,
-            "dead": s.dead_bytes,
-        },
+        "Size of the messages in Redis, as JSON, by state.",
+        lambda s, _: _amounts(s, "bytes", "buffered", "ready", "inflight", "dead"),
         "state",
     ),
     Metric(
         "segment_saved_bytes",
         "gauge",
-        "By how much less ready and inflight take in Redis, where they lie packed.",
+        "Bytes saved in Redis by compressing ready and in-flight batches.",
         lambda s, _: s.saved_bytes,
     ),
     Metric(
         "segment_stored_batches",
         "gauge",
-        "Sealed batches in Redis.",
-        lambda s, _: {
-            "ready": s.ready_batches,
-            "inflight": s.inflight_batches,
-            "dead": s.dead_batches,
-        },
+        "Sealed batches in Redis, by state.",
+        lambda s, _: _amounts(s, "batches", "ready", "inflight", "dead"),
         "state",
     ),
     Metric(
         "segment_uncalled_batches",
         "gauge",
-        "Batches that are settled, and whose callbacks have still to be called.",
+        "Settled batches whose callbacks have not been called yet.",
         lambda s, _: s.uncalled_batches,
     ),
     Metric(
         "segment_oldest_message_age_seconds",
         "gauge",
-        "Age of the oldest message that waits for its delivery; 0 when none does.",
+        "Age of the oldest waiting message; 0 when none waits.",
         lambda s, _: s.oldest,
     ),
     Metric(
         "segment_last_delivery_timestamp_seconds",
         "gauge",
-        "When a batch was last delivered, by Redis' clock; absent before the first.",
+        "Time of the last delivery by the clock of Redis; absent before the first.",
         lambda s, _: s.last_delivered,
     ),
     Metric(
         "segment_gate",
         "gauge",
-        "1 for the state of the source's gate, else 0: open, probing, closed, paused.",
+        "1 for the current state of the gate, 0 for the others: open, probing, closed, paused.",
         lambda s, _: _gate(s),
         "state",
     ),
     Metric(
         "segment_gate_closed_seconds",
         "gauge",
-        "Seconds until the gate opens by itself: 0 when it is open, +Inf while paused.",
-        lambda s, _: float("inf") if s.closed is None else s.closed,
+        "Seconds until the gate opens by itself; 0 when open, +Inf while paused.",
+        lambda s, _: float("inf") if s.gate.seconds is None else s.gate.seconds,
     ),
     Metric(
         "segment_max_buffer_bytes",
         "gauge",
-        "The setting of this name, the bound of what waits; absent where there is none.",
+        "Limit of the waiting messages; absent if not set.",
         lambda _, source: source.max_buffer_bytes,
     ),
     Metric(
         "segment_max_dead_bytes",
         "gauge",
-        "The setting of this name, the bound of the dead letters.",
+        "Limit of the dead letters.",
         lambda _, source: source.max_dead_bytes,
     ),
     Metric(
@@ -172,62 +159,62 @@ METRICS = (
         "segment_messages_delivered_total",
         "counter",
         "Messages that were delivered.",
-        lambda s, _: s.delivered,
+        lambda s, _: s.delivered.messages,
     ),
     Metric(
         "segment_delivered_bytes_total",
         "counter",
         "Size of the messages that were delivered, as JSON.",
-        lambda s, _: s.delivered_bytes,
+        lambda s, _: s.delivered.bytes,
     ),
     Metric(
         "segment_batches_delivered_total",
         "counter",
         "Batches that were delivered.",
-        lambda s, _: s.delivered_batches,
+        lambda s, _: s.delivered.batches,
     ),
     Metric(
         "segment_messages_buried_total",
         "counter",
-        "Messages that became dead letters, replayed or purged since or not.",
+        "Messages that became dead letters, including those replayed or purged since.",
         lambda s, _: s.buried,
     ),
     Metric(
         "segment_messages_purged_total",
         "counter",
-        "Dead letters' messages that an operator deleted.",
+        "Messages of dead letters that an operator deleted.",
         lambda s, _: s.purged,
     ),
     Metric(
         "segment_messages_dropped_total",
         "counter",
-        "Messages that calls dropped, as segment_on_full or segment_on_unavailable says.",
-        lambda s, _: {"full": s.dropped_full, "unavailable": s.dropped_unavailable},
+        "Messages dropped by calls, as segment_on_full and segment_on_unavailable decide.",
+        lambda s, _: s.dropped,
         "reason",
     ),
     Metric(
         "segment_attempts_total",
         "counter",
-        "Requests by their answer: an HTTP status, else timeout, tls or network.",
+        "Requests by HTTP status, or timeout, tls or network without a response.",
         lambda s, _: s.attempts,
         "status",
     ),
     Metric(
         "segment_retries_total",
         "counter",
-        "Attempts after which the batch is tried again.",
+        "Attempts that failed and whose batch is tried again.",
         lambda s, _: s.retries,
     ),
     Metric(
         "segment_splits_total",
         "counter",
-        "Batches that were refused, and halved to find the bad message.",
+        "Rejected batches that were split to find the bad message.",
         lambda s, _: s.splits,
     ),
     Metric(
         "segment_takeovers_total",
         "counter",
-        "Batches that were taken over from a worker whose lease had expired.",
+        "Batches taken over after their lease had expired.",
         lambda s, _: s.takeovers,
     ),
 )
@@ -247,8 +234,9 @@ class Collector(BaseCollector):
     """
 
     def __init__(self, app: Any, sources: Sequence[str] = ()) -> None:
-        names = sources or [source.name for source in settings_of(app).enabled]
-        self._buffers = [buffer_of(app, name) for name in names]
+        runtime = runtime_of(app)
+        names = sources or [source.name for source in runtime.settings.enabled]
+        self._buffers = [runtime.buffer(name) for name in names]
 
     def collect(self) -> Iterable[Family]:
         """Read the figures, and give them metric by metric."""
@@ -265,6 +253,6 @@ class Collector(BaseCollector):
 
 def _look(buffer: Buffer) -> Snapshot | None:
     try:
-        return buffer.snapshot()
+        return buffer.admin.snapshot()
     except SegmentError:
         return None

@@ -1,1 +1,26 @@
 """A message goes into its source's buffer, in the process that calls."""
+
+from __future__ import annotations
+
+from celery_segment.producer.fallback import Fallback
+from celery_segment.producer.held import HeldCalls, held_by
+from celery_segment.producer.producer import Discard, Producer, Store
+from celery_segment.producer.recording import RecordingProducer, recorded
+from celery_segment.producer.spill import Spill
+from celery_segment.producer.waker import DELIVER, DRAIN, Waker, impatient_connection
+
+__all__ = [
+    "DELIVER",
+    "DRAIN",
+    "Discard",
+    "Fallback",
+    "HeldCalls",
+    "Producer",
+    "RecordingProducer",
+    "Spill",
+    "Store",
+    "Waker",
+    "held_by",
+    "impatient_connection",
+    "recorded",
+]

@@ -1,26 +1,24 @@
-"""What is done when a source's buffer takes no message.
+"""What happens to a message that the buffer does not accept.
 
-``segment_on_full`` and ``segment_on_unavailable`` say it: raise, drop and count,
-or spill to a file of this host. A source that only raises has no fallback.
+``segment_on_full`` and ``segment_on_unavailable`` decide: raise, drop and count, or spill
+to a file of this host. A source that only raises needs no fallback.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
-from weakref import WeakKeyDictionary
+from threading import Lock
 
-from celery_segment.buffer import NOTHING, AttachmentsByPlace, Buffer, buffer_of
-from celery_segment.config import Settings, settings_of
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.spill import Spill
 from celery_segment.signals import messages_dropped
 
-__all__ = ["Fallback", "way_into"]
+__all__ = ["Fallback"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -30,46 +28,75 @@ REST = 1.0
 QUIET = 10.0
 
 
+class _Drops:
+    """Drops of this process that are not counted in Redis yet, by reason."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pid = os.getpid()
+        self._counts: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, reason: str, count: int) -> None:
+        if self._pid != os.getpid():
+            # Those counted before a fork are the parent's, and so is the lock.
+            self.__init__()  # type: ignore[misc]
+        with self._lock:
+            self._counts[reason] += count
+
+    def take(self) -> Counter[str]:
+        """Return the counts and forget them: the caller alone now counts them in Redis."""
+        if self._pid != os.getpid():
+            self.__init__()  # type: ignore[misc]
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        return counts
+
+
 class Fallback:
-    """A buffer that does not raise where the settings say otherwise."""
+    """A buffer's store that drops or spills where the settings say so.
+
+    Args:
+        buffer: The buffer.
+        spill: The host's file, where ``segment_on_unavailable`` is "spill".
+    """
 
     def __init__(self, buffer: Buffer, spill: Spill | None) -> None:
         self._buffer = buffer
         self._spill = spill
         self._source = buffer.source
         # The file may hold what an earlier process left.
-        self._spilled = spill is not None
+        self._has_spilled = spill is not None
         self._rests_until = 0.0
-        self._dropped: Counter[str] = Counter()
+        self._drops = _Drops()
         self._warned_at: dict[str, float] = {}
 
     def append(self, message: bytes) -> bool:
-        """Store one message, or do with it as configured; return whether to wake a worker."""
-        return self._take([message], NOTHING, lambda: self._buffer.append(message))
+        """Store one message, or handle it as configured; return whether to wake a worker."""
+        return self._store([message], NO_ATTACHMENTS, lambda: self._buffer.append(message))
 
     def append_many(
-        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NOTHING
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
     ) -> bool:
-        """Store messages in their order, as ``Buffer`` does, or do with them as configured."""
+        """Store messages in their order, as ``Buffer`` does, or handle them as configured."""
         append = self._buffer.append_many
-        return self._take(messages, attachments, lambda: append(messages, attachments))
+        return self._store(messages, attachments, lambda: append(messages, attachments))
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any."""
         if self._spill is None:
             return False
         try:
-            given = self._spill.give_back(self._source.name, self._buffer.append_many)
-        except SegmentBufferError:  # they stay where they are
+            count = self._spill.give_back(self._source.name, self._buffer.append_many)
+        except SegmentBufferError:  # they stay in the file
             return False
-        self._spilled = given != 0
-        return given > 0
+        self._has_spilled = count != 0
+        return count > 0
 
-    def _take(
-        self,
-        messages: Sequence[bytes],
-        attachments: AttachmentsByPlace,
-        append: Callable[[], bool],
+    def _store(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace, append: Callable[[], bool]
     ) -> bool:
         if time.monotonic() < self._rests_until:
             error = BufferUnavailable("Redis was out of reach a moment ago")
@@ -88,9 +115,9 @@ class Fallback:
             self._rests_until = time.monotonic() + REST
             self._set_aside(messages, attachments, error)
             return False
-        if self._dropped:
-            self._count_drops()
-        return (self._spilled and self.give_back()) or wake
+        if self._drops:
+            self._report_drops()
+        return (self._has_spilled and self.give_back()) or wake
 
     def _set_aside(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
@@ -99,53 +126,27 @@ class Fallback:
             self._drop("unavailable", len(messages))
             return
         self._spill.put(self._source.name, messages, attachments)
-        self._spilled = True
+        self._has_spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
 
-    def _drop(self, reason: str, messages: int) -> None:
-        self._dropped[reason] += messages
+    def _drop(self, reason: str, count: int) -> None:
+        self._drops.add(reason, count)
         self._warn(reason, f"messages are dropped: {reason}")
-        messages_dropped.send(sender=self._source.name, reason=reason, messages=messages)
+        messages_dropped.send(sender=self._source.name, reason=reason, messages=count)
 
-    def _count_drops(self) -> None:
-        """Tell Redis, now that it answers, how many were dropped."""
-        with suppress(SegmentBufferError):  # at the next call, then
-            for reason in list(self._dropped):
-                self._buffer.count_dropped(reason, self._dropped[reason])
-                del self._dropped[reason]
+    def _report_drops(self) -> None:
+        """Count the drops in Redis, now that it answers."""
+        drops = self._drops.take()
+        try:
+            for reason in list(drops):
+                self._buffer.count_dropped(reason, drops[reason])
+                del drops[reason]
+        except SegmentBufferError:  # at the next call, then
+            for reason, count in drops.items():
+                self._drops.add(reason, count)
 
     def _warn(self, kind: str, text: str) -> None:
         now = time.monotonic()
         if now - self._warned_at.get(kind, -QUIET) >= QUIET:
             self._warned_at[kind] = now
             logger.warning("%s: %s", self._source.name, text)
-
-
-_BY_APP: WeakKeyDictionary[Any, dict[str, Buffer | Fallback]] = WeakKeyDictionary()
-
-
-def way_into(app: Any, source: str) -> Buffer | Fallback:
-    """Return the way into a source's buffer.
-
-    Raises:
-        ConfigurationError: As ``buffer_of``.
-    """
-    ways = _BY_APP.setdefault(app, {})
-    if source not in ways:
-        settings = settings_of(app)
-        s = settings.source(source)
-        buffer = buffer_of(app, source)
-        raises = s.on_full == s.on_unavailable == "raise"
-        ways[source] = buffer if raises else Fallback(buffer, _spill_of(settings, source))
-    return ways[source]
-
-
-_spills: dict[str, Spill] = {}
-
-
-def _spill_of(settings: Settings, source: str) -> Spill | None:
-    """Return the process' one handle on the host's file, where the source spills."""
-    if settings.source(source).on_unavailable != "spill":
-        return None
-    path = str(settings.spill_path)
-    return _spills.setdefault(path, Spill(path, settings.max_spill_bytes))

@@ -1,7 +1,7 @@
-"""A host's write-ahead file: takes messages while Redis is out of reach, gives them back after.
+"""A host's write-ahead file: stores messages while Redis is unreachable, returns them after.
 
-SQLite is the file: several processes may use it at once, what it took outlives
-them, and it keeps its own bound.
+It is an SQLite database: several processes may use it at once, what it stores outlives
+them, and it keeps to its own bound.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAGE = 500
 BUSY = 5.0
 _PAGE_SIZE = 4096
 
-#: Connections that belong to a parent process: SQLite wants them neither used nor closed.
+#: Connections of a parent process, which SQLite forbids a child to use or to close.
 _inherited: list[sqlite3.Connection] = []
 
 
@@ -36,8 +36,8 @@ class Spill:
     """Messages of all sources in one file.
 
     Args:
-        path: The file; its folder must exist. SQLite keeps two more beside it.
-        max_bytes: How large the file may grow.
+        path: The file; its folder must exist. SQLite keeps two more next to it.
+        max_bytes: The largest size of the file, in bytes.
     """
 
     def __init__(self, path: str, max_bytes: int) -> None:
@@ -51,7 +51,7 @@ class Spill:
         return f"Spill({self.path!r})"
 
     def put(self, source: str, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
-        """Take messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
+        """Store messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
         Raises:
             BufferFull: The file has reached its bound.
@@ -79,10 +79,10 @@ class Spill:
     def give_back(
         self, source: str, append: Callable[[Sequence[bytes], AttachmentsByPlace], object]
     ) -> int:
-        """Hand a source's oldest messages to ``append``, then forget them; return how many.
+        """Pass a source's oldest messages to ``append``, then delete them; return how many.
 
-        One process at a time: -1 when another is at it. When ``append`` raises,
-        all stay. A crash between the two hands them out again, with the same ids.
+        One process at a time does this: -1 while another does. When ``append`` raises,
+        none is deleted. A crash between the two passes them on again, with the same ids.
         """
         if not os.path.exists(self.path):  # noqa: PTH110 - a stat, at each tick
             return 0

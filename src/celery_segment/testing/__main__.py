@@ -1,7 +1,7 @@
 """Run a ``SegmentServer`` on its own: ``python -m celery_segment.testing --port 8765``.
 
-It prints its address, one line per request, and at the end (SIGINT, SIGTERM) the
-totals. It remembers every messageId, to tell duplicates.
+It prints its address, one line per request, and the totals when it is ended by SIGINT or
+SIGTERM. It keeps every messageId in memory to count duplicates.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ _ENDINGS = {signal.SIGINT, signal.SIGTERM}
 
 
 def main() -> int:
-    """Serve until a signal ends it."""
+    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m celery_segment.testing",
         description="A local endpoint that stands in for Segment's /v1/batch.",
     )
-    parser.add_argument("--port", type=int, default=8765, help="0 for any that is free")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--port", type=int, default=8765, help="port to listen on; 0 for any free port (8765)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     arguments = parser.parse_args()
 
-    # Blocked before the first thread starts, so that only sigwait receives them.
+    # Block the signals before the first thread starts, so that only sigwait receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     server = SegmentServer(arguments.port, record="ids", host=arguments.host, on_request=_report)
     try:

@@ -1,4 +1,4 @@
-"""What a test expects of a message, and how far the messages there are differ from it."""
+"""Compare the messages of a test with an expected one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from celery_segment.messages.fields import PARSE, identifier
 
 __all__ = ["Expectation", "Tracked", "listed"]
 
-#: Messages that a report shows, and characters of what each holds.
+#: Maximum number of messages in a report, and of characters of a message's content.
 SHOWN, WIDTH = 20, 120
 
 
 class Tracked(dict[str, Any]):
-    """A message as it would have been sent.
+    """A message in its wire form, as it would have been sent.
 
     Attributes:
         source: The name of its source.
@@ -30,7 +30,15 @@ class Tracked(dict[str, Any]):
 
 
 class Expectation:
-    """A message of a type with, at least, some arguments."""
+    """An expected message.
+
+    Args:
+        type_: The type of the message.
+        arguments: The arguments that its call must have had, at least.
+
+    Raises:
+        TypeError: The call has no such argument.
+    """
 
     def __init__(self, type_: str, arguments: Mapping[str, Any]) -> None:
         kind = TYPES[type_]
@@ -39,33 +47,35 @@ class Expectation:
         unknown = arguments.keys() - self._names.keys() - {"source"}
         if unknown:
             known = ", ".join([*self._names, "source"])
-            raise TypeError(f"{min(unknown)!r} is no argument of {type_}; there are {known}")
+            raise TypeError(
+                f"{min(unknown)!r} is not an argument of {type_}; its arguments are {known}"
+            )
         self._expected = {name: _as_sent(name, value) for name, value in arguments.items()}
 
     def differences(self, message: Tracked) -> list[str]:
-        """Return what of a message is not as expected, line by line."""
+        """Return the differences between a message and the expectation, one per line."""
         if message["type"] != self._type:
             return [f"type: expected {self._type}, was {message['type']}"]
         actual = {name: message.get(sent) for name, sent in self._names.items()}
         return [*_differences(self._expected, {**actual, "source": message.source}, "")]
 
     def report(self, messages: Sequence[Tracked]) -> str:
-        """Return what to tell of an expectation that none of the messages meets."""
+        """Return an error text for an expectation that none of the messages meets."""
         event = self._expected.get("event")
         what = f"{self._type} {event!r}" if event else self._type
         same = [m for m in messages if m["type"] == self._type and event in (None, m.get("event"))]
         if same:
-            nearest = min((self.differences(m) for m in same), key=len)
-            text = f"no {what} is as expected; the nearest:{_lines(nearest)}"
+            closest = min((self.differences(m) for m in same), key=len)
+            text = f"no {what} matches; the closest one differs:{_lines(closest)}"
         else:
             others = [str(m["event"]) for m in messages if m["type"] == "track"]
             near = get_close_matches(event or "", others, n=1)
             text = f"there is no {what}" + (f"; did you mean {near[0]!r}?" if near else "")
-        return f"{text}\ntracked in this test:{listed(messages)}"
+        return f"{text}\nmessages of this test:{listed(messages)}"
 
 
 def listed(messages: Sequence[Tracked]) -> str:
-    """Return messages as lines to read."""
+    """Return a list of messages as text, one per line."""
     lines = [f"{n}. {_shown(m)}" for n, m in enumerate(messages[:SHOWN], 1)]
     more = len(messages) - SHOWN
     return _lines([*lines, f"and {more} more"] if more > 0 else lines) or " nothing"
@@ -81,14 +91,14 @@ def _shown(message: Tracked) -> str:
     words = [message["type"], *(repr(message[name]) for name in subject if name in message)]
     words += [f"{name}={message[name]!r}" for name in who if name in message]
     words += [f"source={message.source!r}"] if message.source != DEFAULT_SOURCE else []
-    held = repr(message.get("properties") or message.get("traits") or "")
-    return " ".join([*words, held if len(held) <= WIDTH else f"{held[:WIDTH]}…"]).removesuffix(
-        " ''"
-    )
+    content = repr(message.get("properties") or message.get("traits") or "")
+    return " ".join(
+        [*words, content if len(content) <= WIDTH else f"{content[:WIDTH]}…"]
+    ).removesuffix(" ''")
 
 
 def _as_sent(name: str, value: Any) -> Any:
-    """Return an argument as it comes out of a message: a UUID is text there."""
+    """Return an argument as it is in a decoded message, where for example a UUID is text."""
     if PARSE.get(name) is identifier and value is not None:
         return identifier(name, value)
     return decode(b'{"value":%b}' % encode_value(value))["value"]

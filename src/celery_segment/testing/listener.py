@@ -1,4 +1,4 @@
-"""The sockets of a ``SegmentServer``: reads requests, carries replies out."""
+"""The sockets of a ``SegmentServer``: read requests and send the replies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import struct
 import sys
 import threading
 import time
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from celery_segment.testing.protocol import MAX_DECODED_BYTES
+from celery_segment.text import http_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +28,13 @@ _BODILESS = frozenset({204, 304})
 
 
 class Listener(ThreadingHTTPServer):
-    """Serves each connection on a thread of its own until it is stopped.
+    """An HTTP server that serves each connection in a thread of its own.
 
     Args:
         address: Host and port to listen on.
-        decide: Gives the reply to a request, from when it arrived, its method,
+        decide: Returns the reply to a request, given the time of its arrival, its method,
             target, headers and body.
-        failed: Told of an exception in ``decide``.
+        failed: Called with an exception that ``decide`` raised.
     """
 
     request_queue_size = 128
@@ -53,7 +53,7 @@ class Listener(ThreadingHTTPServer):
         self._connections: set[Any] = set()
         self._closed = threading.Condition()
         super().__init__(address, _Handler)
-        # The poll bounds how long stop() waits for the accepting thread.
+        # The poll interval limits how long stop() waits for this thread.
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.02,), name="segment-server", daemon=True
         )
@@ -71,25 +71,25 @@ class Listener(ThreadingHTTPServer):
             self._closed.wait_for(lambda: not self._connections, timeout=5)
 
     def server_bind(self) -> None:
-        """Bind, without the look-up of the host's name that may wait for a resolver."""
+        """Bind without looking the host's name up, which may wait for a resolver."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the connection's thread."""
+        """Start the thread of a connection."""
         with self._closed:
             self._connections.add(request)
         super().process_request(request, client_address)
 
     def close_request(self, request: Any) -> None:
-        """Close the connection's socket."""
+        """Close the socket of a connection."""
         super().close_request(request)
         with self._closed:
             self._connections.discard(request)
             self._closed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Pass on what a script raised; a client that has gone is no error."""
+        """Report what a script raised. A client that has disconnected is not an error."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self._failed(error)
@@ -119,10 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _serve  # noqa: N815
 
     def _read_body(self) -> bytes | None:
-        """Give the start of the body; None when the client left before its end."""
+        """Return the start of the body; None if the client disconnected before its end."""
         length = self.headers.get("Content-Length", "0")
         if not length.isdigit() or "Transfer-Encoding" in self.headers:
-            # Where this body ends is not known, so neither is the next request's start.
+            # The end of the body is unknown, and so is the start of the next request.
             self.close_connection = True
             return b""
         data = self.rfile.read(min(int(length), MAX_DECODED_BYTES))
@@ -144,10 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
 
     def _encode(self, reply: Reply) -> tuple[bytes, bytes]:
-        try:
-            phrase = HTTPStatus(reply.code).phrase
-        except ValueError:
-            phrase = "Unknown"
+        phrase = http_phrase(reply.code) or "Unknown"
         body = b"" if reply.code in _BODILESS or self.command == "HEAD" else reply.body
         lines = [f"HTTP/1.1 {reply.code} {phrase}", "Content-Type: application/json"]
         lines += [f"{name}: {value}" for name, value in reply.headers]
@@ -168,15 +165,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _reset(self) -> None:
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        # The ordinary way out sends a FIN first, and the client would see a mere close.
+        # The usual way of closing sends a FIN first, which the client sees as a normal close.
         socket.close(self.connection.detach())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
-        """Say nothing: what came is in the server's records."""
+        """Log nothing, since the server records the requests."""
 
 
 def _shut(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # the client was first
+    except OSError:  # the client has closed it
         return

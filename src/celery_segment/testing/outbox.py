@@ -1,4 +1,4 @@
-"""What was tracked in a test, kept in memory instead of sent."""
+"""Keep the messages of a test in memory instead of sending them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from celery_segment.messages import decode
 from celery_segment.messages.fields import identifier
-from celery_segment.producer.producer import divert
+from celery_segment.producer import recorded
 from celery_segment.testing.expectation import Expectation, Tracked, listed
 
 if TYPE_CHECKING:
@@ -18,13 +18,14 @@ __all__ = ["Outbox"]
 
 
 class Outbox(Sequence[Tracked]):
-    """The messages of the calls that were made within its ``with`` block, in their order.
+    """The messages of the calls that are made within its ``with`` block, in order.
 
-    The calls validate, apply the source's defaults, its hook and the request's context,
-    and return as ever; then the message comes here, and goes neither to Redis nor to the
-    broker, whatever ``segment_enabled`` says. A countdown is not waited for, a receipt is
-    there at once, and callbacks are not called. ``segment_outbox`` is the same as a
-    fixture of pytest.
+    Calls are validated, get the source's defaults, its ``segment_before_send`` hook and the
+    request's context, and return as usual. Then the message is added to the outbox; it is not
+    sent to Redis or the broker, regardless of ``segment_enabled``. Countdowns have no effect,
+    receipts are fulfilled immediately, and callbacks are not called.
+
+    With pytest, use the fixture ``segment_outbox``.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class Outbox(Sequence[Tracked]):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(divert(self._keep))
+        self._stack.enter_context(recorded(self._keep))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,7 +56,7 @@ class Outbox(Sequence[Tracked]):
         return f"<Outbox:{listed(self._messages)}>"
 
     def clear(self) -> None:
-        """Forget what was tracked so far."""
+        """Remove all messages."""
         self._messages.clear()
 
     def of_type(self, type_: str) -> list[Tracked]:
@@ -63,34 +64,35 @@ class Outbox(Sequence[Tracked]):
         return [message for message in self._messages if message["type"] == type_]
 
     def tracked(self, event: str | None = None) -> list[Tracked]:
-        """Return the track messages, of an event or of all."""
+        """Return the track messages, all or those of an event."""
         return [m for m in self.of_type("track") if event in (None, m["event"])]
 
     def identified(self, user_id: Any = None) -> list[Tracked]:
-        """Return the identify messages, of a user or of all."""
+        """Return the identify messages, all or those of a user."""
         wanted = None if user_id is None else identifier("user_id", user_id)
         return [m for m in self.of_type("identify") if wanted in (None, m.get("userId"))]
 
     def assert_tracked(self, event: str, **expected: Any) -> Tracked:
-        """Assert that an event was tracked, and return its message; see ``assert_sent``."""
+        """Assert that an event was tracked; otherwise the same as ``assert_sent``."""
         __tracebackhide__ = True
         return self.assert_sent("track", event=event, **expected)
 
     def assert_identified(self, user_id: Any, **expected: Any) -> Tracked:
-        """Assert that a user was identified, and return the message; see ``assert_sent``."""
+        """Assert that a user was identified; otherwise the same as ``assert_sent``."""
         __tracebackhide__ = True
         return self.assert_sent("identify", user_id=user_id, **expected)
 
     def assert_sent(self, type_: str, **expected: Any) -> Tracked:
-        """Assert that a message of a type is there, and return the first that is as expected.
+        """Assert that a message of a type was sent, and return the first that matches.
 
         Args:
             type_: identify, track, page, screen, group or alias.
-            expected: Arguments of the call, and ``source``. Of dicts, such as
-                ``properties``, the message may have more than is expected.
+            expected: Arguments of the call, and ``source``. A dict, such as ``properties``,
+                matches if the message contains it.
 
         Raises:
-            AssertionError: There is none; it tells the nearest, and what there is.
+            AssertionError: No message matches. The text shows the closest message, and all.
+            TypeError: The call has no such argument.
         """
         __tracebackhide__ = True
         expectation = Expectation(type_, expected)
@@ -103,6 +105,4 @@ class Outbox(Sequence[Tracked]):
         """Assert that nothing was tracked."""
         __tracebackhide__ = True
         if self._messages:
-            raise AssertionError(
-                f"nothing was to be tracked, and there is:{listed(self._messages)}"
-            )
+            raise AssertionError(f"expected no messages, but there are:{listed(self._messages)}")

@@ -1,8 +1,8 @@
-"""Segment's wire contract and limits, held against one request. No I/O.
+"""Check a request against Segment's wire format and limits. No I/O.
 
-The limits are those of Segment's HTTP API documentation: 500 KB per body (of
-1,000 bytes each, the stricter reading), 2,500 messages, 32 KB per message, 100
-characters of messageId.
+The limits are those of Segment's HTTP API documentation: 500 KB per body, 2,500 messages,
+32 KB per message, 100 characters of messageId. For the body, a KB is taken as 1,000 bytes,
+the stricter interpretation.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ MAX_MESSAGES = 2_500
 MAX_MESSAGE_BYTES = 32_768
 MAX_MESSAGE_ID = 100
 MAX_DECODED_BYTES = 16 * MAX_BODY_BYTES
-"""How much of a body is read and decompressed: enough to name its excess, no bomb."""
+"""Maximum number of bytes of a body that are read and decompressed. It is enough to report
+the size of a body that is too large, and limits the effect of a decompression bomb."""
 
 _ELSEWHERE = frozenset({404, 405, 411})
 
 
 class Problem(NamedTuple):
-    """What is wrong with a request.
+    """A problem of a request.
 
     Attributes:
-        text: What, without payload or key.
-        code: The answer's status; None when the batch is taken all the same.
-        violation: False for a wrong key, which is a setting and not a client's bug.
+        text: A description, without payload or write key.
+        code: The status of the response; None if the batch is accepted all the same.
+        violation: Whether it is a bug of the client. A wrong write key is not, since it is a
+            setting.
     """
 
     text: str
@@ -49,17 +51,20 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it was read, before the server has decided on its answer.
+    """A request, before the server has decided on the reply.
 
     Attributes:
-        at: When it arrived, by ``time.monotonic()``.
-        headers: Its headers under their ``Title-Case`` names, without Authorization.
-        write_key: The key it came with; None without a readable one.
-        size: The bytes of its uncompressed body.
-        message_ids: Its messageIds, in order; "" where one is missing.
-        retry_count: X-Retry-Count; 0 when absent.
-        sent_at: The body's sentAt; "" when missing.
-        problems: All that is wrong with it.
+        at: The time of its arrival, by ``time.monotonic()``.
+        method: The method.
+        path: The target.
+        headers: The headers by ``Title-Case`` name, without Authorization.
+        write_key: The write key; None if there is no readable one.
+        size: The size of the uncompressed body, in bytes.
+        message_ids: The messageIds, in order; "" where one is missing.
+        retry_count: The value of X-Retry-Count; 0 if it is missing.
+        sent_at: The body's sentAt; "" if it is missing.
+        problems: All problems of the request.
+        raw_messages: The messages as JSON.
     """
 
     at: float
@@ -76,12 +81,12 @@ class Request:
 
     @cached_property
     def messages(self) -> tuple[dict[str, Any], ...]:
-        """The messages of the batch, decoded when they are first asked for."""
+        """The messages of the batch, decoded at the first access."""
         return tuple(map(_decode_message, self.raw_messages))
 
     @property
     def is_batch(self) -> bool:
-        """Whether this is a POST to /v1/batch at all."""
+        """Whether this is a POST request to /v1/batch."""
         return self.method == "POST" and self.path == PATH
 
 
@@ -111,21 +116,21 @@ def read_request(
     strict_keys: bool,
     decode: bool,
 ) -> Request:
-    """Read a request's head and body, and list all that is wrong with it.
+    """Read a request and find all of its problems.
 
     Args:
-        at: When it arrived.
-        method: Its method.
-        path: Its target.
-        headers: Its headers.
-        data: Its body as it came.
-        write_keys: The keys that are accepted; None for any that is not empty.
-        strict_keys: Answer a wrong key with 401, and not with 200 as Segment does.
-        decode: Whether to decode the messages now, so that any flaw in them shows.
+        at: The time of its arrival, by ``time.monotonic()``.
+        method: The method.
+        path: The target.
+        headers: The headers.
+        data: The body as it was received.
+        write_keys: The write keys that are accepted; None for any that is not empty.
+        strict_keys: Whether to answer a wrong write key with 401; Segment answers 200.
+        decode: Whether to decode the messages now, which finds invalid JSON within them.
     """
     problems = list(_route_problems(method, path, headers))
     write_key, batch, retry_count = None, _Batch(), 0
-    # Where no batch was sent, whatever else is missing follows from that.
+    # If the request is not a batch at all, further problems would only be consequences.
     if not any(problem.code in _ELSEWHERE for problem in problems):
         write_key = _read_key(headers.get("Authorization"), problems)
         if not write_key or (write_keys is not None and write_key not in write_keys):
@@ -147,7 +152,7 @@ def read_request(
         raw_messages=batch.raws,
     )
     if batch.messages is not None:
-        # Fills the cached property: the messages were decoded to be checked.
+        # Set the cached property, since the messages have been decoded for the check.
         request.__dict__["messages"] = batch.messages
     return request
 
@@ -162,13 +167,13 @@ class _Batch(NamedTuple):
 
 def _route_problems(method: str, path: str, headers: Message) -> Iterator[Problem]:
     if path != PATH:
-        yield Problem(f"a request to another path than {PATH}", 404)
+        yield Problem(f"the path is not {PATH}", 404)
     elif method != "POST":
-        yield Problem(f"a {method} where only POST is taken", 405)
+        yield Problem(f"the method is {method}, not POST", 405)
     elif headers.get_content_type() != "application/json" or "Content-Type" not in headers:
         yield Problem("Content-Type is not application/json")
     elif "Content-Length" not in headers:
-        yield Problem("there is no Content-Length", 411)
+        yield Problem("Content-Length is missing", 411)
 
 
 def _read_key(authorization: str | None, problems: list[Problem]) -> str | None:
@@ -180,7 +185,7 @@ def _read_key(authorization: str | None, problems: list[Problem]) -> str | None:
     except (binascii.Error, UnicodeDecodeError):
         key, colon, password = "", "", ""
     if scheme.lower() != "basic" or not colon or password:
-        problems.append(Problem("Authorization is not Basic, of a key and no password", 401))
+        problems.append(Problem("Authorization is not Basic with a write key and no password", 401))
         return None
     return key
 
@@ -211,13 +216,13 @@ def _read_batch(
         if decode:
             messages = tuple(map(_decode_message, envelope.batch))
     except _MALFORMED as error:
-        # msgspec names the place and the type, never the value.
+        # The errors of msgspec contain the path and the type, never the value.
         reason = error if isinstance(error, msgspec.DecodeError) else "not UTF-8"
         problems.append(Problem(f"the body is not a batch in JSON: {reason}"))
         return _Batch(len(body))
     ids = tuple(map(_read_id, envelope.batch))
     if not envelope.sent_at:
-        problems.append(Problem("there is no sentAt"))
+        problems.append(Problem("sentAt is missing"))
     problems.extend(_message_problems(envelope.batch, ids))
     return _Batch(len(body), tuple(envelope.batch), ids, envelope.sent_at, messages)
 
@@ -239,7 +244,7 @@ def _message_problems(raws: list[msgspec.Raw], ids: Iterable[str]) -> Iterator[P
     if max(lengths, default=0) > MAX_MESSAGE_ID:
         yield Problem(f"a messageId has more than {MAX_MESSAGE_ID} characters")
     if len(raws) > MAX_MESSAGES:
-        # Segment's answer: a success, and the events are gone.
+        # Segment answers 200 and discards the events.
         yield Problem(f"the batch has {len(raws):,} messages, above {MAX_MESSAGES:,}", 200)
 
 

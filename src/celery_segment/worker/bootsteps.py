@@ -1,6 +1,6 @@
 """The worker's own tick: what makes the buffer flow without Celery beat.
 
-A lost task message, a killed worker, a flushed broker: whatever stopped a batch
+A lost task message, a killed worker, a flushed broker: whichever of these stopped a batch
 or a drain, the next tick of any worker finds it.
 """
 
@@ -11,12 +11,10 @@ from typing import Any
 
 from celery import bootsteps
 
-from celery_segment.buffer import buffer_of
-from celery_segment.config import Settings, settings_of
+from celery_segment.config import Settings
 from celery_segment.errors import SegmentError
-from celery_segment.producer.fallback import Fallback, way_into
-from celery_segment.producer.wake import wake
-from celery_segment.worker.callbacks import told
+from celery_segment.runtime import Runtime, runtime_of
+from celery_segment.worker.callbacks import hook_of
 
 __all__ = ["Check", "Tick"]
 
@@ -31,10 +29,11 @@ class Check(bootsteps.Step):
     """Refuses to start a worker on wrong settings."""
 
     def __init__(self, worker: Any, **_: Any) -> None:
-        for source in settings_of(worker.app).enabled:
-            buffer_of(worker.app, source.name)
+        runtime = runtime_of(worker.app)
+        for source in runtime.settings.enabled:
+            runtime.buffer(source.name)
             for hook in (source.on_delivered, source.on_failed):
-                told(worker.app, hook)
+                hook_of(worker.app, hook)
             if source.write_key is None:
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
@@ -49,14 +48,14 @@ class Tick(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **_: Any) -> None:
         self._entry: Any = None
         self._failing = False
-        self.enabled = settings_of(consumer.app).tick
+        self.enabled = runtime_of(consumer.app).settings.tick
 
     def start(self, consumer: Any) -> None:
         """Start ticking; also after a reconnect, when the last timer still runs."""
         self.stop(consumer)
-        period = tick_period(settings_of(consumer.app))
-        arguments = (consumer.app, period)
-        self._entry = consumer.timer.call_repeatedly(period, self.tick, arguments)
+        runtime = runtime_of(consumer.app)
+        period = tick_period(runtime.settings)
+        self._entry = consumer.timer.call_repeatedly(period, self.tick, (runtime, period))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Stop ticking."""
@@ -66,15 +65,14 @@ class Tick(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def tick(self, app: Any, period: float) -> None:
+    def tick(self, runtime: Runtime, period: float) -> None:
         """Publish a drain for each source that is due."""
         try:
-            for source in settings_of(app).enabled:
-                way = way_into(app, source.name)
-                if isinstance(way, Fallback):
-                    way.give_back()
-                if buffer_of(app, source.name).due(period):
-                    wake(app, source.name)
+            for fallback in runtime.fallbacks():
+                fallback.give_back()
+            for source in runtime.settings.enabled:
+                if runtime.buffer(source.name).due(period):
+                    runtime.wake(source.name)
         except SegmentError as error:
             if not self._failing:
                 logger.warning("%s; trying again at each tick", error)

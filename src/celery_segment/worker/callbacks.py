@@ -1,8 +1,8 @@
 """What is called once a message, or a batch, is settled.
 
-A message's ``link``, ``link_error`` and receipt lie beside it in the buffer. A batch that
-is settled leaves them there until they have been called: a worker that dies in between
-has them called by another. So each is called at least once, and after the fact only.
+A message's ``link``, ``link_error`` and receipt are stored with it in the buffer. A batch
+that is settled keeps them there until they have run: if its worker dies in between,
+another one runs them. So each is called at least once, and after the fact only.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from celery_segment.config.parsers import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
 from celery_segment.messages import decode
 
-__all__ = ["SettledBatch", "call", "told"]
+__all__ = ["SettledBatch", "hook_of", "run"]
 
 logger = logging.getLogger("celery_segment")
 
 
 @dataclass(frozen=True, slots=True)
 class SettledBatch:
-    """What ``segment_on_delivered`` and ``segment_on_failed`` are told of a batch.
+    """What ``segment_on_delivered`` and ``segment_on_failed`` get.
 
     Attributes:
         source: The source's name.
         batch: The batch's id.
-        messages: How many it holds.
+        messages: The number of its messages.
         bytes: Their size, as JSON.
         cause: Why it was given up; None when it was delivered.
     """
@@ -49,10 +49,10 @@ class SettledBatch:
 
     def contents(self) -> list[dict[str, Any]]:
         """Return the messages as they were sent."""
-        return [decode(bytes_) for bytes_ in messages_of(self._body)]
+        return [decode(data) for data in messages_of(self._body)]
 
 
-def told(app: Any, hook: Any) -> Callable[..., Any]:
+def hook_of(app: Any, hook: Any) -> Callable[..., Any]:
     """Return the task or callable that ``segment_on_delivered`` or ``segment_on_failed`` means.
 
     Raises:
@@ -71,23 +71,23 @@ def told(app: Any, hook: Any) -> Callable[..., Any]:
         ) from None
 
 
-def call(app: Any, buffer: Buffer, settled: Settled) -> None:
-    """Call all that has to be called for a batch, and note that it was.
+def run(app: Any, buffer: Buffer, settled: Settled) -> None:
+    """Run a settled batch's callbacks, then mark them done.
 
-    What a callback raises is logged. While the broker is out of reach nothing is noted,
-    and a tick has all of them called again.
+    What a callback raises is logged. While the broker is out of reach none is marked done,
+    and a tick has all of them run again.
     """
     try:
         with app.producer_or_acquire() as producer:
-            for packed in settled.callbacks:
-                _guarded(_call_back, app, loads(packed), settled, producer)
+            for callbacks in settled.callbacks:
+                _guarded(_run_message_callbacks, app, loads(callbacks), settled, producer)
         hook = buffer.source.on_delivered if settled.cause is None else buffer.source.on_failed
         if hook is not None:
-            _guarded(_tell, app, hook, buffer.source.name, settled)
+            _guarded(_run_hook, app, hook, buffer.source.name, settled)
         buffer.called(settled)
     except (OperationalError, SegmentBufferError) as error:
         logger.warning(
-            "%s: callbacks of batch %s are called again: %s", buffer.source.name, settled.id, error
+            "%s: callbacks of batch %s will run again: %s", buffer.source.name, settled.id, error
         )
 
 
@@ -100,25 +100,27 @@ def _guarded(function: Callable[..., None], *args: Any) -> None:
         logger.exception("a callback failed; the delivery stands")
 
 
-def _call_back(app: Any, wanted: dict[str, Any], settled: Settled, producer: Any) -> None:
-    task_id, result = wanted["id"], wanted["result"]
-    receipt = bool(wanted.get("receipt")) and keeps_results(app)
+def _run_message_callbacks(
+    app: Any, callbacks: dict[str, Any], settled: Settled, producer: Any
+) -> None:
+    task_id, result = callbacks["id"], callbacks["result"]
+    receipt = bool(callbacks.get("receipt")) and keeps_results(app)
     if settled.cause is None:
         if receipt:
             app.backend.mark_as_done(task_id, result)
-        for each in wanted.get("link", ()):
+        for each in callbacks.get("link", ()):
             signature = maybe_signature(each, app=app)
             signature.apply_async((result,), producer=producer, parent_id=task_id, root_id=task_id)
         return
-    request = Context(id=task_id, errbacks=wanted.get("link_error"), delivery_info={})
+    request = Context(id=task_id, errbacks=callbacks.get("link_error"), delivery_info={})
     error = DeliveryFailed(settled.cause)
     app.backend.mark_as_failure(task_id, error, request=request, store_result=receipt)
 
 
-def _tell(app: Any, hook: Any, source: str, settled: Settled) -> None:
-    hook = told(app, hook)
+def _run_hook(app: Any, hook: Any, source: str, settled: Settled) -> None:
+    hook = hook_of(app, hook)
     batch = SettledBatch(
-        source, settled.id, settled.messages, settled.bytes, settled.cause, settled.body
+        source, settled.id, settled.count, settled.size, settled.cause, settled.body
     )
     if hasattr(hook, "apply_async"):
         names = ("source", "batch", "messages", "bytes", "cause")

@@ -1,8 +1,7 @@
 """The two tasks of the workers: drain claims batches, deliver delivers one.
 
-Their messages are doorbells: they carry references, and the batch in Redis is
-the truth. One that is lost is rung again by the tick, one that is doubled finds
-nothing to do.
+Their messages carry references alone: the batch in Redis is what counts. The tick repeats
+a task message that was lost, and a doubled one finds nothing to do.
 """
 
 from __future__ import annotations
@@ -14,30 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
-from celery_segment.buffer import BatchRef, Buffer, buffer_of
+from celery_segment.buffer import BatchRef, Buffer
 from celery_segment.errors import BufferUnavailable, DeliveryFailed, SegmentError
-from celery_segment.producer.wake import DRAIN
+from celery_segment.producer import DELIVER, DRAIN
+from celery_segment.runtime import runtime_of
 from celery_segment.text import counted
 from celery_segment.worker import callbacks
 
 if TYPE_CHECKING:
-    from celery_segment.delivery.attempt import Report
+    from celery_segment.delivery.settle import Report
 
 __all__ = ["DeliveryError", "deliver", "drain"]
 
 logger = logging.getLogger("celery_segment")
 
-#: What a delivery that ends claims: two, so that a recovered source speeds up
+#: Batches that a delivery which ends claims: two, so that a recovered source speeds up
 #: step by step, and never beyond max_inflight.
 NEXT = 2
-#: Seconds after which a delivery leaves the batches that follow to another task: long
-#: enough that Celery's part of a batch is small, short enough that other tasks, other
-#: sources and a worker's shutdown do not wait for it.
+#: Seconds after which a delivery leaves the next batches to another task: long enough that
+#: Celery's part of a batch is small, short enough that other tasks, other sources and a
+#: worker's shutdown do not wait for it.
 STINT = 0.25
 #: Seconds until a delivery that found Redis away is tried again.
 AGAIN = 5.0
 
-_DOORBELL = {
+_OPTIONS = {
     "bind": True,
     "ignore_result": True,
     "store_errors_even_if_ignored": False,
@@ -53,40 +53,40 @@ class DeliveryError(SegmentError):
     """An attempt failed and is retried: the cause that Flower shows."""
 
 
-@shared_task(name=DRAIN, **_DOORBELL)
+@shared_task(name=DRAIN, **_OPTIONS)
 def drain(self: Any, source: str) -> str:
     """Claim what waits in a source's buffer and publish a delivery for each batch."""
-    buffer = buffer_of(self.app, source)
+    buffer = runtime_of(self.app).buffer(source)
     try:
         taken_over, uncalled = buffer.reap()
-        claimed = buffer.claim(buffer.source.max_inflight, whatever_waits=True)
+        claimed = buffer.claim(buffer.source.max_inflight)
         _publish(self.app, source, [*taken_over, *claimed])
         for settled in buffer.uncalled() if uncalled else ():
-            callbacks.call(self.app, buffer, settled)
-        packed = _pack(buffer)
+            callbacks.run(self.app, buffer, settled)
+        compressed = _compress(buffer)
     except BufferUnavailable as error:
-        logger.warning("%s: a drain was cut off, the tick goes on: %s", source, error)
+        logger.warning("%s: a drain was cut off, the tick will repeat it: %s", source, error)
         return f"cut off: {error}"
     done = (
         f"took over {_counted(taken_over)}" if taken_over else "",
         f"claimed {_counted(claimed)}" if claimed else "",
-        f"packed {counted(packed, 'batch')}" if packed else "",
+        f"compressed {counted(compressed, 'batch')}" if compressed else "",
     )
     return "; ".join(filter(None, done)) or "nothing to claim"
 
 
-# A dead letter is a failure, for Flower and for Celery's signals; the log has told it already.
-@shared_task(name="segment.deliver", throws=(DeliveryFailed,), **_DOORBELL)
+# A dead letter is a failure, for Flower and for Celery's signals; the log has reported it already.
+@shared_task(name=DELIVER, throws=(DeliveryFailed,), **_OPTIONS)
 def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
-    """Post a batch, settle it by the outcome, and go on with those that follow, for a stint."""
+    """Post a batch, settle it by the outcome, and continue with further ones for a stint."""
     from celery_segment.delivery.attempt import attempt_delivery
 
-    buffer = buffer_of(self.app, source)
+    buffer = runtime_of(self.app).buffer(source)
     at, done = BatchRef(batch, messages, bytes), _Done()
     while True:
         try:
             report = attempt_delivery(buffer, at.id)
-            following = buffer.follow(NEXT) if report.goes_on else []
+            following = buffer.claim_next(NEXT) if report.may_continue else []
         except BufferUnavailable as error:
             if self.request.is_eager:
                 raise
@@ -96,26 +96,26 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
         if report.retry_in is not None and not self.request.is_eager:
             cause = DeliveryError(done.text)
             raise self.retry(exc=cause, countdown=report.retry_in, **_reference(source, at))
-        goes_on = bool(following) and done.seconds < STINT and not report.buried
-        _publish(self.app, source, following[1:] if goes_on else following)
+        continues = bool(following) and done.seconds < STINT and not report.buried
+        _publish(self.app, source, following[1:] if continues else following)
         if report.settled is not None:
-            callbacks.call(self.app, buffer, report.settled)
+            callbacks.run(self.app, buffer, report.settled)
         if report.buried and not self.request.is_eager:
             raise DeliveryFailed(done.text)
-        if not goes_on:
+        if not continues:
             return done.text
         at = following[0]
 
 
-def _pack(buffer: Buffer) -> int:
-    """Compress what waits in a backlog, for a stint, and count it; the tick sees to the rest."""
-    until, packed = time.monotonic() + STINT, 0
-    while batches := buffer.packable():
+def _compress(buffer: Buffer) -> int:
+    """Compress what waits in a backlog, for a stint, and count it; a later drain does the rest."""
+    until, count = time.monotonic() + STINT, 0
+    while batches := buffer.compressible():
         for batch in batches:
-            packed += buffer.pack(batch)
+            count += buffer.compress(batch)
             if time.monotonic() > until:
-                return packed
-    return packed
+                return count
+    return count
 
 
 class _Done:
@@ -147,23 +147,23 @@ def _publish(app: Any, source: str, batches: Sequence[BatchRef]) -> None:
         return
     with app.producer_or_acquire() as producer:
         for batch in batches:
-            app.tasks["segment.deliver"].apply_async(**_reference(source, batch), producer=producer)
+            app.tasks[DELIVER].apply_async(**_reference(source, batch), producer=producer)
 
 
 def _reference(source: str, batch: BatchRef) -> dict[str, Any]:
     """Return the arguments of a batch's delivery, and how they are shown."""
-    messages, size = counted(batch.messages, "message"), counted(batch.bytes, "byte")
+    messages, size = counted(batch.count, "message"), counted(batch.size, "byte")
     return {
         "kwargs": {
             "source": source,
             "batch": batch.id,
-            "messages": batch.messages,
-            "bytes": batch.bytes,
+            "messages": batch.count,
+            "bytes": batch.size,
         },
         "kwargsrepr": f"{source}, batch {batch.id}, {messages}, {size}",
     }
 
 
 def _counted(batches: Sequence[BatchRef]) -> str:
-    messages = sum(batch.messages for batch in batches)
+    messages = sum(batch.count for batch in batches)
     return f"{counted(len(batches), 'batch')}, {counted(messages, 'message')}"

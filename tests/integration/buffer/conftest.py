@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batches import assert_conserved
-from celery_segment.buffer import buffer_of
+from support import buffer_of
 
 
 @pytest.fixture

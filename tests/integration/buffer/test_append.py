@@ -18,10 +18,10 @@ class TestAppend:
     def test_flush_at_messages_wake_once_per_cycle(self, make_buffer):
         buffer = make_buffer(segment_flush_at=5)
         buffer.append(message(0))
-        buffer.claim(1, whatever_waits=True)
+        buffer.claim(1)
         woken = [buffer.append(message(n)) for n in range(12)]
         assert [n for n, wake in enumerate(woken, 1) if wake] == [5]
-        buffer.claim(1, whatever_waits=True)
+        buffer.claim(1)
         woken = [buffer.append(message(n)) for n in range(12)]
         assert [n for n, wake in enumerate(woken, 1) if wake] == [5]
 
@@ -29,13 +29,13 @@ class TestAppend:
         buffer = make_buffer(segment_flush_at=1)
         for number in range(3):
             assert buffer.append(message(number))
-            buffer.claim(1, whatever_waits=True)
+            buffer.claim(1)
 
     def test_a_wake_is_due_again_once_the_interval_has_passed(self, make_buffer):
         buffer = make_buffer(segment_flush_interval=0.2)
         assert buffer.append(message(0))
-        buffer.claim(1, whatever_waits=True)
-        wait_until(lambda: buffer.append(message(1)) or buffer.claim(1, whatever_waits=True) == [])
+        buffer.claim(1)
+        wait_until(lambda: buffer.append(message(1)) or buffer.claim(1) == [])
 
     def test_messages_keep_their_order_and_bytes(self, buffer):
         for number in range(5):
@@ -48,10 +48,10 @@ class TestAppend:
         size = len(message(9, padding)) + 1
         for _ in range(100_000 // size + 2):
             buffer.append(message(9, padding))
-        batches = buffer.claim(1000, whatever_waits=True)
+        batches = buffer.claim(1000)
         room = 33_000 - len(b"".join(ENVELOPE))
         for batch in batches[:-1]:
-            assert room - size < batch.bytes - 1 <= room
+            assert room - size < batch.size - 1 <= room
         assert len(batches) >= 3
 
     def test_a_body_may_have_exactly_the_limit(self, make_buffer):
@@ -61,16 +61,16 @@ class TestAppend:
         first = b'"' + b"a" * 999 + b'"'
         buffer.append(first)
         buffer.append(b'"' + b"b" * (room - len(first) - 1 - 2) + b'"')
-        assert buffer.snapshot().ready_batches == 0
+        assert buffer.admin.snapshot().ready.batches == 0
         buffer.append(b"1")
-        assert buffer.snapshot().ready_batches == 1
+        assert buffer.admin.snapshot().ready.batches == 1
         assert len(hold(buffer).body) - 1 == room
 
     def test_no_batch_has_more_messages_than_allowed(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=7)
         for number in range(20):
             buffer.append(message(number))
-        assert [b.messages for b in buffer.claim(9, whatever_waits=True)] == [7, 7, 6]
+        assert [b.count for b in buffer.claim(9)] == [7, 7, 6]
 
     def test_many_messages_travel_together(self, make_buffer, redis):
         buffer = make_buffer(segment_max_batch_messages=300)
@@ -78,8 +78,8 @@ class TestAppend:
         before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
         buffer.append_many([message(n) for n in range(1, 1200)])
         assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 3
-        batches = buffer.claim(9, whatever_waits=True)
-        assert [b.messages for b in batches] == [300, 300, 300, 300]
+        batches = buffer.claim(9)
+        assert [b.count for b in batches] == [300, 300, 300, 300]
         got = [i for b in batches for i in ids(hold(buffer, b.id))]
         assert got == [f"m{n}" for n in range(1200)]
 
@@ -93,9 +93,9 @@ class TestAppend:
 
         def batches_of(append, parts):
             woken = [append(part) for part in parts]
-            claimed = buffer.claim(1_000, whatever_waits=True)
-            bodies = [buffer.messages(batch.id) for batch in claimed]
-            assert [batch.messages for batch in claimed] == [len(body) for body in bodies]
+            claimed = buffer.claim(1_000)
+            bodies = [buffer.admin.messages(batch.id) for batch in claimed]
+            assert [batch.count for batch in claimed] == [len(body) for body in bodies]
             return woken.count(True), bodies
 
         one_by_one = batches_of(buffer.append, messages)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
-from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale, buffer_of
-from support import wait_until
+from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale
+from support import buffer_of, wait_until
 
 
 class TestClaim:
@@ -14,22 +14,22 @@ class TestClaim:
         buffer = make_buffer(segment_max_inflight=3, segment_max_batch_messages=1)
         for number in range(5):
             buffer.append(message(number))
-        assert len(buffer.claim(2, whatever_waits=True)) == 2
-        assert len(buffer.claim(9, whatever_waits=True)) == 1
-        assert buffer.claim(9, whatever_waits=True) == []
+        assert len(buffer.claim(2)) == 2
+        assert len(buffer.claim(9)) == 1
+        assert buffer.claim(9) == []
 
     def test_without_need_the_open_batch_is_left_to_fill(self, make_buffer):
         buffer = make_buffer(segment_flush_at=3)
         buffer.append(message(0))
         buffer.append(message(1))
-        assert buffer.claim(9, whatever_waits=False) == []
+        assert buffer.claim(9, due_only=True) == []
         buffer.append(message(2))
-        assert [b.messages for b in buffer.claim(9, whatever_waits=False)] == [3]
+        assert [b.count for b in buffer.claim(9, due_only=True)] == [3]
 
     def test_an_old_open_batch_is_due(self, make_buffer):
         buffer = make_buffer(segment_flush_interval=0.1)
         buffer.append(message(0))
-        wait_until(lambda: buffer.claim(1, whatever_waits=False))
+        wait_until(lambda: buffer.claim(1, due_only=True))
 
 
 class TestHolding:
@@ -44,7 +44,7 @@ class TestHolding:
         held = hold(buffer)
         buffer.ack(held)
         assert isinstance(buffer.begin(held.id, "t2"), Gone)
-        assert buffer.snapshot().delivered == 1
+        assert buffer.admin.snapshot().delivered.messages == 1
 
     def test_an_expired_lease_is_taken_over_and_its_holder_refused(self, make_app, redis):
         buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
@@ -62,7 +62,7 @@ class TestHolding:
             with pytest.raises(Stale):
                 settle()
         buffer.ack(hold(buffer, stale.id, "t2"))
-        assert buffer.snapshot().takeovers == 1
+        assert buffer.admin.snapshot().takeovers == 1
         assert_conserved(redis, buffer)
 
     def test_a_late_holder_may_settle_while_nobody_took_over(self, make_app):
@@ -83,13 +83,13 @@ class TestHolding:
         buffer.retry(held, "asked", 0, "429", breaker=BREAKER)
         held = hold(buffer, held.id, "t3")
         assert (held.attempts, held.requests) == (1, 2)
-        assert buffer.snapshot().retries == 2
+        assert buffer.admin.snapshot().retries == 2
 
 
 class TestDue:
     def test_is_due_for_one_until_its_drain_has_begun(self, buffer):
         buffer.append(message(0))
-        buffer.mark()
+        buffer.admin.mark()
         assert buffer.due(1.0)
         assert not buffer.due(1.0)
         buffer.reap()[0]
@@ -98,8 +98,8 @@ class TestDue:
     def test_nothing_is_due_in_an_empty_or_a_paused_source(self, buffer):
         assert not buffer.due(1.0)
         buffer.append(message(0))
-        buffer.mark()
-        buffer.pause()
+        buffer.admin.mark()
+        buffer.admin.pause()
         assert not buffer.due(1.0)
 
     def test_a_young_open_batch_is_not_due_an_old_one_is(self, make_buffer):
@@ -107,15 +107,15 @@ class TestDue:
         buffer.append(message(0))
         assert not buffer.due(0.1)
         wait_until(lambda: buffer.due(0.1))
-        assert buffer.snapshot().oldest < 0.4
+        assert buffer.admin.snapshot().oldest < 0.4
 
     def test_an_expired_lease_is_due_even_when_closed(self, make_buffer):
         buffer = make_buffer()
         buffer.append(message(0))
         hold(buffer)
-        buffer.pause()
+        buffer.admin.pause()
         assert not buffer.due(1.0)
-        buffer._pool.command("ZADD", "{segment:default}:inflight", 1, "1")
+        buffer._pool.execute("ZADD", "{segment:default}:inflight", 1, "1")
         assert buffer.due(1.0)
 
 
@@ -123,21 +123,21 @@ class TestMark:
     def test_what_came_before_the_mark_remains_until_settled(self, buffer):
         for number in range(3):
             buffer.append(message(number))
-        mark = buffer.mark()
+        mark = buffer.admin.mark()
         buffer.append(message(9))
-        assert buffer.remaining(mark) == 3
+        assert buffer.admin.remaining(mark) == 3
         held = hold(buffer)
-        assert buffer.remaining(mark) == 3
+        assert buffer.admin.remaining(mark) == 3
         buffer.split(held)
-        assert buffer.remaining(mark) == 3
+        assert buffer.admin.remaining(mark) == 3
         buffer.ack(hold(buffer))
-        assert buffer.remaining(mark) == 2
+        assert buffer.admin.remaining(mark) == 2
         buffer.bury(hold(buffer), "x", answered=True)
-        assert buffer.remaining(mark) == 0
+        assert buffer.admin.remaining(mark) == 0
 
     def test_a_great_backlog_is_counted_without_looking_at_each_batch(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
         buffer.append_many([message(n) for n in range(1500)])
-        mark = buffer.mark()
+        mark = buffer.admin.mark()
         buffer.append_many([message(1501), message(1502)])  # one of them is sealed
-        assert buffer.remaining(mark) == 1501
+        assert buffer.admin.remaining(mark) == 1501

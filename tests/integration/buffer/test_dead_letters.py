@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from batches import hold, ids, message
-from celery_segment.buffer import DeadLettersFull, Stale, buffer_of
+from celery_segment.buffer import DeadLettersFull, Stale
+from support import buffer_of
 
 
 class TestSplitAndBury:
@@ -17,41 +18,39 @@ class TestSplitAndBury:
             buffer.append(message(number, padding=number))
         held = hold(buffer)
         buffer.split(held)
-        left, right, other = buffer.claim(9, whatever_waits=True)
+        left, right, other = buffer.claim(9)
         assert [left.id, right.id, other.id] == ["1.1", "1.2", "2"]
         assert ids(hold(buffer, left.id)) == ["m0", "m1"]
         assert ids(hold(buffer, right.id)) == ["m2", "m3", "m4"]
-        assert buffer.snapshot().splits == 1
+        assert buffer.admin.snapshot().splits == 1
 
     def test_dead_letters_are_listed_replayed_and_purged(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(3):
             buffer.append(message(number))
-        for batch in buffer.claim(3, whatever_waits=True):
+        for batch in buffer.claim(3):
             buffer.bury(hold(buffer, batch.id), f"400 of {batch.id}", answered=True)
-        letters = buffer.dead_letters()
+        letters = buffer.admin.dead_letters()
         assert [(d.id, d.messages, d.reason) for d in letters] == [
             ("1", 1, "400 of 1"),
             ("2", 1, "400 of 2"),
             ("3", 1, "400 of 3"),
         ]
-        assert buffer.replay(["1", "nonsense"]) == 1
-        assert buffer.replay(["1"]) == 0
-        assert buffer.purge(["2"]) == 1
-        assert buffer.purge(["2"]) == 0
-        assert [d.id for d in buffer.dead_letters()] == ["3"]
+        assert buffer.admin.replay(["1", "nonsense"]) == 1
+        assert buffer.admin.replay(["1"]) == 0
+        assert buffer.admin.purge(["2"]) == 1
+        assert buffer.admin.purge(["2"]) == 0
+        assert [d.id for d in buffer.admin.dead_letters()] == ["3"]
         held = hold(buffer)
         assert (held.id, held.attempts, held.requests) == ("1", 0, 0)
-        assert (buffer.snapshot().dead, buffer.snapshot().purged) == (1, 1)
+        assert (buffer.admin.snapshot().dead.messages, buffer.admin.snapshot().purged) == (1, 1)
 
 
 class TestDeadLettersBound:
     def test_what_does_not_fit_is_refused_and_nothing_changes(self, make_buffer, redis):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(80)])
-        first, second, over, *_ = [
-            hold(buffer, batch.id) for batch in buffer.claim(9, whatever_waits=True)
-        ]
+        first, second, over, *_ = [hold(buffer, batch.id) for batch in buffer.claim(9)]
         buffer.bury(first, "400", answered=True)
         buffer.bury(second, "400", answered=True)
         redis.set("{segment:default}:probe", over.id)
@@ -63,15 +62,15 @@ class TestDeadLettersBound:
         assert everything(redis) == before
         # It is held as before, and kept until there is room.
         buffer.retry(over, "refused", 0, "full", breaker=(1, 300, 300))
-        assert buffer.purge([first.id]) == first.messages
-        buffer.resume()
+        assert buffer.admin.purge([first.id]) == first.count
+        buffer.admin.resume()
         buffer.bury(hold(buffer, over.id, "t2"), "400", answered=True)
-        assert [letter.id for letter in buffer.dead_letters()] == [second.id, over.id]
+        assert [letter.id for letter in buffer.admin.dead_letters()] == [second.id, over.id]
 
     def test_a_stale_holder_is_refused_as_stale_when_they_are_full(self, make_buffer):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(80)])
-        *dead, stale = [hold(buffer, b.id) for b in buffer.claim(3, whatever_waits=True)]
+        *dead, stale = [hold(buffer, b.id) for b in buffer.claim(3)]
         for held in dead:
             buffer.bury(held, "400", answered=True)
         with pytest.raises(Stale):
@@ -83,10 +82,10 @@ class TestDeadLettersBound:
         )
         content = b'"' + b"x" * (1_000_000 // 40 - 3) + b'"'  # and a comma
         buffer.append_many([content] * 41)
-        *fit, over = [hold(buffer, b.id) for b in buffer.claim(50, whatever_waits=True)]
+        *fit, over = [hold(buffer, b.id) for b in buffer.claim(50)]
         for held in fit:
             buffer.bury(held, "400", answered=True)
-        assert buffer.snapshot().dead_bytes == 1_000_000
+        assert buffer.admin.snapshot().dead.bytes == 1_000_000
         with pytest.raises(DeadLettersFull):
             buffer.bury(over, "400", answered=True)
 
@@ -94,7 +93,7 @@ class TestDeadLettersBound:
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(40)])
         first = hold(buffer)
-        assert first.bytes > 430_000
+        assert first.size > 430_000
         buffer.bury(first, "400", answered=True)
 
 
@@ -122,7 +121,7 @@ class TestDeadLettersPages:
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 10, 14, 15, 16])
     def test_pages_join(self, dead, limit):
         found, last = [], None
-        while page := dead.dead_letters(last, limit=limit):
+        while page := dead.admin.dead_letters(last, limit=limit):
             assert len(page) <= limit
             found += [letter.id for letter in page]
             last = page[-1]
@@ -130,18 +129,18 @@ class TestDeadLettersPages:
 
     @pytest.mark.parametrize("gone", range(10))
     def test_a_page_passes_none_over_when_the_last_is_gone(self, dead, redis, gone):
-        page = dead.dead_letters(limit=gone + 1)
+        page = dead.admin.dead_letters(limit=gone + 1)
         redis.zrem("{segment:default}:dead", *self.IDS[: gone + 1])
-        rest = [letter.id for letter in dead.dead_letters(page[-1])]
+        rest = [letter.id for letter in dead.admin.dead_letters(page[-1])]
         assert rest == [*self.IDS[gone + 1 :], "20", "21", "22", "23", "24"]
 
     def test_times_bound_it_the_first_one_included(self, dead):
         def between(since, until):
-            return [letter.id for letter in dead.dead_letters(since=since, until=until)]
+            return [letter.id for letter in dead.admin.dead_letters(since=since, until=until)]
 
         assert between(5.001, None) == ["20", "21", "22", "23", "24"]
         assert between(6.001, 6.003) == ["21", "22"]
         assert between(None, 6.0) == [*self.IDS]
         assert between(6.004, None) == ["24"]
         assert between(6.005, None) == []
-        assert dead.last_buried() == 6.004
+        assert dead.admin.last_buried() == 6.004

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, claim_one, hold, message
-from celery_segment.buffer import Closed, Lease
+from celery_segment.buffer import Lease, SourceClosed
 from support import let_pass, wait_until
 
 
@@ -14,31 +14,31 @@ class TestGate:
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(3):
             buffer.append(message(number))
-        first, second, _ = buffer.claim(3, whatever_waits=True)
+        first, second, _ = buffer.claim(3)
         held = hold(buffer, first.id)
         wait, _ = buffer.retry(held, "asked", 0.5, "429 Too Many Requests", breaker=BREAKER)
         assert wait == pytest.approx(0.5, abs=0.01)
         closed = buffer.begin(second.id, "t2")
-        assert isinstance(closed, Closed)
+        assert isinstance(closed, SourceClosed)
         assert 0 < closed.seconds <= 0.5
-        assert buffer.claim(9, whatever_waits=True) == []
-        assert buffer.snapshot().gate == "429 Too Many Requests"
-        assert not buffer.snapshot().refused
-        wait_until(lambda: [b.id for b in buffer.claim(9, whatever_waits=True)] == [second.id])
+        assert buffer.claim(9) == []
+        assert buffer.admin.snapshot().gate.reason == "429 Too Many Requests"
+        assert not buffer.admin.snapshot().gate.refused
+        wait_until(lambda: [b.id for b in buffer.claim(9)] == [second.id])
 
     def test_failures_in_a_row_trip_the_breaker_and_one_probe_reopens_it(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(8):
             buffer.append(message(number))
-        batches = [hold(buffer, b.id) for b in buffer.claim(7, whatever_waits=True)]
+        batches = [hold(buffer, b.id) for b in buffer.claim(7)]
         results = [buffer.retry(h, "failure", 0, "503", breaker=BREAKER) for h in batches]
         assert [trips for _, trips in results] == [0, 0, 0, 0, 1, 0, 0]
-        wait_until(lambda: buffer.snapshot().gate == "probing")
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
         probe = hold(buffer, batches[3].id, "probe")
-        assert isinstance(buffer.begin(batches[4].id, "t2"), Closed)
+        assert isinstance(buffer.begin(batches[4].id, "t2"), SourceClosed)
         wait, trips = buffer.retry(probe, "failure", 0, "503", breaker=BREAKER)
         assert (round(wait, 1), trips) == (0.4, 2)
-        wait_until(lambda: buffer.snapshot().gate == "probing")
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
         buffer.ack(hold(buffer, batches[3].id, "probe2"))
         assert isinstance(buffer.begin(batches[5].id, "t2"), Lease)
         assert isinstance(buffer.begin(batches[6].id, "t2"), Lease)
@@ -47,21 +47,21 @@ class TestGate:
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(10):
             buffer.append(message(number))
-        for number, batch in enumerate(buffer.claim(10, whatever_waits=True)):
+        for number, batch in enumerate(buffer.claim(10)):
             held = hold(buffer, batch.id)
             if number == 4:
                 buffer.ack(held)
             else:
                 buffer.retry(held, "failure", 0, "503", breaker=BREAKER)
         # Five failures since the success: tripped by the last alone.
-        assert buffer.snapshot().gate == "503"
+        assert buffer.admin.snapshot().gate.reason == "503"
 
     def test_a_refusal_closes_at_once_and_is_no_attempt(self, buffer):
         buffer.append(message(0))
         held = hold(buffer)
         _, trips = buffer.retry(held, "refused", 0, "401", breaker=(1, 0.2, 0.4))
         assert trips == 1
-        wait_until(lambda: buffer.snapshot().gate == "probing")
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
         assert hold(buffer, held.id, "t2").attempts == 0
 
     def test_the_pauses_of_one_kind_do_not_lengthen_the_others(self, buffer, redis):
@@ -76,34 +76,34 @@ class TestGate:
 
     def test_pause_and_resume(self, buffer):
         buffer.append(message(0))
-        assert buffer.pause()
-        assert not buffer.pause()
-        assert buffer.claim(1, whatever_waits=True) == []
-        assert buffer.snapshot().gate == "paused"
+        assert buffer.admin.pause()
+        assert not buffer.admin.pause()
+        assert buffer.claim(1) == []
+        assert buffer.admin.snapshot().gate.state == "paused"
         buffer.append(message(1))
-        assert buffer.resume() == 0
-        assert [b.messages for b in buffer.claim(1, whatever_waits=True)] == [2]
+        assert buffer.admin.resume() == 0
+        assert [b.count for b in buffer.claim(1)] == [2]
 
     def test_a_batch_claimed_before_the_pause_is_put_back(self, buffer):
         buffer.append(message(0))
         batch = claim_one(buffer)
-        buffer.pause()
-        assert buffer.begin(batch, "t1") == Closed(None)
-        assert buffer.snapshot().ready == 1
+        buffer.admin.pause()
+        assert buffer.begin(batch, "t1") == SourceClosed(None)
+        assert buffer.admin.snapshot().ready.messages == 1
 
     def test_resume_keeps_the_wait_that_the_endpoint_asked_for(self, buffer):
         buffer.append(message(0))
         buffer.retry(hold(buffer), "asked", 30, "429", breaker=BREAKER)
-        buffer.pause()
-        assert 29 < buffer.resume() <= 30
-        assert buffer.snapshot().closed > 29
+        buffer.admin.pause()
+        assert 29 < buffer.admin.resume() <= 30
+        assert buffer.admin.snapshot().gate.seconds > 29
 
     def test_resume_forgets_the_pause_of_a_failing_endpoint(self, buffer):
         buffer.append(message(0))
         held = hold(buffer)
         buffer.retry(held, "refused", 0, "401", breaker=(1, 300, 300))
-        assert buffer.snapshot().refused
-        assert buffer.resume() == 0
-        assert not buffer.snapshot().refused
+        assert buffer.admin.snapshot().gate.refused
+        assert buffer.admin.resume() == 0
+        assert not buffer.admin.snapshot().gate.refused
         assert [b.id for b in buffer.reap()[0]] == [held.id]
         assert isinstance(buffer.begin(held.id, "t2"), Lease)

@@ -17,48 +17,46 @@ class TestFullRedis:
         for number in range(3000):
             buffer.append(message(number, padding=100))
         redis.config_set("maxmemory", 1)
-        before = buffer.snapshot()
+        before = buffer.admin.snapshot()
         with pytest.raises(BufferFull, match="maxmemory"):
             buffer.append(message(1))
         with pytest.raises(BufferFull):
             buffer.append_many([message(1)] * 3)
-        assert replace(buffer.snapshot(), oldest=0) == replace(before, oldest=0)
+        assert replace(buffer.admin.snapshot(), oldest=0) == replace(before, oldest=0)
         assert buffer.due(1.0)
         buffer.reap()[0]
         first = hold(buffer)
         buffer.retry(first, "failure", 0, "503", breaker=BREAKER)
         buffer.split(hold(buffer, first.id, "t2"))
         buffer.bury(hold(buffer), "400", answered=True)
-        while batches := buffer.claim(9, whatever_waits=True):
+        while batches := buffer.claim(9):
             for batch in batches:
                 buffer.ack(hold(buffer, batch.id))
-        buffer.pause()
-        buffer.resume()
-        buffer.mark()
-        assert buffer.replay([d.id for d in buffer.dead_letters()]) > 0
+        buffer.admin.pause()
+        buffer.admin.resume()
+        buffer.admin.mark()
+        assert buffer.admin.replay([d.id for d in buffer.admin.dead_letters()]) > 0
         buffer.ack(hold(buffer))
-        after = buffer.snapshot()
-        assert after.delivered == before.accepted == after.accepted
+        after = buffer.admin.snapshot()
+        assert after.delivered.messages == before.accepted == after.accepted
         redis.config_set("maxmemory", 0)
 
     def test_dead_letters_are_buried_refused_listed_and_purged(self, make_buffer, redis):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         for number in range(80):
             buffer.append(message(number, padding=15_000))
-        first, second, third, *_ = [
-            hold(buffer, batch.id) for batch in buffer.claim(9, whatever_waits=True)
-        ]
+        first, second, third, *_ = [hold(buffer, batch.id) for batch in buffer.claim(9)]
         redis.config_set("maxmemory", 1)
         redis.script_flush()
         buffer.bury(first, "400", answered=True)
         buffer.bury(second, "400", answered=True)
         with pytest.raises(DeadLettersFull):
             buffer.bury(third, "400", answered=True)
-        assert [letter.id for letter in buffer.dead_letters()] == [first.id, second.id]
-        assert len(buffer.messages(first.id)) == first.messages
-        assert buffer.purge([first.id]) == first.messages
+        assert [letter.id for letter in buffer.admin.dead_letters()] == [first.id, second.id]
+        assert len(buffer.admin.messages(first.id)) == first.count
+        assert buffer.admin.purge([first.id]) == first.count
         buffer.bury(third, "400", answered=True)
-        assert buffer.replay([second.id]) == second.messages
+        assert buffer.admin.replay([second.id]) == second.count
         redis.config_set("maxmemory", 0)
 
 
@@ -72,7 +70,7 @@ class TestScriptsFlushed:
         flushed(lambda: buffer.append_many([message(1)]))
         assert flushed(lambda: buffer.due(20.0))
         flushed(buffer.reap)
-        (batch,) = flushed(lambda: buffer.claim(1, whatever_waits=True))
+        (batch,) = flushed(lambda: buffer.claim(1))
         held = flushed(lambda: buffer.begin(batch.id, "t1"))
         flushed(lambda: buffer.ack(held))
-        assert flushed(buffer.snapshot).delivered == 2
+        assert flushed(buffer.admin.snapshot).delivered.messages == 2

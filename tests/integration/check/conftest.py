@@ -4,15 +4,15 @@ import socket
 
 import pytest
 
-from celery_segment.cli import check
+from celery_segment.operations import health
 from celery_segment.testing import EmbeddedRedis
 
 
 @pytest.fixture(autouse=True)
 def ask_workers(monkeypatch):
     """Spare the tests the second that workers have to answer; give what asks them."""
-    ask = check._ask_workers
-    monkeypatch.setattr(check, "_ask_workers", lambda _: {})
+    ask = health._ask_workers
+    monkeypatch.setattr(health, "_ask_workers", lambda _: {})
     return ask
 
 

@@ -17,7 +17,7 @@ def test_the_endpoint_down_is_reported_unless_not_asked(app, server):
     server.stop()
     found = findings(app, status=1)["default", "endpoint"]
     assert "refused" in found["found"]
-    assert found["mend"].startswith("check segment_host, the name server, the firewall")
+    assert found["hint"].startswith("check segment_host, the name server, the firewall")
     assert ("default", "endpoint") not in findings(app, "--no-endpoint", status=0)
 
 
@@ -40,7 +40,7 @@ def test_a_certificate_is_trusted_by_its_bundle_only(make_app, server, tmp_path)
         url = f"https://localhost:{front.port}"
         bundle = {"host": url, "ca_bundle": str(front.bundle)}
         found = findings(make_app(segment_host=url, segment_sources={"b": bundle}), status=1)
-    assert found["default", "endpoint"]["mend"].startswith("set segment_ca_bundle to")
+    assert found["default", "endpoint"]["hint"].startswith("set segment_ca_bundle to")
     assert found["b", "endpoint"]["state"] == "ok"
 
 

@@ -10,19 +10,19 @@ from dataclasses import replace
 import pytest
 
 from celery_segment.buffer.pool import Pool
-from celery_segment.buffer.server_info import look_at_server
-from celery_segment.cli import check
-from celery_segment.cli.verdicts import of_server
+from celery_segment.buffer.server_info import read_server_info
+from celery_segment.operations import health
+from celery_segment.operations.findings import of_server
 from celery_segment.testing import EmbeddedRedis
 from checks import findings, rendered
 from support import free_port, wait_until
 
 
 def test_redis_away(make_app, ask_workers, monkeypatch):
-    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "_ask_workers", ask_workers)
     url = f"redis://user:passw0rd@127.0.0.1:{free_port()}/0"
     found = findings(make_app(broker_url=url), status=1)
-    assert found["redis"]["mend"] == "check that it runs, and segment_redis_url"
+    assert found["redis"]["hint"] == "check that it runs, and segment_redis_url"
     assert re.search(r"is out of reach \(.*refused\)$", found["redis"]["found"])
     assert rendered(found["workers"]).startswith(
         "fail the broker is out of reach (OperationalError)"
@@ -34,7 +34,7 @@ def test_redis_away(make_app, ask_workers, monkeypatch):
 def test_a_redis_that_hangs_holds_the_check_up_for_seconds_only(
     make_app, own, ask_workers, monkeypatch
 ):
-    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "_ask_workers", ask_workers)
     app = make_app(broker_url=own.url, segment_redis_timeout=60)
     own.pause()
     try:
@@ -44,7 +44,7 @@ def test_a_redis_that_hangs_holds_the_check_up_for_seconds_only(
     finally:
         own.resume()
     assert "did not answer in time" in found["redis"]["found"]
-    assert "raise segment_redis_timeout" in found["redis"]["mend"]
+    assert "raise segment_redis_timeout" in found["redis"]["hint"]
     assert found["workers"]["state"] == "fail"
     assert found["default", "endpoint"]["state"] == "ok"
 
@@ -52,9 +52,9 @@ def test_a_redis_that_hangs_holds_the_check_up_for_seconds_only(
 def test_what_heeds_no_timeout_is_left_behind(app, monkeypatch):
     """As a resolver does, in which no timeout of a socket counts."""
     released = threading.Event()
-    monkeypatch.setattr(check, "LIMIT", 0.4)
-    for name in ("look_at_server", "_ask_workers", "reach"):
-        monkeypatch.setattr(check, name, lambda _: released.wait(60))
+    monkeypatch.setattr(health, "LIMIT", 0.4)
+    for name in ("read_server_info", "_ask_workers", "reach"):
+        monkeypatch.setattr(health, name, lambda _: released.wait(60))
     started = time.monotonic()
     found = findings(app, status=1)
     assert time.monotonic() - started < 2
@@ -81,7 +81,8 @@ def test_a_policy_that_evicts(make_app, own, own_redis, policy):
 def test_memory(make_app, own, own_redis):
     app = make_app(broker_url=own.url)
     assert rendered(findings(app)["memory"]).endswith("MB used, no maxmemory")
-    own_redis.set("much", b"x" * 20_000_000)  # beside which a connection's memory is nothing
+    # Much more than a connection's memory, and sent in few bytes, which no buffer has to hold.
+    own_redis.setrange("much", 20_000_000, b"x")
     used = own_redis.info("memory")["used_memory"]
     own_redis.config_set("maxmemory", used * 10)
     assert findings(app)["memory"]["state"] == "ok"
@@ -90,7 +91,7 @@ def test_memory(make_app, own, own_redis):
     assert re.fullmatch(r"warn \d\d\.\d MB used, (89|90) % of maxmemory \(.* MB\): raise .*", said)
     own_redis.config_set("maxmemory", used // 2)
     found = findings(app, status=1)
-    assert "calls are refused" in found["memory"]["mend"]
+    assert "calls are refused" in found["memory"]["hint"]
     assert found["default", "oldest"]["state"] == "ok"  # figures are read from a full Redis
 
 
@@ -195,7 +196,7 @@ def test_a_user_who_may_not_read_a_source(make_app, own, own_redis):
 @pytest.fixture
 def facts(redis_server):
     link = Pool(redis_server.url, 1.0)
-    yield look_at_server(link)
+    yield read_server_info(link)
     link.close()
 
 
@@ -214,7 +215,7 @@ def facts(redis_server):
 def test_states_that_a_test_cannot_bring_about(facts, name, info, expected):
     changed = {k: v for k, v in {**facts.info, **info}.items() if v is not None}
     found = {f.check: f for f in of_server(replace(facts, info=changed))}[name]
-    assert expected in f"{found.state} {found.found}: {found.mend}"
+    assert expected in f"{found.state} {found.found}: {found.hint}"
 
 
 @pytest.mark.parametrize(

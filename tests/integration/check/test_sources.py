@@ -14,7 +14,7 @@ import pytest
 from celery.utils.nodenames import gethostname
 
 from celery_segment import Analytics
-from celery_segment.cli import check
+from celery_segment.operations import health
 from checks import findings, rendered, store
 from support import DEFAULTS, TESTS, WRITE_KEY, free_port
 
@@ -30,14 +30,14 @@ def test_a_paused_source(app):
 
 def test_a_source_that_its_endpoint_closed(app):
     buffer = store(app)
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     held = buffer.begin(batch.id, "token")
     buffer.retry(held, "refused", 0.0, "404 Not\x1b Found", breaker=(1, 90.0, 90.0))
     found = findings(app, status=0)["default", "gate"]
     assert rendered(found).startswith(
         "warn closed for 1 min 30 s: 404 Not\N{REPLACEMENT CHARACTER}"
     )
-    buffer.resume()
+    buffer.admin.resume()
     assert findings(app, status=0)["default", "gate"]["state"] == "ok"
 
 
@@ -54,13 +54,13 @@ def test_messages_that_no_worker_takes(make_app, redis):
         "fail 1 message, the oldest for [34] s, and no worker takes them", rendered(found)
     )
     # Not the workers' fault: nobody may take them.
-    buffer.pause()
+    buffer.admin.pause()
     assert rendered(findings(app, status=0)["default", "oldest"]).endswith("open the gate")
-    buffer.resume()
+    buffer.admin.resume()
     # Nor when a worker is at it, as with a backlog, or a batch that is being retried …
-    buffer.claim(1, whatever_waits=True)
+    buffer.claim(1)
     found = findings(app, status=0)["default", "oldest"]
-    assert re.match("warn 1 message, the oldest for [34] s: workers are at it", rendered(found))
+    assert re.match("warn 1 message, the oldest for [34] s: workers deliver", rendered(found))
     # … until it dies.
     redis.zadd("{segment:default}:inflight", {"1": 1_000}, xx=True)
     assert findings(app, status=1)["default", "oldest"]["state"] == "fail"
@@ -69,7 +69,7 @@ def test_messages_that_no_worker_takes(make_app, redis):
 def test_dead_letters(make_app):
     app = make_app(segment_sources={"b": {}})
     buffer = store(app, "b")
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     buffer.bury(buffer.begin(batch.id, "token"), "400 Bad Request", answered=True)
     found = findings(app, status=0)
     assert rendered(found["b", "dead letters"]) == (
@@ -84,7 +84,7 @@ def test_dead_letters(make_app):
 def test_a_worker_answers_and_a_container_may_ask(app, workers, ask_workers, tmp_path):
     workers.start(app, processes=1)
     (tasks,) = ask_workers(app).values()
-    assert check.DELIVER in tasks
+    assert health.DELIVER in tasks
     conf = {**DEFAULTS, "broker_url": app.conf.broker_url, "segment_host": app.conf.segment_host}
     env = {**os.environ, "TESTS_CONF": json.dumps(conf), "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-W", "error", "-m", "celery", "-A", "workerapp", "segment", "check"]
@@ -98,13 +98,13 @@ def test_a_worker_answers_and_a_container_may_ask(app, workers, ask_workers, tmp
 
 
 def test_one_worker_is_judged_by_what_is_its_own(app, workers, ask_workers, monkeypatch, server):
-    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "_ask_workers", ask_workers)
     workers.start(app, processes=1)  # it answers for itself
     worker = workers.start(app, processes=1)
     server.stop()  # which no restart of a worker mends
     started = time.monotonic()
     found = findings(app, "--worker", worker.name)
-    assert time.monotonic() - started < check.WORKER - 1
+    assert time.monotonic() - started < health.WORKER - 1
     assert list(found) == ["settings", "worker", ("default", "write key")]
     assert rendered(found["worker"]) == f"ok {worker.name} answers"
     worker.signal(signal.SIGSTOP)
@@ -118,7 +118,7 @@ def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
     def answers(_, name):
         return {name: ["segment.deliver" if name.startswith("celery@") else "t"]}
 
-    monkeypatch.setattr(check, "_ask_workers", answers)
+    monkeypatch.setattr(health, "_ask_workers", answers)
     host = gethostname()
     assert rendered(findings(app, "--worker", "celery@%h")["worker"]) == f"ok celery@{host} answers"
     found = findings(app, "--worker", "other@%h", status=1)["worker"]
@@ -128,7 +128,7 @@ def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
 
 
 def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch):
-    monkeypatch.setattr(check, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "_ask_workers", ask_workers)
     app = make_app(broker_url=f"redis://:passw0rd@127.0.0.1:{free_port()}/0")
     found = findings(app, "--worker", "celery@%h", status=1)
     assert rendered(found["workers"]).startswith(
@@ -148,5 +148,5 @@ def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch
     ],
 )
 def test_what_workers_answer(app, monkeypatch, answers, expected):
-    monkeypatch.setattr(check, "_ask_workers", lambda _: answers)
+    monkeypatch.setattr(health, "_ask_workers", lambda _: answers)
     assert rendered(findings(app, status=0)["workers"]) == expected

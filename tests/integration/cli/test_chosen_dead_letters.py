@@ -91,7 +91,7 @@ def test_dead_export_to_a_file(app, letters, tmp_path):
     assert [line["batch"] for line in lines] == [letters.old, letters.young]
     assert [line["message"]["event"] for line in lines] == ["864000 s ago", "3600 s ago"]
     said = failed(app, "dead", "export", str(file), "--purge")
-    assert said == f"Error: {file} is there already; --force replaces a file\n"
+    assert said == f"Error: {file} exists already; --force replaces a file\n"
     done = ok(app, "dead", "export", str(file), "--force", "--purge", "--since", "2d")
     assert done == f"default: exported 2 messages to {file}, purged 2\n"
     assert len(file.read_bytes().splitlines()) == 2
@@ -114,7 +114,7 @@ def test_dead_export_to_the_output(app):
     result = run(app, "dead", "export", "-", "--purge")
     assert result.exit_code == 2
     assert "--purge needs a FILE" in result.stderr
-    assert Analytics(app=app).stats().dead == 3
+    assert Analytics(app=app).stats().dead.messages == 3
 
 
 def test_dead_export_on_a_terminal_and_into_a_pipe(make_app, redis_server, tmp_path):

@@ -10,9 +10,9 @@ from decimal import Decimal
 import pytest
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import buffer_of
 from commands import failed, ok, run
 from operating import bury, cells, store
+from support import buffer_of
 
 
 def test_dead_list_is_a_table_with_a_line_for_each(app):
@@ -52,7 +52,7 @@ def test_dead_show_prints_the_messages(app):
 
 def test_dead_show_of_what_is_no_dead_letter(app):
     store(app, "a")
-    waiting = str(buffer_of(app).mark())
+    waiting = str(buffer_of(app).admin.mark())
     expected = f"Error: default: no dead letter of this id: {waiting}; see `dead list`\n"
     assert failed(app, "dead", "show", waiting) == expected
 
@@ -62,7 +62,7 @@ def test_dead_replay_of_named_batches(app, redis):
     redis.delete("celery")
     assert ok(app, "dead", "replay", first, third, first) == "default: replayed 3 messages\n"
     assert [letter.id for letter in Analytics(app=app).dead_letters] == [second]
-    assert Analytics(app=app).stats().ready == 3
+    assert Analytics(app=app).stats().ready.messages == 3
     (woken,) = redis.lrange("celery", 0, -1)
     assert json.loads(woken)["headers"]["task"] == "segment.drain"
 
@@ -73,7 +73,7 @@ def test_dead_replay_of_all(app):
     bury(app, "other", source="marketing")
     assert ok(app, "dead", "replay", "--all") == "default: replayed 6 messages\n"
     assert ok(app, "dead", "replay", "--all") == "default: replayed 0 messages\n"
-    assert Analytics("marketing", app=app).stats().dead == 1
+    assert Analytics("marketing", app=app).stats().dead.messages == 1
     assert ok(app, "dead", "replay", "--all", "--source", "marketing").endswith("1 message\n")
 
 
@@ -95,7 +95,7 @@ def test_replay_and_purge_need_ids_or_all(app, what, args):
     result = run(app, "dead", what, *args)
     assert result.exit_code == 2
     assert "Give batch ids, as `dead list` shows them, or --all, or --reason" in result.stderr
-    assert Analytics(app=app).stats().dead == 1
+    assert Analytics(app=app).stats().dead.messages == 1
 
 
 def test_dead_purge_of_named_batches_does_not_ask(app):
@@ -110,7 +110,7 @@ def test_dead_purge_of_all_asks_first(app, answer):
     bury(app, *["a"] * 1_000)
     said = failed(app, "dead", "purge", "--all", answer=answer)
     assert said.startswith("default: delete 1,000 messages for good? [y/N]:")
-    assert Analytics(app=app).stats().dead == 1_000
+    assert Analytics(app=app).stats().dead.messages == 1_000
 
 
 @pytest.mark.parametrize("options", [{"answer": "y\n"}, {}], ids=["asked", "yes"])

@@ -6,9 +6,9 @@ import json
 import time
 
 from celery_segment import Analytics
-from celery_segment.buffer import buffer_of
 from commands import ok, run
 from operating import store
+from support import buffer_of
 
 # ---------------------------------------------------------------- flush
 
@@ -45,7 +45,7 @@ def test_flush_does_not_wait_for_a_paused_source(app):
 def test_flush_shows_what_closed_the_source(app):
     buffer = buffer_of(app)
     store(app, "a")
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     held = buffer.begin(batch.id, "token")
     buffer.retry(held, "refused", 0.0, "404 Not Found", breaker=(1, 90.0, 90.0))
     result = run(app, "flush", "--timeout", "0", "--source", "default")
@@ -75,17 +75,17 @@ def test_pause_and_resume_report_what_they_did(app):
         "default: was paused already\n"
         "marketing: paused; calls are stored, and delivered once it is resumed\n"
     )
-    assert analytics.stats().gate == "paused"
+    assert analytics.stats().gate.state == "paused"
     assert ok(app, "resume", "--source", "default") == "default: resumed; the workers deliver\n"
-    assert analytics.stats().gate == "open"
-    assert Analytics("marketing", app=app).stats().gate == "paused"
+    assert analytics.stats().gate.state == "open"
+    assert Analytics("marketing", app=app).stats().gate.state == "paused"
     assert ok(app, "resume").count("resumed; the workers deliver") == 2
 
 
 def test_resume_says_that_the_endpoints_own_wait_still_holds(app):
     buffer = buffer_of(app)
     store(app, "a")
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     held = buffer.begin(batch.id, "token")
     buffer.retry(held, "asked", 200.0, "429, Retry-After 200 s", breaker=(5, 1.0, 60.0))
     ok(app, "pause")

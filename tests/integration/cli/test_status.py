@@ -10,16 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 from celery_segment import Analytics
-from celery_segment.buffer import Snapshot, buffer_of
+from celery_segment.buffer import Snapshot
 from celery_segment.testing import EmbeddedRedis
 from commands import Terminal, environ, ok
 from operating import SOURCES, bury, cells, store
+from support import buffer_of
 
 
 def test_status_shows_a_row_for_each_source(app):
     bury(app, *["bad"] * 1_000)
     store(app, "a", "b")
-    buffer_of(app).mark()
+    buffer_of(app).admin.mark()
     store(app, "c")
     Analytics("marketing", app=app).pause()
     default, marketing = cells(ok(app, "status"))
@@ -52,7 +53,7 @@ def test_status_of_named_sources_alone(app):
 def test_status_shows_why_and_for_how_long_a_source_is_closed(app):
     buffer = buffer_of(app)
     store(app, "a")
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     held = buffer.begin(batch.id, "token")
     cause = "401 Unauthorized: [bold]\x1b[31m\nwho are you" + " and what" * 20
     buffer.retry(held, "refused", 0.0, cause, breaker=(1, 90.0, 90.0))
@@ -71,8 +72,10 @@ def test_status_as_json_holds_every_figure_plainly(app):
     figures = json.loads(printed)
     assert list(figures) == ["default", "marketing"]
     assert set(figures["default"]) == set(Snapshot.__dataclass_fields__)
-    assert figures["default"]["dead"] == 1_000
-    assert figures["default"]["gate"] == "open"
+    size = figures["default"]["dead"]["bytes"]
+    assert figures["default"]["dead"] == {"messages": 1_000, "bytes": size, "batches": 1}
+    gate = {"state": "open", "reason": "", "seconds": 0, "refused": False}
+    assert figures["default"]["gate"] == gate
 
 
 def test_status_on_a_narrow_terminal_has_a_column_for_each_source(app, redis_server, tmp_path):

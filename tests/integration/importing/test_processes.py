@@ -8,12 +8,11 @@ import signal
 import subprocess
 
 from celery_segment import Analytics
-from celery_segment.buffer import buffer_of
 from celery_segment.importing import reading
 from celery_segment.testing import SegmentServer
 from commands import Terminal, command, environ
 from imports import Drainer, rejects_of, write
-from support import wait_until
+from support import buffer_of, wait_until
 
 
 def test_a_terminal_shows_a_bar_and_what_is_waited_for(make_app, redis_server, tmp_path):

@@ -10,9 +10,9 @@ from collections import Counter
 
 import pytest
 
-from celery_segment.buffer import buffer_of
 from commands import command, environ, failed, ok, run
 from imports import GOOD, SOURCES, WHEN, line, numbers, rejects_of, stored
+from support import buffer_of
 
 # ---------------------------------------------------------------- what is taken
 
@@ -78,7 +78,7 @@ def test_exported_dead_letters_are_imported_as_they_were(app, tmp_path):
     path.write_bytes(line(1, messageId="m1") + b"\n" + line(2, messageId="m2"))
     ok(app, "import", str(path))
     buffer = buffer_of(app)
-    (batch,) = buffer.claim(1, whatever_waits=True)
+    (batch,) = buffer.claim(1)
     buffer.bury(buffer.begin(batch.id, "token"), "400", answered=True)
     exported = tmp_path / "exported.ndjson"
     ok(app, "dead", "export", str(exported), "--purge")

@@ -6,13 +6,12 @@ import errno
 import os
 
 from celery_segment import Analytics
-from celery_segment.buffer import buffer_of
 from celery_segment.importing import Import, Watch, reading
 from celery_segment.importing.rejects import Rejects
 from celery_segment.testing import EmbeddedRedis
 from commands import run
 from imports import GOOD, Drainer, numbers, stored, write
-from support import wait_until
+from support import buffer_of, wait_until
 
 
 def test_a_full_buffer_is_waited_for(make_app, tmp_path):
@@ -29,7 +28,7 @@ def test_a_full_buffer_is_waited_for(make_app, tmp_path):
         wait_until(lambda: len(drainer.delivered) >= 350)
     assert len({m["messageId"] for m in drainer.delivered}) == len(drainer.delivered) == 350
     assert 100_000 < drainer.most_bytes <= 200_000
-    assert Analytics(app=app).stats().dropped_full == 0
+    assert Analytics(app=app).stats().dropped["full"] == 0
 
 
 def test_a_buffer_that_stays_full_ends_it_and_it_goes_on(make_app, tmp_path):

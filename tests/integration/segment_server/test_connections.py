@@ -101,7 +101,7 @@ def test_as_a_command(ending, session):
     assert output.splitlines() == [
         f"200 ok: 1 messages, {size} bytes, retry 0",
         f"200 ok: 1 messages, {size} bytes, retry 0",
-        "404 refused: 0 messages, 0 bytes, retry 0; a request to another path than /v1/batch",
+        "404 refused: 0 messages, 0 bytes, retry 0; the path is not /v1/batch",
         "3 requests, 2 messages accepted, 1 duplicates, 1 violations",
     ]
     assert errors == ""

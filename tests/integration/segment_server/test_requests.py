@@ -64,7 +64,7 @@ class TestBodies:
             ([{"type": "track"}], 400, "a message has no messageId"),
             ([message(1) | {"messageId": 1}], 400, "a message has no messageId"),
             ([message(1), 2], 400, "not a batch"),
-            ({"batch": [message(1)]}, 400, "there is no sentAt"),
+            ({"batch": [message(1)]}, 400, "sentAt is missing"),
             ({"batch": {}, "sentAt": SENT_AT}, 400, "not a batch"),
             ({"sentAt": SENT_AT}, 400, "not a batch"),
             ([message(1, n=float("nan"))], 400, "not a batch"),
@@ -114,7 +114,7 @@ class TestBodies:
             head = raw_request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
             connection.sendall(head)
             assert read_until_closed(connection).startswith(b"HTTP/1.1 411 ")
-        assert server.violations == ["there is no Content-Length"]
+        assert server.violations == ["Content-Length is missing"]
 
 
 class TestRoutesAndKeys:
@@ -173,7 +173,7 @@ class TestRoutesAndKeys:
         answer = post([message(1)], key=None, headers={"Authorization": authorization})
         assert answer.status_code == 401
         assert server.requests[0].write_key is None
-        assert server.violations == ["Authorization is not Basic, of a key and no password"]
+        assert server.violations == ["Authorization is not Basic with a write key and no password"]
 
     def test_any_key_will_do_by_default(self, post):
         assert post([message(1)], key="whatever").ok

@@ -126,7 +126,7 @@ def test_an_id_that_no_response_can_keep_is_not_given(make_app, segment_outbox):
 
     async def app(_scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        with pytest.raises(ValidationError, match="neither is known"):
+        with pytest.raises(ValidationError, match="visitor has neither"):
             track.delay(event="Late")
         await send({"type": "http.response.body", "body": b""})
 

@@ -124,7 +124,7 @@ class TestVisitor:
     def test_a_visitor_without_an_identity_is_an_error(self, make_app, site, segment_outbox):
         make_app()
         site.set_cookie(None)
-        with pytest.raises(ValidationError, match="of this request's visitor neither is known"):
+        with pytest.raises(ValidationError, match="this request's visitor has neither"):
             site.ask(look)
         segment_outbox.assert_nothing()
 

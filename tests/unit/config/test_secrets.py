@@ -14,7 +14,8 @@ import pytest
 from celery.app.utils import bugreport
 from kombu.utils import json as celery_json
 
-from celery_segment.config import WriteKey, settings_of
+from celery_segment.config import WriteKey
+from celery_segment.runtime import runtime_of
 from configuring import PASSWORD, SECRET, application, configured, refusal, source
 
 
@@ -41,7 +42,7 @@ def test_where_the_default_write_key_comes_from(environ, conf, key):
 
 def test_the_environments_key_is_read_through_the_application(monkeypatch):
     monkeypatch.setenv("SEGMENT_WRITE_KEY", "env")
-    settings = settings_of(application(segment_sources={"other": {}}))
+    settings = runtime_of(application(segment_sources={"other": {}})).settings
     assert settings.source("default").write_key.reveal() == "env"
     assert settings.source("other").write_key is None
 
@@ -109,7 +110,7 @@ def test_celery_censors_the_write_keys():
         segment_write_key=SECRET,
         segment_sources={"a": {"write_key": SECRET + "a"}, "b": {"write_key": SECRET + "b"}},
     )
-    settings_of(app)
+    assert runtime_of(app).settings.sources
     for text in (app.conf.humanize(), bugreport(app), repr(app.conf.table())):
         assert SECRET not in text
         assert "segment_write_key" in text

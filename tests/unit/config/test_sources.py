@@ -7,7 +7,8 @@ import json
 import pytest
 
 from celery_segment import ConfigurationError
-from celery_segment.config import Settings, Source, WriteKey, declared, settings_of
+from celery_segment.config import Settings, Source, WriteKey, declared
+from celery_segment.runtime import runtime_of
 from configuring import DEFAULTS, application, configured
 
 
@@ -118,6 +119,6 @@ def test_an_unknown_source_is_refused_with_those_there_are():
 
 def test_settings_are_read_once_per_application():
     app = application(segment_flush_at=3)
-    assert settings_of(app) is settings_of(app)
-    assert settings_of(app).source("default").flush_at == 3
-    assert settings_of(application()).source("default").flush_at == 20
+    assert runtime_of(app).settings is runtime_of(app).settings
+    assert runtime_of(app).settings.source("default").flush_at == 3
+    assert runtime_of(application()).settings.source("default").flush_at == 20

@@ -25,7 +25,7 @@ from configuring import DEFAULTS, refusal, source
 )
 def test_an_unknown_setting_is_refused_with_the_nearest(given, nearest):
     text = refusal(**{given: 5})
-    assert text == f"{given} is not a setting; did you mean {nearest}?"
+    assert text == f"{given} is not a setting: did you mean {nearest}?"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(given, nearest):
 def test_an_unknown_setting_of_a_source_is_refused_with_the_nearest(given, nearest):
     text = refusal(segment_sources={"m": {given: 5}})
     where = "segment_sources['m']."
-    assert text == f"{where}{given} is not a setting; did you mean {where}{nearest}?"
+    assert text == f"{where}{given} is not a setting: did you mean {where}{nearest}?"
 
 
 @pytest.mark.parametrize("name", ["name", "redis_url", "redis_timeout", "tick", "sources", 5, None])
@@ -46,7 +46,7 @@ def test_what_is_not_a_sources_is_refused_there(name):
 
 def test_any_unknown_name_is_refused():
     for name in ("segment_", "segment_name", "segment_x" * 30):
-        assert f"{name} is not a setting; did you mean segment_" in refusal(**{name: 1})
+        assert f"{name} is not a setting: did you mean segment_" in refusal(**{name: 1})
 
 
 NO_NUMBER = [None, "5", True, [5], b"5"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from celery_segment import ValidationError
 from celery_segment.messages import encoding
+from celery_segment.messages.values import encoder, plain_message
 from values import (
     Color,
     Data,
@@ -31,7 +32,7 @@ from values import (
 
 def slowly(to_encode):
     """Encode a message on the slow road, whatever it holds."""
-    return encoding._encoder.encode(encoding._plain_message(to_encode))
+    return encoder.encode(plain_message(to_encode))
 
 
 # ---------------------------------------------------------------- whatever comes

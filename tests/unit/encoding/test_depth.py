@@ -74,7 +74,7 @@ def cycles():
 def test_cycles_are_refused(cycle, more):
     error = refusal({"a": {"b": cycle}, **more})
     assert error.field == "properties"
-    assert "holds itself" in str(error)
+    assert "contains itself" in str(error)
 
 
 def test_on_a_deep_stack_a_deep_value_is_refused_and_a_flat_one_passes():

@@ -36,8 +36,8 @@ def test_message_ids(value, text):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("x" * 101, "has 101 characters and Segment takes 1 to 100"),
-        ("", "has 0 characters and Segment takes 1 to 100"),
+        ("x" * 101, "has 101 characters; Segment accepts 1 to 100"),
+        ("", "has 0 characters; Segment accepts 1 to 100"),
         (5, "must be a string or a UUID, not int"),
         (True, "must be a string or a UUID, not bool"),
         (b"m", "must be a string or a UUID, not bytes"),

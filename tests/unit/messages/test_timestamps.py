@@ -83,12 +83,12 @@ def test_a_naive_timestamp_ten_seconds_ago_is_utc(zone):
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        (date(2026, 11, 23), "give it a time of day"),
-        (1_700_000_000, "give a datetime"),
-        (1_700_000_000.5, "give a datetime"),
-        (True, "give a datetime"),
-        (b"2026-11-23T07:00:00Z", "give a datetime"),
-        (np.datetime64("2026-11-23"), "give a datetime"),
+        (date(2026, 11, 23), "add a time of day"),
+        (1_700_000_000, "pass a datetime"),
+        (1_700_000_000.5, "pass a datetime"),
+        (True, "pass a datetime"),
+        (b"2026-11-23T07:00:00Z", "pass a datetime"),
+        (np.datetime64("2026-11-23"), "pass a datetime"),
         ("", "is not ISO 8601"),
         ("yesterday", "is not ISO 8601"),
         ("2026-11-23", "is not ISO 8601"),

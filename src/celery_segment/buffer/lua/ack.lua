@@ -34,7 +34,7 @@ if not notify then
 end
 redis.call('ZREM', source .. ':inflight', id)
 move(source, count, bytes, 'inflight', 'delivered')
-redis.call('HINCRBY', stats, 'batches', 1)
+redis.call('HINCRBY', stats, 'delivered_batches', 1)
 redis.call('HSET', stats, 'last_delivered', time)
 count_attempt(source, status)
 reset_failures(source)

@@ -21,13 +21,13 @@ local flush_interval, backlog, youngest = tonumber(ARGV[4]), tonumber(ARGV[5]), 
 -- @include _free_first
 -- @include _closed_for
 -- @include _open_is_due
--- @include _packable_range
+-- @include _compressible_range
 local inflight, time = source .. ':inflight', now()
 
 local function is_due()
   if redis.call('ZCOUNT', inflight, '-inf', time) > 0
       or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0
-      or packable_range(source, backlog, youngest) then
+      or compressible_range(source, backlog, youngest) then
     return true
   end
   if closed_for(source) ~= 0 or redis.call('ZCARD', inflight) >= max_inflight then

@@ -25,8 +25,9 @@ end
 
 search(redis.call('ZRANGE', ready, 0, 0))
 search(redis.call('ZRANGE', inflight, 0, limit))
-add(figures, 'open', open)
-add(figures, 'open_bytes', redis.call('STRLEN', source .. ':open'))
+add(figures, 'buffered', open)
+add(figures, 'buffered_batches', open > 0 and 1 or 0)
+add(figures, 'buffered_bytes', redis.call('STRLEN', source .. ':open'))
 add(figures, 'ready_batches', redis.call('ZCARD', ready))
 add(figures, 'inflight_batches', redis.call('ZCARD', inflight))
 add(figures, 'dead_batches', redis.call('ZCARD', source .. ':dead'))

@@ -6,7 +6,6 @@ Those that ask Redis run with ``check --deploy`` alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 from celery import _state
@@ -14,10 +13,9 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
-from celery_segment.config import settings_of
 from celery_segment.contrib.django.middleware import SegmentMiddleware
 from celery_segment.errors import ConfigurationError, SegmentError
-from celery_segment.producer.fallback import way_into
+from celery_segment.runtime import runtime_of
 
 __all__ = ["buffer", "configuration", "middleware"]
 
@@ -41,12 +39,16 @@ def configuration(**_: Any) -> list[checks.CheckMessage]:
             )
         ]
     try:
-        for source in settings_of(app).sources.values():
-            if source.enabled:
-                way_into(app, source.name)
+        runtime = runtime_of(app)
+        for source in runtime.settings.enabled:
+            runtime.producer(source.name)
     except ConfigurationError as error:
-        return [*_unseen(app), checks.Error(str(error), id="celery_segment.E002")]
+        return [*_unseen(app), _error(error, "celery_segment.E002")]
     return [*_unseen(app)]
+
+
+def _error(error: SegmentError, number: str) -> checks.CheckMessage:
+    return checks.Error(error.problem, hint=error.hint or None, id=number)
 
 
 def _application() -> Any:
@@ -105,24 +107,21 @@ def _is_ours(path: str) -> bool:
 @checks.register("celery_segment", deploy=True)
 def buffer(**_: Any) -> list[checks.CheckMessage]:
     """Ask the Redis of the buffer what a stored message is worth there."""
-    from celery_segment.buffer.pool import Pool
-    from celery_segment.buffer.server_info import look_at_server
-    from celery_segment.cli.verdicts import of_server
+    from celery_segment.operations.health import check_redis
 
     app = _application()
     if app is None or configuration():
         return []
-    settings = settings_of(app)
-    if not any(source.enabled for source in settings.sources.values()):
+    settings = runtime_of(app).settings
+    if not settings.enabled:
         return []
     try:
-        with closing(Pool(settings.redis_url, settings.redis_timeout)) as pool:
-            findings = list(of_server(look_at_server(pool)))
+        findings = list(check_redis(settings))
     except SegmentError as error:
-        return [checks.Error(str(error), id="celery_segment.E004")]
+        return [_error(error, "celery_segment.E004")]
     kinds = {"warn": (checks.Warning, "W003"), "fail": (checks.Error, "E005")}
     return [
-        kind(f"Redis, {f.check}: {f.found}.", hint=f"{f.mend}.", id=f"celery_segment.{number}")
+        kind(f"Redis, {f.check}: {f.found}.", hint=f"{f.hint}.", id=f"celery_segment.{number}")
         for f in findings
         if f.state != "ok"
         for kind, number in (kinds[f.state],)

@@ -14,7 +14,8 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from celery_segment.contrib.web import Request, WebVisitor, aserving, serving
+from celery_segment.contrib.serving import aserving, serving
+from celery_segment.contrib.web import Request, WebVisitor
 
 __all__ = ["SegmentMiddleware"]
 
@@ -55,7 +56,7 @@ class SegmentMiddleware:
 
 
 def _keeping_id(visitor: WebVisitor, response: HttpResponseBase) -> HttpResponseBase:
-    if cookie := visitor.answered():
+    if cookie := visitor.response_starts():
         response.cookies.load(cookie)
         # Without it, Django's cache would give the id to others.
         patch_vary_headers(response, ("Cookie",))

@@ -10,8 +10,8 @@
 local source = KEYS[1]
 local backlog, youngest, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- @include _packable_range
-local first, last = packable_range(source, backlog, youngest)
+-- @include _compressible_range
+local first, last = compressible_range(source, backlog, youngest)
 if not first then
   return {}
 end

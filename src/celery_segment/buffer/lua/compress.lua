@@ -15,10 +15,10 @@ local source, id, bytes, content = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 -- @include _count_saved
 local batch, state = source .. ':batch:' .. id, source .. ':state'
 free_first(source)
--- Batches up to `packed` are not looked at again. Another drain may have raised it further.
+-- Batches up to `compressed` are not looked at again. Another drain may have raised it further.
 local number = batch_number(id)
-if number > tonumber(redis.call('HGET', state, 'packed') or 0) then
-  redis.call('HSET', state, 'packed', number)
+if number > tonumber(redis.call('HGET', state, 'compressed') or 0) then
+  redis.call('HSET', state, 'compressed', number)
 end
 if not redis.call('ZSCORE', source .. ':ready', id) or redis.call('STRLEN', batch) ~= bytes then
   return 0

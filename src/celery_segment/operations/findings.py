@@ -1,4 +1,4 @@
-"""What was found becomes a verdict: ok, warn or fail, and the mend. No I/O."""
+"""What was found becomes a finding: ok, warn or fail, and how to fix it. No I/O."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from celery_segment.cli.common import counted, duration, one_line
 from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.errors import SegmentError
+from celery_segment.text import counted, duration, megabytes, one_line
 
 if TYPE_CHECKING:
     from celery_segment.buffer import Snapshot
-    from celery_segment.buffer.server_info import ServerFacts
+    from celery_segment.buffer.server_info import ServerInfo
     from celery_segment.config import Source
 
 __all__ = [
@@ -40,43 +41,46 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check's outcome; ``mend`` is empty where it is ok, ``source`` None where it is of none."""
+    """A check's outcome.
+
+    Attributes:
+        check: The check's name.
+        source: The source it is about; None where it is about none.
+        state: "ok", "warn" or "fail".
+        found: What was found.
+        hint: How to fix it; empty where it is ok.
+    """
 
     check: str
     source: str | None
     state: State
     found: str
-    mend: str = ""
+    hint: str = ""
 
 
-def of_error(check: str, error: Exception, source: str | None = None) -> Finding:
-    """Return the failure that an error of this library tells, which ends with its mend."""
-    text = one_line(str(error))
-    what, bracket, mend = text.rpartition("): ")
-    if not bracket:
-        what, _, mend = text.partition(": ")
-    if not mend or not mend[0].islower():  # that are the words of Redis
-        what, bracket, mend = text, "", "correct what it names"
-    return Finding(check, source, "fail", what + bracket.rstrip(": "), mend)
+def of_error(check: str, error: SegmentError, source: str | None = None) -> Finding:
+    """Return the failure that an error of this library is."""
+    hint = one_line(error.hint) or "correct what it names"
+    return Finding(check, source, "fail", one_line(error.problem), hint)
 
 
 # ---------------------------------------------------------------- Redis
 
 
-def of_server(facts: ServerFacts) -> Iterator[Finding]:
+def of_server(facts: ServerInfo) -> Iterator[Finding]:
     """Judge a Redis server: whether it serves, and what "stored" is worth on it."""
     info, milliseconds = facts.info, facts.round_trip * 1000
     found = f"{facts.address} answers in {milliseconds:.2f} ms"
     if info.get("loading") == "1":
         left = duration(float(info.get("loading_eta_seconds", 0)))
-        mend = f"wait: it takes no call until then, in about {left}"
-        yield Finding("redis", None, "fail", f"{found}, and loads its data", mend)
+        hint = f"wait: it takes no call until then, in about {left}"
+        yield Finding("redis", None, "fail", f"{found}, and loads its data", hint)
     else:
         yield Finding("redis", None, "ok", found)
     yield _clock(facts.ahead)
     if not info:
-        mend = "let the user of segment_redis_url run INFO, or look after the rest by hand"
-        yield Finding("server", None, "warn", "INFO could not be read", mend)
+        hint = "let the user of segment_redis_url run INFO, or look after the rest by hand"
+        yield Finding("server", None, "warn", "INFO could not be read", hint)
     else:
         yield _version(info)
         yield _role(info)
@@ -107,19 +111,19 @@ def _role(info: Mapping[str, str]) -> Finding:
         return Finding("role", None, "ok", "primary")
     kind = "a read-only replica" if info.get("slave_read_only", "1") == "1" else "a replica"
     primary = f"{info.get('master_host')}:{info.get('master_port')}"
-    mend = "point segment_redis_url at the primary"
-    return Finding("role", None, "fail", f"{kind} of {one_line(primary)}", mend)
+    hint = "point segment_redis_url at the primary"
+    return Finding("role", None, "fail", f"{kind} of {one_line(primary)}", hint)
 
 
 def _memory(info: Mapping[str, str]) -> Finding:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if not most:
-        return Finding("memory", None, "ok", f"{_megabytes(used)} used, no maxmemory")
+        return Finding("memory", None, "ok", f"{megabytes(used)} used, no maxmemory")
     share = 100 * used / most
-    found = f"{_megabytes(used)} used, {share:.0f} % of maxmemory ({_megabytes(most)})"
+    found = f"{megabytes(used)} used, {share:.0f} % of maxmemory ({megabytes(most)})"
     if share >= FULL:
-        mend = "raise maxmemory, or let the workers drain it: calls are refused"
-        return Finding("memory", None, "fail", found, mend)
+        hint = "raise maxmemory, or let the workers drain it: calls are refused"
+        return Finding("memory", None, "fail", found, hint)
     if share > NEARLY_FULL:
         return Finding("memory", None, "warn", found, "raise maxmemory before it is full")
     return Finding("memory", None, "ok", found)
@@ -130,13 +134,13 @@ def _eviction(info: Mapping[str, str]) -> Finding:
     if policy == "noeviction":
         return Finding("eviction", None, "ok", policy)
     if policy is None:
-        mend = "see to it that maxmemory-policy is noeviction: any other deletes messages"
-        return Finding("eviction", None, "warn", "maxmemory-policy could not be read", mend)
-    mend = "set maxmemory-policy noeviction: this one deletes messages when memory runs out"
-    return Finding("eviction", None, "fail", one_line(policy), mend)
+        hint = "see to it that maxmemory-policy is noeviction: any other deletes messages"
+        return Finding("eviction", None, "warn", "maxmemory-policy could not be read", hint)
+    hint = "set maxmemory-policy noeviction: this one deletes messages when memory runs out"
+    return Finding("eviction", None, "fail", one_line(policy), hint)
 
 
-def _persistence(facts: ServerFacts) -> Iterator[Finding]:
+def _persistence(facts: ServerInfo) -> Iterator[Finding]:
     info = facts.info
     if info.get("aof_enabled") == "1":
         yield Finding("aof", None, "ok", "on")
@@ -147,8 +151,8 @@ def _persistence(facts: ServerFacts) -> Iterator[Finding]:
     failing = [what for name, what in names.items() if info.get(name, "ok") != "ok"]
     if failing:
         found = f"Redis failed to write {' and '.join(failing)}"
-        mend = "look at its log and its disk: full, or not writable"
-        yield Finding("disk", None, "fail", found, mend)
+        hint = "look at its log and its disk: full, or not writable"
+        yield Finding("disk", None, "fail", found, hint)
     else:
         yield Finding("disk", None, "ok", "the last writes succeeded")
 
@@ -160,15 +164,15 @@ def _fsync(policy: str | None) -> Finding:
         lost = "a power cut loses about a second, a kill of Redis what the disk had not taken"
         found = f"everysec: {lost}"
         return Finding("fsync", None, "ok", found)
-    mend = "set appendfsync everysec, or always"
+    hint = "set appendfsync everysec, or always"
     if policy is None:
         found = "appendfsync could not be read (CONFIG is forbidden)"
-        return Finding("fsync", None, "warn", found, f"see to it by hand: {mend}")
+        return Finding("fsync", None, "warn", found, f"see to it by hand: {hint}")
     found = f"{policy}: a power cut loses what the system had not written, up to half a minute"
-    return Finding("fsync", None, "warn", found, mend)
+    return Finding("fsync", None, "warn", found, hint)
 
 
-def _lost_by_a_kill(facts: ServerFacts) -> str:
+def _lost_by_a_kill(facts: ServerInfo) -> str:
     save = facts.config.get("save")
     if save == "":
         return "a kill of Redis loses everything, for there are no snapshots either"
@@ -180,21 +184,17 @@ def _lost_by_a_kill(facts: ServerFacts) -> str:
     )
 
 
-def _replicas(facts: ServerFacts) -> Finding:
+def _replicas(facts: ServerInfo) -> Finding:
     info = facts.info
     replicas = counted(int(info.get("connected_slaves", 0)), "replica")
     least = int(facts.config.get("min-replicas-to-write", 0))
     good = int(info.get("min_slaves_good_slaves", least))
     found = f"{replicas} connected"
     if good < least:
-        mend = "mend the replicas, or lower it: calls are refused"
+        hint = "repair the replicas, or lower it: calls are refused"
         found = f"{found}, {good} in time, below min-replicas-to-write ({least})"
-        return Finding("replicas", None, "fail", found, mend)
+        return Finding("replicas", None, "fail", found, hint)
     return Finding("replicas", None, "ok", found + (f", {least} needed to write" if least else ""))
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
 
 
 # ---------------------------------------------------------------- workers
@@ -209,19 +209,19 @@ def of_workers(answers: Mapping[str, object], task: str) -> Finding:
     if answers:
         found = f"{counted(len(answers), 'worker')} without {task}"
         return Finding("workers", None, "warn", found, "give them imports = ['celery_segment']")
-    mend = "start one with `celery worker`"
-    return Finding("workers", None, "warn", "none answers", mend)
+    hint = "start one with `celery worker`"
+    return Finding("workers", None, "warn", "none answers", hint)
 
 
 def of_worker(name: str, answers: Mapping[str, object], task: str) -> Finding:
     """Judge one worker, which somebody counts on: that it does not answer is its failure."""
     tasks = answers.get(name)
     if not isinstance(tasks, list):
-        mend = "start it again where it hangs; check its name (-n), and that it runs"
-        return Finding("worker", None, "fail", f"{one_line(name)} does not answer", mend)
+        hint = "start it again where it hangs; check its name (-n), and that it runs"
+        return Finding("worker", None, "fail", f"{one_line(name)} does not answer", hint)
     if task not in tasks:
-        mend = "give it imports = ['celery_segment']"
-        return Finding("worker", None, "fail", f"{name} without {task}", mend)
+        hint = "give it imports = ['celery_segment']"
+        return Finding("worker", None, "fail", f"{name} without {task}", hint)
     return Finding("worker", None, "ok", f"{name} answers")
 
 
@@ -232,8 +232,8 @@ def of_key(source: Source) -> Finding:
     """Judge whether this process could deliver."""
     if source.write_key is not None:
         return Finding("write key", source.name, "ok", "present")
-    mend = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
-    return Finding("write key", source.name, "warn", "absent; only workers need it", mend)
+    hint = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
+    return Finding("write key", source.name, "warn", "absent; only workers need it", hint)
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:
@@ -241,52 +241,52 @@ def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Findin
     if isinstance(result, Answer):
         found = f"{source.host} answers in {took * 1000:,.0f} ms (HTTP {result.status})"
         return Finding("endpoint", source.name, "ok", found)
-    mend = "check segment_host, the name server, the firewall, and segment_proxies"
+    hint = "check segment_host, the name server, the firewall, and segment_proxies"
     if "CERTIFICATE" in result.cause:
-        mend = "set segment_ca_bundle to the certificates of its authority; check segment_host"
-    return Finding("endpoint", source.name, "fail", one_line(result.cause), mend)
+        hint = "set segment_ca_bundle to the certificates of its authority; check segment_host"
+    return Finding("endpoint", source.name, "fail", one_line(result.cause), hint)
 
 
-def of_figures(source: Source, figures: Snapshot, taken: int) -> Iterator[Finding]:
-    """Judge a source's figures; ``taken`` batches are in flight within their lease."""
+def of_figures(source: Source, figures: Snapshot, leased: int) -> Iterator[Finding]:
+    """Judge a source's figures; ``leased`` batches are in flight within their lease."""
     yield _gate(source.name, figures)
-    yield _oldest(source, figures, taken)
-    if figures.dead:
-        found = counted(figures.dead, "message")
-        mend = f"`celery segment dead list --source {source.name}` tells why"
-        yield Finding("dead letters", source.name, "warn", found, mend)
+    yield _oldest(source, figures, leased)
+    if figures.dead.messages:
+        found = counted(figures.dead.messages, "message")
+        hint = f"`celery segment dead list --source {source.name}` tells why"
+        yield Finding("dead letters", source.name, "warn", found, hint)
     else:
         yield Finding("dead letters", source.name, "ok", "none")
 
 
 def _gate(name: str, figures: Snapshot) -> Finding:
-    if figures.closed is None:
-        mend = f"`celery segment resume --source {name}` opens it"
-        return Finding("gate", name, "warn", "paused by an operator", mend)
-    if figures.closed:
-        found = f"closed for {duration(figures.closed)}: {one_line(figures.gate)}"
-        mend = f"mend that; `celery segment resume --source {name}` then delivers at once"
-        return Finding("gate", name, "warn", found, mend)
-    if figures.gate != "open":
-        mend = "look at the workers' log for the failures of its endpoint"
-        return Finding("gate", name, "warn", "one batch probes an endpoint that failed", mend)
-    return Finding("gate", name, "ok", "open")
+    resume = f"`celery segment resume --source {name}`"
+    match figures.gate.state:
+        case "paused":
+            return Finding("gate", name, "warn", "paused by an operator", f"{resume} opens it")
+        case "closed":
+            hint = f"fix that; {resume} then delivers at once"
+            return Finding("gate", name, "warn", one_line(str(figures.gate)), hint)
+        case "probing":
+            hint = "look at the workers' log for the failures of its endpoint"
+            return Finding("gate", name, "warn", "one batch probes an endpoint that failed", hint)
+        case _:
+            return Finding("gate", name, "ok", "open")
 
 
-def _oldest(source: Source, figures: Snapshot, taken: int) -> Finding:
-    waiting = figures.buffered + figures.ready + figures.inflight
-    if not waiting:
+def _oldest(source: Source, figures: Snapshot, leased: int) -> Finding:
+    if not figures.waiting:
         return Finding("oldest", source.name, "ok", "nothing waits")
     age = figures.oldest
-    found = f"{counted(waiting, 'message')}, the oldest for {duration(age)}"
+    found = f"{counted(figures.waiting, 'message')}, the oldest for {duration(age)}"
     if age <= LATE * source.flush_interval:
         return Finding("oldest", source.name, "ok", found)
-    if figures.closed != 0:
+    if figures.gate.state in {"closed", "paused"}:
         return Finding("oldest", source.name, "warn", found, "open the gate")
-    if taken:
-        mend = "workers are at it: see their log for retries, or start more of them"
-        return Finding("oldest", source.name, "warn", found, mend)
+    if leased:
+        hint = "workers deliver: see their log for retries, or start more of them"
+        return Finding("oldest", source.name, "warn", found, hint)
     found += ", and no worker takes them"
-    mend = "start a worker, and see that it consumes the queue of segment.drain"
+    hint = "start a worker, and see that it consumes the queue of segment.drain"
     late = age > TOO_LATE * source.flush_interval + source.lease
-    return Finding("oldest", source.name, "fail" if late else "warn", found, mend)
+    return Finding("oldest", source.name, "fail" if late else "warn", found, hint)

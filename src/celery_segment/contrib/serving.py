@@ -1,0 +1,77 @@
+"""A web request, from its start to its end: its visitor, and the messages held back in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from celery_segment.buffer import Attachments
+from celery_segment.contrib.web import WebVisitor, web_settings
+from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.producer import HeldCalls, Producer, held_by
+from celery_segment.producer.held import Held
+from celery_segment.signals import messages_dropped
+from celery_segment.visitor import acting
+
+__all__ = ["aserving", "serving"]
+
+logger = logging.getLogger("celery_segment")
+
+
+@contextmanager
+def serving(visitor: WebVisitor) -> Iterator[None]:
+    """Make a block's calls a visitor's; at its end store those that were held back."""
+    with _entered(visitor) as end:
+        try:
+            yield
+        finally:
+            _store(end())
+
+
+@asynccontextmanager
+async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Do as ``serving``, off the event loop; yield a function that stores them sooner."""
+    with _entered(visitor) as end:
+
+        async def store() -> None:
+            if held := end():
+                loop = asyncio.get_running_loop()
+                # A client that hangs up cancels this task, which must not cancel the other.
+                await asyncio.shield(loop.run_in_executor(None, _store, held))
+
+        try:
+            yield store
+        finally:
+            await store()
+
+
+@contextmanager
+def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
+    """Enter a request; yield a function that ends the holding back and returns what was held."""
+    with acting(visitor):
+        if web_settings().batch_requests:
+            hold = HeldCalls()
+            with held_by(hold):
+                yield hold.end
+        else:
+            yield dict  # nothing is held
+
+
+def _store(held: Held) -> None:
+    for producer, (messages, attachments) in held.items():
+        _store_or_log(producer, messages, attachments)
+
+
+def _store_or_log(
+    producer: Producer, messages: list[bytes], attachments: dict[int, Attachments]
+) -> None:
+    """Store a request's messages; its response has been made, and must not fail for them."""
+    try:
+        producer.store_many(messages, attachments)
+    except SegmentBufferError as error:
+        lost = len(messages)
+        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - it says it all
+        reason = "full" if isinstance(error, BufferFull) else "unavailable"
+        messages_dropped.send(sender=producer.source, reason=reason, messages=lost)

@@ -1,0 +1,171 @@
+"""Settle a batch as decided, by one transition of the buffer, and report it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from celery_segment.buffer import Buffer, DeadLettersFull, Lease, Settled, Stale
+from celery_segment.delivery.outcome import Bury, Decision, Delivered, Refused, Retry, Split
+from celery_segment.errors import BufferUnavailable
+from celery_segment.signals import batch_delivered, batch_failed, batch_retried
+from celery_segment.text import counted, megabytes
+
+__all__ = ["Posted", "Report", "settle_patiently"]
+
+logger = logging.getLogger("celery_segment")
+
+
+class Breaker(NamedTuple):
+    """When and for how long failures close a source.
+
+    Attributes:
+        failures: The number of consecutive failures that close it.
+        first: Seconds for which it is closed the first time; doubled each time.
+        longest: Maximum of these seconds.
+    """
+
+    failures: int
+    first: float
+    longest: float
+
+
+#: The breakers for an endpoint that fails, and for one that refuses the configuration.
+FAILING = Breaker(5, 1.0, 60.0)
+REFUSING = Breaker(1, 5.0, 300.0)
+
+#: Seconds between attempts to record an outcome while Redis is unavailable.
+SETTLE_AGAIN = 0.25
+
+
+class Posted(NamedTuple):
+    """The outcome of a request.
+
+    Attributes:
+        decision: What to do with the batch.
+        status: The status under which the metrics count the attempt: the HTTP status, or the
+            kind of the failure; "" if no request was made.
+        seconds: The duration of the request.
+    """
+
+    decision: Decision
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of an attempt.
+
+    Attributes:
+        text: A description, for Flower.
+        retry_in: Seconds until the next attempt, if there is one.
+        settled: The batch, if it has callbacks to run.
+        may_continue: Whether this worker may deliver another batch now.
+        buried: Whether the batch became a dead letter.
+    """
+
+    text: str
+    retry_in: float | None = None
+    settled: Settled | None = None
+    may_continue: bool = False
+    buried: bool = False
+
+
+def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
+    """Settle a batch, and try again while Redis is unavailable.
+
+    The request has been made, so a batch whose outcome is not recorded will be sent twice.
+    This is tried for half the length of the lease, counted from the start of the request:
+    longer would risk that the lease expires and that another worker takes the batch over.
+
+    Raises:
+        BufferUnavailable: Redis was still unavailable after that time.
+    """
+    deadline = time.monotonic() + buffer.source.lease / 2 - posted.seconds
+    was_away = False
+    while True:
+        try:
+            return _settle(buffer, lease, posted)
+        except BufferUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            was_away = True
+        except Stale:
+            return _lost(buffer, lease, was_away=was_away)
+        time.sleep(SETTLE_AGAIN)
+
+
+def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
+    decision, status, seconds = posted
+    match decision:
+        case Delivered(http_status):
+            settled = buffer.ack(lease, status)
+            about = _about(buffer, lease)
+            batch_delivered.send(**about, status=http_status, seconds=seconds)
+            text = f"delivered {counted(lease.count, 'message')} in {seconds * 1000:,.0f} ms"
+            return Report(f"{text}: {http_status}", settled=settled, may_continue=True)
+        case Retry(wait, cause, asked):
+            return _retry(buffer, lease, status, "asked" if asked else "failure", wait, cause)
+        case Refused(cause):
+            return _retry(buffer, lease, status, "refused", 0.0, cause)
+        case Split(cause):
+            buffer.split(lease, status)
+            return Report(f"split {lease.count:,} messages in two: {cause}", may_continue=True)
+        case Bury():
+            return _bury(buffer, lease, status, decision)
+
+
+def _bury(buffer: Buffer, lease: Lease, status: str, decision: Bury) -> Report:
+    cause, source = decision.cause, buffer.source
+    try:
+        settled = buffer.bury(lease, cause, decision.text, status, answered=decision.answered)
+    except DeadLettersFull:
+        full = f"dead letters are full ({megabytes(source.max_dead_bytes)})"
+        cause = f"{full}: replay, purge or export them; this batch: {cause}"
+        return _retry(buffer, lease, status, "refused", 0.0, cause)
+    messages = counted(lease.count, "message")
+    logger.error("%s: batch %s, %s, is a dead letter: %s", source.name, lease.id, messages, cause)
+    batch_failed.send(**_about(buffer, lease), cause=cause)
+    text = f"dead letter, {messages}: {cause}"
+    return Report(text, settled=settled, may_continue=True, buried=True)
+
+
+def _retry(buffer: Buffer, lease: Lease, status: str, kind: str, wait: float, cause: str) -> Report:
+    breaker = REFUSING if kind == "refused" else FAILING
+    wait, trips = buffer.retry(lease, kind, wait, cause, status, breaker=breaker)
+    batch_retried.send(**_about(buffer, lease), cause=cause, wait=wait)
+    name = buffer.source.name
+    if trips:
+        # Only the attempt that closes the source is a warning, not every batch that fails.
+        logger.warning("%s: closed for %.0f s, its messages are kept: %s", name, wait, cause)
+    else:
+        logger.info("%s: batch %s again in %.1f s: %s", name, lease.id, wait, cause)
+    return Report(cause, retry_in=wait)
+
+
+def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
+    """Report that the lease does not belong to this attempt any more."""
+    if was_away:
+        # An earlier attempt to settle succeeded and its reply was lost, or the lease expired
+        # and another worker took the batch over.
+        return Report("already settled, while Redis was unavailable", may_continue=True)
+    logger.warning(
+        "%s: batch %s took longer than its lease of %g s and was taken over by another worker",
+        buffer.source.name,
+        lease.id,
+        buffer.source.lease,
+    )
+    return Report("not settled: the lease expired and another worker took the batch over")
+
+
+def _about(buffer: Buffer, lease: Lease) -> dict[str, Any]:
+    """Return the arguments about the batch that every signal has."""
+    return {
+        "sender": buffer.source.name,
+        "batch": lease.id,
+        "messages": lease.count,
+        "bytes": lease.size,
+    }

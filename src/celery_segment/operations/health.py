@@ -1,0 +1,214 @@
+"""Whether Redis, the workers and the sources can carry messages: asked, and judged.
+
+Everything is asked at the same time, each within a few seconds, and reported in an order
+that is always the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Overdue
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+
+from celery_segment.buffer import BufferAdmin, Pool, Snapshot
+from celery_segment.buffer.server_info import ServerInfo, count_leased, read_server_info
+from celery_segment.config import Settings, Source
+from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.transport import reach
+from celery_segment.errors import SegmentError
+from celery_segment.operations.findings import (
+    Finding,
+    of_endpoint,
+    of_error,
+    of_figures,
+    of_key,
+    of_server,
+    of_worker,
+    of_workers,
+)
+from celery_segment.producer import DELIVER, impatient_connection
+from celery_segment.runtime import runtime_of
+
+__all__ = ["check_all", "check_redis", "check_worker"]
+
+T = TypeVar("T")
+#: An endpoint's answer, when there is one, and in how many seconds.
+_Reached = Future[tuple[Answer | Failure, float]]
+
+#: Seconds after which what has not answered is reported as hanging.
+LIMIT = 7.0
+#: Seconds for one operation on Redis and for one request, where the settings allow more.
+REDIS, ENDPOINT = 2.0, 5.0
+#: Seconds that the workers have to answer; and a single one, which ends the waiting.
+WORKERS, WORKER = 1.0, 4.0
+VALID = Finding("settings", None, "ok", "valid")
+
+
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Check the Redis server of the buffer.
+
+    Raises:
+        SegmentError: It cannot be reached, or refuses the user.
+    """
+    with closing(_impatient_pool(settings)) as pool:
+        yield from of_server(read_server_info(pool))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What Redis answered: about itself and, by source, the figures and how many are leased."""
+
+    info: ServerInfo
+    figures: dict[str, tuple[Snapshot, int] | SegmentError]
+
+
+def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterator[Finding]:
+    """Check Redis, the workers and these sources.
+
+    Args:
+        app: The Celery application.
+        sources: The sources.
+        ask_endpoints: Whether to check that their endpoints are reachable.
+    """
+    runtime = runtime_of(app)
+    deadline = time.monotonic() + LIMIT
+    yield VALID
+    enabled = [source for source in sources if source.enabled]
+    if not enabled:
+        yield from _of_sources(sources, None, {}, deadline)
+        return
+    workers = _aside(partial(_ask_workers, app))
+    endpoints = _ask_endpoints(enabled) if ask_endpoints else {}
+    stored: _Stored | None = None
+    try:
+        runtime.buffer(enabled[0].name)  # raises where there is no Redis to ask
+        stored = _aside(partial(_ask_redis, runtime.settings, enabled)).result(_left(deadline))
+        yield from of_server(stored.info)
+    except SegmentError as error:
+        yield of_error("redis", error)
+    except Overdue:
+        hint = "check the server, the network and the name server behind segment_redis_url"
+        yield Finding("redis", None, "fail", f"no answer within {LIMIT:g} s", hint)
+    yield _of_workers(workers, deadline, of_workers)
+    yield from _of_sources(sources, stored, endpoints, deadline)
+
+
+def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding]:
+    """Check what is one worker's own: a failure of Redis or the endpoint is all workers'."""
+    deadline = time.monotonic() + LIMIT
+    yield VALID
+    worker = _aside(partial(_ask_workers, app, name))
+    yield _of_workers(worker, deadline, partial(of_worker, name))
+    yield from _of_sources(sources, None, {}, deadline)
+
+
+def _aside(ask: Callable[[], T]) -> Future[T]:
+    """Ask in a thread that may be left behind: a resolver heeds no timeout."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0)
+
+
+def _impatient_pool(settings: Settings) -> Pool:
+    """Return a pool of its own: segment_redis_timeout may be a minute."""
+    return Pool(settings.redis_url, min(settings.redis_timeout, REDIS))
+
+
+def _ask_redis(settings: Settings, sources: list[Source]) -> _Stored:
+    with closing(_impatient_pool(settings)) as pool:
+        info = read_server_info(pool)
+        serves = info.info.get("loading") != "1"
+        return _Stored(info, {s.name: _figures(pool, s) for s in sources if serves})
+
+
+def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
+    try:
+        return BufferAdmin(pool, source).snapshot(), count_leased(pool, source.name)
+    except SegmentError as error:
+        return error
+
+
+def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
+    """Ask the workers for their tasks: all of them, or the one that is named."""
+    asked, seconds = ([name], WORKER) if name else (None, WORKERS)
+    with impatient_connection(app) as broker:
+        inspect = app.control.inspect(asked, seconds, connection=broker)
+        return inspect.registered() or {}
+
+
+def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
+    """Ask for the endpoint of each source; for one that several share, once."""
+
+    def ask(source: Source) -> tuple[Answer | Failure, float]:
+        started = time.monotonic()
+        result = reach(replace(source, timeout=min(source.timeout, ENDPOINT)))
+        return result, time.monotonic() - started
+
+    asked: dict[tuple[object, ...], _Reached] = {}
+    found = {}
+    for source in sources:
+        way = (source.host, source.timeout, source.ca_bundle, str(source.proxies))
+        if way not in asked:
+            asked[way] = _aside(partial(ask, source))
+        found[source.name] = asked[way]
+    return found
+
+
+def _of_workers(
+    asked: Future[dict[str, object]],
+    deadline: float,
+    judge: Callable[[dict[str, object], str], Finding],
+) -> Finding:
+    hint = "check that the broker runs, and broker_url: no worker is reached without it"
+    try:
+        return judge(asked.result(_left(deadline)), DELIVER)
+    except Overdue:
+        return Finding("workers", None, "fail", f"the broker hangs for {LIMIT:g} s", hint)
+    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises
+        found = f"the broker is out of reach ({type(error).__name__})"
+        return Finding("workers", None, "fail", found, hint)
+
+
+def _of_sources(
+    sources: list[Source],
+    stored: _Stored | None,
+    endpoints: dict[str, _Reached],
+    deadline: float,
+) -> Iterator[Finding]:
+    for source in sources:
+        if not source.enabled:
+            yield Finding("enabled", source.name, "ok", "no: calls validate, and store nothing")
+            continue
+        yield of_key(source)
+        if source.name in endpoints:
+            yield _of_endpoint(source, endpoints[source.name], deadline)
+        found = stored.figures.get(source.name) if stored else None
+        if isinstance(found, SegmentError):
+            yield of_error("figures", found, source.name)
+        elif found:
+            yield from of_figures(source, *found)
+
+
+def _of_endpoint(source: Source, asked: _Reached, deadline: float) -> Finding:
+    try:
+        result, took = asked.result(_left(deadline))
+    except Overdue:
+        result, took = Failure(f"no answer from {source.host} within {LIMIT:g} s", "timeout"), LIMIT
+    return of_endpoint(source, result, took)

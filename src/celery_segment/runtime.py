@@ -1,0 +1,163 @@
+"""What one Celery application has of this library: one runtime, with one lock.
+
+It owns the settings, the pool of connections to Redis, and a buffer and a producer for
+each source; ``runtime_of`` is the one place where they are looked up. Each is made once,
+by whichever thread needs it first.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from functools import partial
+from threading import RLock
+from typing import Any, TypeVar
+
+from celery_segment.buffer import Buffer, Pool
+from celery_segment.config import Eager, Settings, load
+from celery_segment.errors import ConfigurationError
+from celery_segment.producer import (
+    Discard,
+    Fallback,
+    Producer,
+    RecordingProducer,
+    Spill,
+    Store,
+    Waker,
+    recording,
+)
+
+__all__ = ["Runtime", "runtime_of"]
+
+T = TypeVar("T")
+
+#: Where an application keeps its runtime: it lives and dies with the application.
+_ATTRIBUTE = "_segment_runtime"
+
+
+def runtime_of(app: Any) -> Runtime:
+    """Return the runtime of a Celery application, or of a proxy for one."""
+    try:
+        return app.__dict__[_ATTRIBUTE]  # type: ignore[no-any-return]
+    except KeyError:
+        app = getattr(app, "_get_current_object", lambda: app)()
+        # Atomic: of two threads that come here, both get the first one's.
+        return app.__dict__.setdefault(_ATTRIBUTE, Runtime(app))  # type: ignore[no-any-return]
+
+
+class Runtime:
+    """What one Celery application has of this library.
+
+    Its methods raise ``ConfigurationError`` where a setting is wrong, there is no source of
+    that name, or no Redis is configured for the buffer.
+
+    Args:
+        app: The Celery application.
+
+    Attributes:
+        waker: Wakes the application's workers.
+        eager: True where the application runs its tasks at once, in the calling process.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._pid, self._own_lock = os.getpid(), RLock()
+        self._settings: Settings | None = None
+        self._pool: Pool | None = None
+        self._spill: Spill | None = None
+        self._buffers: dict[str, Buffer] = {}
+        self._fallbacks: dict[str, Fallback] = {}
+        self._producers: dict[str, Producer] = {}
+        self.waker = Waker(app)
+        self.eager = Eager(app)
+
+    @property
+    def settings(self) -> Settings:
+        """The application's settings, read and checked once."""
+        if self._settings is None:
+            with self._lock:
+                if self._settings is None:
+                    self._settings = load(self._app.conf, os.environ)
+        return self._settings
+
+    def buffer(self, source: str) -> Buffer:
+        """Return the buffer of a source."""
+        return self._made(self._buffers, source, self._make_buffer)
+
+    def producer(self, source: str) -> Producer:
+        """Return the producer of a source: one that records, within ``recorded``."""
+        record = recording.record
+        if record is not None:
+            return RecordingProducer(self.settings.source(source), record)
+        try:
+            return self._producers[source]
+        except (KeyError, TypeError):
+            return self._made(self._producers, source, self._make_producer)
+
+    def fallbacks(self) -> list[Fallback]:
+        """Return the fallbacks of the sources that drop or spill."""
+        for source in self.settings.enabled:
+            self.producer(source.name)
+        return list(self._fallbacks.values())
+
+    def wake(self, source: str) -> None:
+        """Ask the workers to drain a source."""
+        self.waker.wake(source)
+
+    # ------------------------------------------------------------ making each once
+
+    @property
+    def _lock(self) -> RLock:
+        # Another thread may hold it while this process is forked, and is not there to
+        # release it in the child.
+        if self._pid != os.getpid():
+            self._pid, self._own_lock = os.getpid(), RLock()
+        return self._own_lock
+
+    def _made(self, made: dict[str, T], source: str, make: Callable[[str], T]) -> T:
+        name = self.settings.source(source).name
+        if name not in made:
+            with self._lock:
+                if name not in made:
+                    made[name] = make(name)
+        return made[name]
+
+    def _make_buffer(self, name: str) -> Buffer:
+        settings = self.settings
+        if self._pool is None:
+            if not settings.redis_url:
+                raise ConfigurationError(_no_redis(self._app))
+            self._pool = Pool(settings.redis_url, settings.redis_timeout)
+            # Else the garbage collector finds open sockets, and complains.
+            weakref.finalize(self._app, self._pool.close).atexit = False
+        return Buffer(self._pool, settings.source(name))
+
+    def _make_producer(self, name: str) -> Producer:
+        source = self.settings.source(name)
+        if not source.enabled:
+            return Producer(source, Discard(), _nothing, self.eager, delivers=False)
+        store: Store = self.buffer(name)
+        if not source.on_full == source.on_unavailable == "raise":
+            spill = self._make_spill() if source.on_unavailable == "spill" else None
+            store = self._fallbacks[name] = Fallback(self.buffer(name), spill)
+        return Producer(source, store, partial(self.wake, name), self.eager)
+
+    def _make_spill(self) -> Spill:
+        if self._spill is None:
+            settings = self.settings
+            self._spill = Spill(str(settings.spill_path), settings.max_spill_bytes)
+        return self._spill
+
+
+def _nothing() -> None:
+    """Wake nobody: nothing was stored."""
+
+
+def _no_redis(app: Any) -> str:
+    return (
+        f"segment_redis_url is needed, such as redis://localhost:6379/0: the broker of"
+        f" {app.main or 'this'!r} is not a Redis that could hold the buffer. (Where that is"
+        " not your Celery application, it is not the current one in this thread: call its"
+        " set_default())"
+    )

@@ -1,0 +1,67 @@
+"""What an error answer of Redis means."""
+
+from __future__ import annotations
+
+import pytest
+from hiredis import ReplyError
+from redis import exceptions
+
+from celery_segment import BufferFull, BufferUnavailable, SegmentBufferError
+from celery_segment.buffer.answers import translated
+
+SCRIPT = "ERR Error running script (call to f_1): @user_script:5: {} "
+
+
+@pytest.mark.parametrize("wrapped", ["{}", SCRIPT])
+@pytest.mark.parametrize(
+    ("answer", "error", "problem", "hint"),
+    [
+        (
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            BufferFull,
+            "is full",
+            "raise its maxmemory",
+        ),
+        (
+            "READONLY You can't write against a read only replica.",
+            BufferUnavailable,
+            "is a read-only replica",
+            "point segment_redis_url at the primary",
+        ),
+        (
+            "NOAUTH Authentication required.",
+            BufferUnavailable,
+            "refused the user",
+            "check the user",
+        ),
+        ("NOPERM No permissions", BufferUnavailable, "refused the user", "check the user"),
+        ("LOADING Redis is loading", BufferUnavailable, "does not serve at present", ""),
+        ("MASTERDOWN Link with MASTER is down", BufferUnavailable, "does not serve", ""),
+        ("MISCONF Redis is configured to save", BufferUnavailable, "does not serve", ""),
+        ("NOREPLICAS Not enough good replicas", BufferUnavailable, "does not serve", ""),
+        ("WRONGTYPE Operation against a key", SegmentBufferError, "refused a command", ""),
+    ],
+)
+def test_an_answer_has_its_error_and_hint(wrapped, answer, error, problem, hint):
+    found = translated(ReplyError(wrapped.format(answer)), "h:1")
+    assert type(found) is error
+    assert found.problem.startswith(f"Redis at h:1 {problem}")
+    assert found.hint.startswith(hint)
+    assert bool(found.hint) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    ("raised", "problem"),
+    [
+        (exceptions.AuthenticationError("invalid username-password pair"), "refused the user"),
+        (exceptions.BusyLoadingError("loading"), "does not serve at present"),
+    ],
+)
+def test_what_redis_py_raises_while_it_connects_is_known_by_its_class(raised, problem):
+    found = translated(raised, "h:1")
+    assert type(found) is BufferUnavailable
+    assert found.problem.startswith(f"Redis at h:1 {problem}")
+
+
+def test_a_long_text_is_cut():
+    assert len(str(translated(ReplyError("ERR " + "x" * 10_000), "h:1"))) < 300
