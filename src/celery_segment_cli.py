@@ -1,9 +1,9 @@
-"""``celery -A proj segment …``: the entry point of the operator's commands.
+"""Entry point of the operator's commands, ``celery -A proj segment …``.
 
-Celery imports this module whenever ``celery`` starts, for any application of the
-environment. It stands beside the package, not in it, so that an application that
-has nothing to do with celery-segment gets none of its tasks and no tick; each
-command, and what it needs, is imported when it is asked for.
+Celery imports this module whenever ``celery`` starts, for every application in the
+environment. It is a module outside the package, because importing the package registers
+its tasks and its tick, also in an application that does not use celery-segment. Each
+command, with its dependencies, is imported on first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it is asked for; tells the library's errors in one line."""
+    """Imports each command on first use, and reports the library's errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -53,4 +53,4 @@ class _Commands(click.Group):
 @click.pass_context
 @handle_preload_options
 def segment(ctx: click.Context) -> None:
-    """Look after Segment's buffer and its delivery."""
+    """Inspect and operate the buffer and the delivery to Segment."""

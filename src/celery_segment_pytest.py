@@ -1,7 +1,7 @@
-"""The pytest plugin: the fixture ``segment_outbox``.
+"""Pytest plugin with the fixture ``segment_outbox``.
 
-pytest imports this module at every start, in any project of the environment. It stands
-beside the package, not in it, so that Celery is imported when the fixture is first used.
+pytest imports this module at every start, in every project of the environment. It is a
+module outside the package, so that Celery is not imported before the fixture is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["segment_outbox"]
 
 @pytest.fixture
 def segment_outbox() -> Iterator[Outbox]:
-    """What was tracked in this test; neither Redis nor a broker is needed."""
+    """Record the messages tracked in this test; neither Redis nor a broker is needed."""
     from celery_segment.testing.outbox import Outbox
 
     with Outbox() as outbox:

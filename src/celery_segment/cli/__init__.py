@@ -1,1 +1,1 @@
-"""The operator's commands, a module each; ``celery_segment_cli`` is their entry point."""
+"""The operator's commands, one per module; ``celery_segment_cli`` is their entry point."""

@@ -1,4 +1,4 @@
-"""``check``: look at Redis, the workers and the sources, and print what to fix."""
+"""``check``: check Redis, the workers and the sources, and print how to fix problems."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @click.command(cls=CeleryCommand)
 @names_option
 @json_option
-@click.option("--no-endpoint", is_flag=True, help="Do not check whether the endpoint is reachable.")
+@click.option("--no-endpoint", is_flag=True, help="Skip the check of the endpoint.")
 @click.option(
     "--worker",
     metavar="NAME",
-    help="Check this worker alone, named as by its -n (celery@%h): a container's health check.",
+    help="Check only the worker with this name (its -n), such as celery@%h; use it as the"
+    " health check of a container.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 for warnings, too.")
 @click.pass_context
 @handle_preload_options
 def check(
@@ -42,10 +43,11 @@ def check(
     worker: str | None,
     strict: bool,
 ) -> None:
-    """Check Redis, the workers and each source, and say what to fix.
+    """Check Redis, the workers and the sources.
 
-    Nothing is sent to Segment: its endpoint is asked without a key. The exit
-    status is 1 when something failed. It takes at most ten seconds.
+    The output says how to fix each problem. Nothing is sent to Segment: the request
+    to its endpoint carries no write key and no messages. The exit status is 1 if a
+    check fails. The command takes at most ten seconds.
     """
     app = app_of(ctx)
     try:
@@ -72,7 +74,7 @@ def check(
 
 
 def _table(findings: list[Finding]) -> Table:
-    """Return a grid with a line for each check; on a narrow terminal the words fold."""
+    """Return a grid with one row per check, whose text is wrapped on a narrow terminal."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(3):
         grid.add_column(no_wrap=True)

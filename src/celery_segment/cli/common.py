@@ -1,4 +1,4 @@
-"""What the commands share: options, the application, the console, tables."""
+"""Options, the application, the console and tables, shared by the commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "table",
 ]
 
-#: Columns where there is no terminal: a row is a line, for grep and awk.
+#: Columns without a terminal, so that each row is one line, for grep and awk.
 WIDE = 2_000
 
 names_option = click.option(
@@ -28,13 +28,13 @@ names_option = click.option(
     "names",
     multiple=True,
     metavar="NAME",
-    help="A source; may be given several times. All sources when none is named.",
+    help="Name of a source; may be given several times. By default all sources.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def app_of(ctx: click.Context) -> Any:
-    """Return the Celery application of ``-A``, with its settings and tasks in place."""
+    """Return the Celery application of ``-A``, with its settings and tasks loaded."""
     app = ctx.obj.app
     app.loader.import_default_modules()
     app.finalize()
@@ -42,10 +42,10 @@ def app_of(ctx: click.Context) -> Any:
 
 
 def source_names(app: Any, names: tuple[str, ...]) -> list[str]:
-    """Return the sources that were named, else all that are configured.
+    """Return the names of the given sources; by default of all that are configured.
 
     Raises:
-        ConfigurationError: A setting is wrong, or there is no such source.
+        ConfigurationError: A setting is wrong, or a source is not configured.
     """
     from celery_segment.runtime import runtime_of
 
@@ -54,7 +54,7 @@ def source_names(app: Any, names: tuple[str, ...]) -> list[str]:
 
 
 def console_of(ctx: click.Context, *, stderr: bool = False) -> Console:
-    """Return a console that suits a terminal, and a pipe as well."""
+    """Return a console for a terminal; for a pipe, it does not wrap lines."""
     colours: Literal["auto"] | None = None if ctx.obj.no_color else "auto"
     console = Console(stderr=stderr, highlight=False, color_system=colours)
     if not console.is_terminal:
@@ -63,10 +63,10 @@ def console_of(ctx: click.Context, *, stderr: bool = False) -> Console:
 
 
 def table(*columns: str, words: Container[str] = ()) -> Table:
-    """Make an empty table of numbers; ``words`` are the columns that hold text."""
+    """Return an empty table of numbers, except in the columns ``words``, which contain text."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        # Where the terminal is narrow the words give way; a number is never cut.
+        # On a narrow terminal, text is wrapped, but a number is never cut.
         text = name in words
         justify: Literal["left", "right"] = "left" if text else "right"
         made.add_column(name, justify=justify, no_wrap=not text, overflow="fold")

@@ -1,4 +1,4 @@
-"""``dead``: list, show, replay, purge and export the messages that were given up."""
+"""``dead``: list, show, replay, purge and export dead letters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import msgspec
 from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.text import Text
 
-from celery_segment.cli.chosen import Only, only_option, source_option
 from celery_segment.cli.common import app_of, console_of, json_option, table
 from celery_segment.cli.export import export
+from celery_segment.cli.selecting import Filters, filter_options, source_option
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.source import Analytics
 from celery_segment.text import counted, one_line, printable
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _batches(function: F) -> F:
-    """Give a command its batch ids and ``--all``."""
+    """Add the batch ids and ``--all`` to a command."""
     every = click.option("--all", "every", is_flag=True, help="All dead letters of the source.")
     return click.argument("batches", nargs=-1, metavar="[BATCH]...")(every(function))
 
@@ -35,7 +35,11 @@ def _batches(function: F) -> F:
 @click.pass_context
 @handle_preload_options
 def dead(ctx: click.Context) -> None:
-    """Handle dead letters: batches that were given up, and are kept."""
+    """List, show, replay, purge and export dead letters.
+
+    A dead letter is a batch that was given up. It is kept until it is replayed
+    or purged.
+    """
 
 
 dead.add_command(export)
@@ -43,18 +47,18 @@ dead.add_command(export)
 
 @dead.command("list", cls=CeleryCommand)
 @source_option
-@only_option
+@filter_options
 @json_option
 @click.pass_context
 @handle_preload_options
-def list_(ctx: click.Context, source: str, only: Only, as_json: bool) -> None:
-    """List dead letters, the oldest first."""
-    letters = list(Analytics(source, app=app_of(ctx)).dead_letters.select(**only._asdict()))
+def list_(ctx: click.Context, source: str, filters: Filters, as_json: bool) -> None:
+    """List dead letters, oldest first."""
+    letters = list(Analytics(source, app=app_of(ctx)).dead_letters.select(**filters._asdict()))
     if as_json:
         click.echo(json.dumps([asdict(letter) for letter in letters]))
         return
     if not letters:
-        click.echo(f"{source}: no dead letters" + (" of these" if only else ""))
+        click.echo(f"{source}: no dead letters" + (" that match" if filters else ""))
         return
     made = table("batch", "messages", "bytes", "when", "reason", words={"when", "reason"})
     for letter in letters:
@@ -76,11 +80,11 @@ def list_(ctx: click.Context, source: str, only: Only, as_json: bool) -> None:
 @click.pass_context
 @handle_preload_options
 def show(ctx: click.Context, batch: str, source: str, as_json: bool) -> None:
-    """Show the messages of a dead letter, as JSON."""
+    """Show the messages of a dead letter as JSON."""
     messages = Analytics(source, app=app_of(ctx)).dead_letters.raw(batch)
     if not messages:
         raise _unknown([batch], source)
-    # The bytes themselves, for a number's digits are not all a float's.
+    # The stored bytes are formatted, since a float does not keep all digits of a number.
     text = msgspec.json.format(b"[%b]" % b",".join(messages), indent=0 if as_json else 2)
     click.echo(printable(text.decode()))
 
@@ -88,26 +92,30 @@ def show(ctx: click.Context, batch: str, source: str, as_json: bool) -> None:
 @dead.command(cls=CeleryCommand)
 @_batches
 @source_option
-@only_option
+@filter_options
 @click.pass_context
 @handle_preload_options
 def replay(
-    ctx: click.Context, batches: tuple[str, ...], every: bool, source: str, only: Only
+    ctx: click.Context, batches: tuple[str, ...], every: bool, source: str, filters: Filters
 ) -> None:
-    """Deliver dead letters again, as if they had never been tried."""
+    """Deliver dead letters again, with their attempts counted from zero."""
     letters = Analytics(source, app=app_of(ctx)).dead_letters
-    _check(batches, every, only)
-    known, unknown = _named(letters, batches)
+    _check_selection(batches, every, filters)
+    known, unknown = _split_known(letters, batches)
     if not batches:
-        known = [letter.id for letter in letters.select(**only._asdict())]
-    _tell(source, "replayed", letters.replay(known), unknown)
+        known = [letter.id for letter in letters.select(**filters._asdict())]
+    _report(source, "replayed", letters.replay(known), unknown)
 
 
 @dead.command(cls=CeleryCommand)
 @_batches
 @source_option
-@only_option
-@click.option("--yes", is_flag=True, help="Do not ask before what is not named is deleted.")
+@filter_options
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Do not ask for confirmation; batches given by their ids never need one.",
+)
 @click.pass_context
 @handle_preload_options
 def purge(
@@ -115,38 +123,39 @@ def purge(
     batches: tuple[str, ...],
     every: bool,
     source: str,
-    only: Only,
+    filters: Filters,
     yes: bool,
 ) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters permanently."""
     letters = Analytics(source, app=app_of(ctx)).dead_letters
-    _check(batches, every, only)
-    known, unknown = _named(letters, batches)
+    _check_selection(batches, every, filters)
+    known, unknown = _split_known(letters, batches)
     if not batches:
-        # What is asked about is what is deleted, whatever dies meanwhile.
-        found = list(letters.select(**only._asdict()))
+        # Delete exactly what the confirmation shows, not what is buried meanwhile.
+        found = list(letters.select(**filters._asdict()))
         known = [letter.id for letter in found]
         if found and not yes:
             many = counted(sum(letter.messages for letter in found), "message")
-            click.confirm(f"{source}: delete {many} for good?", abort=True, err=True)
-    _tell(source, "purged", letters.purge(known), unknown)
+            click.confirm(f"{source}: delete {many} permanently?", abort=True, err=True)
+    _report(source, "purged", letters.purge(known), unknown)
 
 
-def _check(batches: tuple[str, ...], every: bool, only: Only) -> None:
-    if bool(batches) + every + bool(only) != 1:
+def _check_selection(batches: tuple[str, ...], every: bool, filters: Filters) -> None:
+    if bool(batches) + every + bool(filters) != 1:
         raise click.UsageError(
-            "Give batch ids, as `dead list` shows them, or --all, or --reason, --since, --until."
+            "Give batch ids as shown by `dead list`, or --all, or any of --reason, --since and"
+            " --until."
         )
 
 
-def _named(letters: DeadLetters, batches: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Return the ids that are dead letters, and those that are not."""
+def _split_known(letters: DeadLetters, batches: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the ids of dead letters, and the ids that are unknown."""
     ids = dict.fromkeys(batches)
     known = {batch: None for batch in ids if batch in letters}
     return list(known), [batch for batch in ids if batch not in known]
 
 
-def _tell(source: str, done: str, messages: int, unknown: Sequence[str]) -> None:
+def _report(source: str, done: str, messages: int, unknown: Sequence[str]) -> None:
     if messages or not unknown:
         click.echo(f"{source}: {done} {counted(messages, 'message')}")
     if unknown:
@@ -155,4 +164,4 @@ def _tell(source: str, done: str, messages: int, unknown: Sequence[str]) -> None
 
 def _unknown(batches: Sequence[str], source: str) -> click.ClickException:
     ids = one_line(", ".join(batches))
-    return click.ClickException(f"{source}: no dead letter of this id: {ids}; see `dead list`")
+    return click.ClickException(f"{source}: no such dead letter ({ids}): see `dead list`")

@@ -1,4 +1,4 @@
-"""``dead export``: write the messages that were given up to a file or a pipe."""
+"""``dead export``: write dead letters to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, cast
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from celery_segment.cli.chosen import Only, only_option, source_option
 from celery_segment.cli.common import app_of
+from celery_segment.cli.selecting import Filters, filter_options, source_option
 from celery_segment.operations.source import Analytics
 from celery_segment.text import counted, one_line, printable
 
@@ -19,29 +19,34 @@ __all__ = ["export"]
 @click.command(cls=CeleryCommand)
 @click.argument("file", metavar="FILE|-")
 @source_option
-@only_option
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-@click.option("--purge", is_flag=True, help="Delete what was written, once the disk has it.")
+@filter_options
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option(
+    "--purge", is_flag=True, help="Delete the exported dead letters once the file is on disk."
+)
 @click.pass_context
 @handle_preload_options
 def export(
-    ctx: click.Context, file: str, source: str, only: Only, force: bool, purge: bool
+    ctx: click.Context, file: str, source: str, filters: Filters, force: bool, purge: bool
 ) -> None:
-    """Write dead letters to FILE as NDJSON, a message to a line; - is the output.
+    """Write dead letters to FILE as NDJSON.
 
-    The file appears when it is complete, and its owner alone may read it.
+    Each line contains one message; - is standard output. The file appears when it is
+    complete, and only its owner may read it.
     """
     letters = Analytics(source, app=app_of(ctx)).dead_letters
     to_output = file == "-"
     if to_output and purge:
-        raise click.UsageError("--purge needs a FILE: what becomes of the output is not known.")
+        raise click.UsageError(
+            "--purge needs a FILE: it is not known whether the output was stored."
+        )
     target: Any = _output() if to_output else file
     try:
-        done = letters.export(target, **only._asdict(), overwrite=force, purge=purge)
+        done = letters.export(target, **filters._asdict(), overwrite=force, purge=purge)
         if to_output:
             target.flush()
     except FileExistsError as error:
-        raise click.ClickException(f"{one_line(str(error))}; --force replaces a file") from None
+        raise click.ClickException(f"{one_line(str(error))}: replace it with --force") from None
     except OSError as error:
         if to_output:
             raise
@@ -55,11 +60,14 @@ def export(
 
 def _output() -> BinaryIO:
     stream = sys.stdout.buffer
-    return cast("BinaryIO", _Guarded(stream)) if sys.stdout.isatty() else stream
+    return cast("BinaryIO", _SafeTerminal(stream)) if sys.stdout.isatty() else stream
 
 
-class _Guarded:
-    """A terminal that no message can steer: it obeys DEL and the C1 controls, which JSON leaves."""
+class _SafeTerminal:
+    """A terminal that messages cannot control.
+
+    DEL and the C1 controls are escaped: JSON permits them, and terminals obey them.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""``flush``: have the workers deliver what is stored, and wait for it."""
+"""``flush``: have the workers deliver the stored messages, and wait for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from celery_segment.text import counted, duration, one_line
 
 __all__ = ["flush"]
 
-#: Seconds that the workers have to answer a ping.
+#: Seconds to wait for the workers' answers to a ping.
 PING = 1.0
 
 
@@ -36,16 +36,17 @@ PING = 1.0
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="The longest time to wait.",
+    help="Longest time to wait.",
 )
 @json_option
 @click.pass_context
 @handle_preload_options
 def flush(ctx: click.Context, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Have the workers deliver all that is stored now, and wait for it.
+    """Have the workers deliver what is stored, and wait for it.
 
-    The exit status is 0 when each message was delivered or became a dead
-    letter, and 1 when some remain. A paused source is not waited for.
+    This covers all messages that are stored now. The exit status is 0 if every
+    message was delivered or became a dead letter, and 1 if some remain. The command
+    does not wait for a paused source.
     """
     app = app_of(ctx)
     flushes = [Flush(runtime_of(app), name) for name in source_names(app, names)]
@@ -82,13 +83,13 @@ def _wait(flushes: list[Flush], timeout: float, console: Console) -> None:
 
 
 def _reasons(app: Any, unfinished: list[Flush]) -> dict[str, str]:
-    """Return how many messages of each source remain, and the likely reason."""
+    """Return, by source, the number of messages that remain and the likely reason."""
     workers: str | None = None
     reasons = {}
     for each in unfinished:
         gate = each.gate()
         if gate.state == "paused":
-            why = f"the source is paused; `celery segment resume --source {each.source}` opens it"
+            why = f"the source is paused; run `celery segment resume --source {each.source}`"
         elif gate.seconds:
             why = f"the source is closed for {duration(gate.seconds)}: {one_line(gate.reason)}"
         else:
@@ -102,8 +103,8 @@ def _ask_workers(app: Any) -> str:
     try:
         with impatient_connection(app) as broker:
             answers = app.control.ping(timeout=PING, connection=broker)
-    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises
-        return f"the broker is out of reach ({type(error).__name__}), so no worker was woken"
+    except Exception as error:  # noqa: BLE001 - the brokers' clients share no base class
+        return f"the broker is unreachable ({type(error).__name__}), so no worker was woken"
     if not answers:
         return "no worker answers; start one with `celery worker`"
-    return "the workers are delivering; allow them more time with --timeout"
+    return "the workers are delivering; give them more time with --timeout"

@@ -1,4 +1,4 @@
-"""``pause`` and ``resume``: close a source to deliveries, and open it."""
+"""``pause`` and ``resume``: stop the delivery of a source, and start it again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["pause", "resume"]
 @click.pass_context
 @handle_preload_options
 def pause(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Stop delivery until it is resumed; calls go on being stored."""
+    """Stop delivery until it is resumed; calls are still stored."""
     app = app_of(ctx)
     for name in source_names(app, names):
         if Analytics(name, app=app).pause():
-            click.echo(f"{name}: paused; calls are stored, and delivered once it is resumed")
+            click.echo(f"{name}: paused; calls are still stored, and delivered once it is resumed")
         else:
-            click.echo(f"{name}: was paused already")
+            click.echo(f"{name}: already paused")
 
 
 @click.command(cls=CeleryCommand)
@@ -33,13 +33,17 @@ def pause(ctx: click.Context, names: tuple[str, ...]) -> None:
 @click.pass_context
 @handle_preload_options
 def resume(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Deliver again, at once: also what waits for a failing endpoint."""
+    """Resume delivery at once.
+
+    This also ends a wait after failures of the endpoint, but not a wait that the
+    endpoint asked for with Retry-After.
+    """
     app = app_of(ctx)
     for name in source_names(app, names):
         wait = Analytics(name, app=app).resume()
         if wait:
             left = duration(math.ceil(wait))
             click.echo(f"{name}: resumed, but the endpoint asked for a wait (Retry-After):"
-                       f" delivery goes on in {left}")  # fmt: skip
+                       f" delivery continues in {left}")  # fmt: skip
         else:
-            click.echo(f"{name}: resumed; the workers deliver")
+            click.echo(f"{name}: resumed; delivery starts at once")

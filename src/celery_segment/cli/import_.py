@@ -1,4 +1,4 @@
-"""``import``: store the messages of files, as calls would."""
+"""``import``: store the messages of files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from celery_segment.cli.chosen import source_option
 from celery_segment.cli.common import app_of, console_of, json_option
+from celery_segment.cli.selecting import source_option
 from celery_segment.errors import ConfigurationError, ImportRefused, ImportUnfinished
 from celery_segment.importing import FORMATS, File, Import, Rejected, Watch
 from celery_segment.messages import TYPES
@@ -36,9 +36,9 @@ __all__ = ["import_"]
 
 #: Exit statuses.
 REJECTED, REFUSED, UNFINISHED, SIGNALLED = 1, 2, 3, 128
-#: Seconds until it is said again that the buffer takes nothing.
+#: Seconds before the same reason for waiting is printed again.
 QUIET = 60.0
-#: Rejected records that a dry run shows.
+#: Number of rejected records that a dry run prints.
 SHOWN = 20
 
 
@@ -52,31 +52,37 @@ SHOWN = 20
 )
 @source_option
 @click.option(
-    "--format", "file_format", type=click.Choice(FORMATS), help="Else the file's name tells."
+    "--format",
+    "file_format",
+    type=click.Choice(FORMATS),
+    help="Input format; by default inferred from the file name.",
 )
 @click.option(
-    "--type", "default_type", type=click.Choice(list(TYPES)), help="Of what has no type itself."
+    "--type",
+    "default_type",
+    type=click.Choice(list(TYPES)),
+    help="Type of records that have none.",
 )
 @click.option(
     "--text",
     "texts",
     multiple=True,
     metavar="COLUMN",
-    help="A column of CSV whose cells are no numbers; may be given several times.",
+    help="CSV column whose cells are always strings; may be given several times.",
 )
-@click.option("--dry-run", is_flag=True, help="Read and validate; store nothing.")
-@click.option("--resume", is_flag=True, help="Go on where an earlier import ended.")
+@click.option("--dry-run", is_flag=True, help="Read and validate the files, but store nothing.")
+@click.option("--resume", is_flag=True, help="Continue an earlier import of the same files.")
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Where to put what is refused; else FILE.rejects.",
+    help="File for rejected records; by default FILE.rejects.",
 )
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Where to note how far it has come; else FILE.checkpoint.",
+    help="File that records the progress; by default FILE.checkpoint.",
 )
 @click.option(
     "--timeout",
@@ -84,7 +90,7 @@ SHOWN = 20
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="Wait for so long for room in the buffer, or for Redis.",
+    help="Longest time to wait for room in the buffer, or for Redis.",
 )
 @json_option
 @click.pass_context
@@ -103,10 +109,14 @@ def import_(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Store the messages of files: NDJSON or CSV, compressed or not; - is the standard input.
+    """Import messages from NDJSON or CSV files.
 
-    The exit status is 0 when all were taken, 1 when some were rejected, 2 when it
-    was refused, and 3 when it ended early: the same command with --resume goes on.
+    A file may be compressed with gzip; - is standard input. The messages are
+    stored for the workers to deliver.
+
+    The exit status is 0 if all records were imported, 1 if some were rejected, 2 if
+    the import cannot start as requested, and 3 if it ended early: repeat the command
+    with --resume to continue it.
     """
     try:
         work = Import(
@@ -128,7 +138,7 @@ def import_(
     if as_json:
         click.echo(json.dumps({file.name: _figures(file) for file in work.files}))
     else:
-        _tell(work.files, "would import" if dry_run else "imported")
+        _print_totals(work.files, "would import" if dry_run else "imported")
     if why:
         raise _failure(why, status)
     ctx.exit(status)
@@ -141,44 +151,47 @@ def _failure(text: str, status: int) -> click.ClickException:
 
 
 def _run(work: Import, console: Console, *, shows_rejected: bool) -> tuple[int, str]:
-    """Import; return the exit status, and why it ended early."""
+    """Run the import; return the exit status, and the reason if it ended early."""
     progress = _Progress(console, shows_rejected=shows_rejected)
     with progress.bars, _signals() as signals:
         try:
             work.run(progress)
         except ImportUnfinished as error:
-            return UNFINISHED, f"{error}. {_how_to_go_on(work.files)}"
+            return UNFINISHED, f"{error}. {_how_to_continue(work.files)}"
         except KeyboardInterrupt:
-            return SIGNALLED + signals[-1], f"interrupted. {_how_to_go_on(work.files)}"
+            return SIGNALLED + signals[-1], f"interrupted. {_how_to_continue(work.files)}"
     return (REJECTED if any(file.state.figures.rejected for file in work.files) else 0), ""
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Let SIGTERM end it as Ctrl-C does; give the signals that came."""
-    came: list[int] = []
+    """Handle SIGTERM like Ctrl-C; yield the list of the signals received."""
+    received: list[int] = []
 
     def end(number: int, _frame: object) -> NoReturn:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- output
 
 
-def _how_to_go_on(files: Sequence[File]) -> str:
+def _how_to_continue(files: Sequence[File]) -> str:
     file = next((file for file in files if not file.state.finished), files[-1])
-    where = f"{file.name} is imported to line {file.state.position.line:,}: the same command"
+    where = f"{file.name} is imported up to line {file.state.position.line:,}"
     if file.checkpoint:
-        return f"{where} with --resume goes on there"
-    return f"{where} begins again, with the same ids; with --checkpoint PATH it could go on"
+        return f"{where}: repeat the command with --resume to continue"
+    return (
+        f"{where}: the same command starts over, with the same ids; with --checkpoint PATH, an"
+        " import can be resumed"
+    )
 
 
 def _figures(file: File) -> dict[str, Any]:
@@ -188,7 +201,7 @@ def _figures(file: File) -> dict[str, Any]:
     return {**figures, "rejects": rejects, "finished": state.finished}
 
 
-def _tell(files: Sequence[File], done: str) -> None:
+def _print_totals(files: Sequence[File], done: str) -> None:
     for file in files:
         figures = file.state.figures
         text = f"{file.name}: {done} {counted(figures.taken, 'message')}"
@@ -202,14 +215,14 @@ def _tell(files: Sequence[File], done: str) -> None:
 
 
 class _Rate(ProgressColumn):
-    """Records in a second, of a task that counts bytes."""
+    """Shows records per second, for a task that counts bytes."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{(task.speed or 0) * task.fields['per_byte']:,.0f}/s")
 
 
 class _Progress(Watch):
-    """A bar on a terminal; and in any case what is waited for."""
+    """Shows a bar on a terminal, and always prints what the import waits for."""
 
     def __init__(self, console: Console, *, shows_rejected: bool) -> None:
         columns = (
@@ -222,15 +235,15 @@ class _Progress(Watch):
         quiet = not console.is_terminal
         self.bars = Progress(*columns, console=console, transient=True, disable=quiet)
         self._bar: TaskID | None = None
-        self._show = SHOWN if shows_rejected else 0
-        self._said: dict[str, float] = {}
+        self._to_print = SHOWN if shows_rejected else 0
+        self._printed: dict[str, float] = {}
 
     def begins(self, file: File) -> None:
         if self._bar is not None:
             self.bars.remove_task(self._bar)
             self._bar = None
         if file.resumed:
-            self._say(f"{file.name}: goes on behind line {file.state.position.line:,}")
+            self._print(f"{file.name}: continues after line {file.state.position.line:,}")
 
     def settled(self, file: File) -> None:
         records, read = file.state.figures.records, file.input.read()
@@ -241,16 +254,16 @@ class _Progress(Watch):
         self.bars.update(self._bar, completed=read, records=records, per_byte=per_byte)
 
     def rejected(self, file: File, rejected: Sequence[Rejected]) -> None:
-        for each in rejected[: self._show]:
+        for each in rejected[: self._to_print]:
             field = f"{each.field}: " if each.field else ""
-            self._say(f"{file.name}:{each.line}: {field}{each.reason}")
-        self._show = max(self._show - len(rejected), 0)
+            self._print(f"{file.name}:{each.line}: {field}{each.reason}")
+        self._to_print = max(self._to_print - len(rejected), 0)
 
     def waits(self, why: str) -> None:
         now = time.monotonic()
-        if now - self._said.get(why, -QUIET) >= QUIET:
-            self._said[why] = now
-            self._say(f"waits: {why}")
+        if now - self._printed.get(why, -QUIET) >= QUIET:
+            self._printed[why] = now
+            self._print(f"waiting: {why}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.bars.console.print(Text(one_line(text)))

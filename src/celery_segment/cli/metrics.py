@@ -1,4 +1,4 @@
-"""``metrics``: the figures of each source, for Prometheus."""
+"""``metrics``: serve the figures of each source to Prometheus."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ PATH, HEALTH = "/metrics", "/health"
     type=click.IntRange(0, 65_535),
     default=PORT,
     show_default=True,
-    help="The port to listen on; 0 for any that is free.",
+    help="Port to listen on; 0 for any free port.",
 )
-@click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--once", is_flag=True, help="Print the figures, and serve nothing.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--once", is_flag=True, help="Print the figures and exit.")
 @click.pass_context
 @handle_preload_options
 def metrics(
@@ -43,8 +43,8 @@ def metrics(
 ) -> None:
     """Serve the figures to Prometheus at /metrics, until interrupted.
 
-    They are read from Redis at each scrape: one such process is enough,
-    wherever the workers are. While it serves, /health answers 200.
+    They are read from Redis at each scrape, so one such process is enough,
+    wherever the workers run. While it serves, /health answers 200.
     """
     registry = _registry(app_of(ctx), names)
     if once:
@@ -53,7 +53,7 @@ def metrics(
         click.echo(generate_latest(registry), nl=False)
         return
     with _listen(registry, address, port) as server, suppress(KeyboardInterrupt):
-        # As the first process of a container it would else not be stopped by a SIGTERM.
+        # Without a handler, SIGTERM does not stop the first process of a container.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         host = f"[{address}]" if ":" in address else address
         click.echo(f"serving http://{host}:{server.server_port}{PATH}")
@@ -78,14 +78,14 @@ def _registry(app: Any, names: tuple[str, ...]) -> CollectorRegistry:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers a health check while a scrape waits for Redis."""
+    """Serves each request in a thread: a health check must not wait for a scrape."""
 
     daemon_threads = True
 
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Log nothing: each scrape would be a line."""
+        """Log nothing; otherwise each scrape would log a line."""
 
 
 def _listen(registry: CollectorRegistry, address: str, port: int) -> WSGIServer:
@@ -107,6 +107,6 @@ def _listen(registry: CollectorRegistry, address: str, port: int) -> WSGIServer:
         return make_server(address, port, serve, _Server, _Handler)
     except OSError as error:
         raise click.ClickException(
-            f"{address}:{port} cannot be listened on ({error.strerror}): choose another with"
+            f"cannot listen on {address}:{port} ({error.strerror}): choose another with"
             " --address and --port"
         ) from None

@@ -1,4 +1,4 @@
-"""``status``: the figures of each source."""
+"""``status``: show the figures of each source."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
-#: Seconds between two looks of --watch.
+#: Seconds between two updates of --watch.
 PERIOD = 1.0
-#: Columns that it takes to read why a source is closed.
+#: Columns needed to read why a source is closed.
 GATE = 24
 
 
 @click.command(cls=CeleryCommand)
 @names_option
 @json_option
-@click.option("--watch", is_flag=True, help="Look again each second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Update every second, until Ctrl-C.")
 @click.pass_context
 @handle_preload_options
 def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: bool) -> None:
-    """Show what is stored, in flight, delivered and dead.
+    """Show how many messages are stored, in flight, delivered and dead.
 
-    Figures are messages; "batches" is how many batches the ready ones fill.
+    All figures count messages, except "batches", which counts the batches that
+    the ready messages fill.
     """
     app = app_of(ctx)
     chosen = source_names(app, names)
@@ -82,7 +83,7 @@ def _repeat(show: Callable[[], None]) -> None:
 
 
 def _watch(console: Console, look: Callable[[], dict[str, Snapshot]]) -> None:
-    # The first look fails as any command does; a later one must not end the watch.
+    # An error of the first read ends the command; a later one must not end the watch.
     seen: RenderableType = _table(look(), console)
 
     def show() -> None:
@@ -99,7 +100,7 @@ def _watch(console: Console, look: Callable[[], dict[str, Snapshot]]) -> None:
 
 
 def _table(figures: dict[str, Snapshot], console: Console) -> Table:
-    """Return a table with a row for each source; where it does not fit, with a column."""
+    """Return a table with one row per source; if it does not fit, with one column per source."""
     cells = {name: _cells(s) for name, s in figures.items()}
     labels = list(_cells(next(iter(figures.values()))))
     wide = table("source", *labels, words={"source", "gate"})

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about: its source, and what is asked of them."""
+"""Options that select dead letters: their source, and filters by reason and time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ import click
 
 from celery_segment.config import DEFAULT_SOURCE
 
-__all__ = ["Only", "only_option", "source_option"]
+__all__ = ["Filters", "filter_options", "source_option"]
 
 source_option = click.option(
-    "--source", default=DEFAULT_SOURCE, show_default=True, metavar="NAME", help="The source."
+    "--source",
+    default=DEFAULT_SOURCE,
+    show_default=True,
+    metavar="NAME",
+    help="Name of the source.",
 )
 
 _AGE = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-class Only(NamedTuple):
-    """What is asked of a dead letter; times in seconds since the epoch. False when nothing is."""
+class Filters(NamedTuple):
+    """Filters of dead letters, None where not given. False if none is given.
+
+    Attributes:
+        reason: A text that the reason contains, ignoring case.
+        since: The earliest time, in seconds since the epoch.
+        until: The time before which they became dead letters, likewise.
+    """
 
     reason: str | None
     since: float | None
@@ -36,20 +46,20 @@ class Only(NamedTuple):
 
 def _text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        # Of a variable that is not set, it would choose all.
-        text = "an empty text chooses nothing; leave it out, or use --all"
+        # It may come from a shell variable that is not set, and would match every reason.
+        text = "must not be empty: leave the option out to match every reason"
         raise click.BadParameter(text, ctx, param)
     return value
 
 
 def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Return the seconds since the epoch of ISO 8601, local without a zone, or of an age."""
+    """Parse an ISO 8601 time, local without a zone, or an age, to seconds since the epoch."""
     if value is None:
         return None
     if age := _AGE.fullmatch(value):
         return time.time() - int(age[1]) * _SECONDS[age[2]]
     try:
-        # Before Python 3.11 there is no Z in ISO 8601.
+        # Before Python 3.11, fromisoformat does not accept the Z of UTC.
         return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value)).timestamp()
     except (ValueError, OverflowError):
         text = "is neither a time such as 2026-11-23T07:00Z nor an age such as 2h, 30m or 7d"
@@ -57,29 +67,32 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
 
 
 _reason = click.option(
-    "--reason", callback=_text, metavar="TEXT", help="Only what was given up for such a reason."
+    "--reason",
+    callback=_text,
+    metavar="TEXT",
+    help="Only dead letters whose reason contains TEXT, ignoring case.",
 )
 _since = click.option(
     "--since",
     callback=_time,
     metavar="TIME",
-    help="Only what was given up then or later; ISO 8601, or an age such as 2h.",
+    help="Only dead letters given up at TIME or later: ISO 8601, or an age such as 2h.",
 )
 _until = click.option(
     "--until",
     callback=_time,
     metavar="TIME",
-    help="Only what was given up before; ISO 8601, or an age such as 30m or 7d.",
+    help="Only dead letters given up before TIME: ISO 8601, or an age such as 30m or 7d.",
 )
 
 
-def only_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--reason``, ``--since`` and ``--until``, as its argument ``only``."""
+def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--reason``, ``--since`` and ``--until`` to a command, as its argument ``filters``."""
 
     @wraps(function)
-    def with_only(
+    def with_filters(
         *args: Any, reason: str | None, since: float | None, until: float | None, **kwargs: Any
     ) -> Any:
-        return function(*args, only=Only(reason, since, until), **kwargs)
+        return function(*args, filters=Filters(reason, since, until), **kwargs)
 
-    return _reason(_since(_until(with_only)))
+    return _reason(_since(_until(with_filters)))
