@@ -1,4 +1,4 @@
-"""For FastAPI, Starlette and any other ASGI application. See docs/how-to/flask.md."""
+"""Middleware for FastAPI, Starlette and any other ASGI application; see docs/how-to/flask.md."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def _logged_in(scope: Scope) -> Any:
-    """Return the identity of the user whom Starlette's AuthenticationMiddleware found."""
+    """Return the identity of the user that Starlette's AuthenticationMiddleware has set."""
     user: Any = scope.get("user")
     if user is None or not user.is_authenticated:
         return None
     try:
         return user.identity
-    except NotImplementedError:  # Starlette's BaseUser leaves it to each kind of user
+    except NotImplementedError:  # Starlette's BaseUser does not implement it
         return None
 
 
 class SegmentMiddleware:
-    """Gives an endpoint's calls the request's context, its user and the id of analytics.js.
+    """ASGI middleware that adds the request's context and visitor to calls made in it.
 
-    Nothing is read before a call is made.
+    The visitor is the id of the user and the anonymous id of analytics.js. The request
+    is not read before a call is made.
 
     Args:
-        app: The application.
-        user_id: Returns the id of the user who is logged in, or None, from the request's
-            scope, at each call. Left out, it is that of Starlette's authentication.
+        app: The ASGI application.
+        user_id: Function that returns the id of the logged-in user, or None, from the scope
+            of the request; it is called at each call. By default, the id is the identity
+            set by Starlette's authentication.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class SegmentMiddleware:
         self._user_id = user_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -64,8 +66,8 @@ class SegmentMiddleware:
                     message = {**message, "headers": headers}
                 await send(message)
                 if message["type"] == "http.response.body":
-                    # What is called later, by a long stream or a background task, waits
-                    # for nothing.
+                    # Calls made later, by a long stream or a background task, are stored
+                    # at once.
                     await end_batch()
 
             await self.app(scope, receive, send_on)

@@ -1,4 +1,4 @@
-"""For Flask: ``Segment(app)``. See docs/how-to/flask.md."""
+"""Flask extension, ``Segment(app)``; see docs/how-to/flask.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Segment"]
 
 
 def _logged_in() -> Any:
-    """Return the id of flask-login's current user, where the application has it."""
+    """Return the id of flask-login's current user, if the application uses flask-login."""
     if not current_app or not hasattr(current_app, "login_manager"):
         return None
     from flask_login import current_user
@@ -28,14 +28,16 @@ def _logged_in() -> Any:
 
 
 class Segment:
-    """Gives the calls of a view the request's context, its user and the id of analytics.js.
+    """Flask extension that adds the request's context and visitor to calls made in it.
 
-    Nothing is read before a call is made.
+    The visitor is the id of the user and the anonymous id of analytics.js. The request
+    is not read before a call is made.
 
     Args:
-        app: The application; or call ``init_app`` later.
-        user_id: Returns the id of the user who is logged in, or None; called within the
-            request, at each call. Left out, it is flask-login's, where that is in use.
+        app: The Flask application. Without it, call ``init_app`` later.
+        user_id: Function that returns the id of the logged-in user, or None; it is called
+            within the request, at each call. By default, the id is that of flask-login, if
+            the application uses it.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Segment:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Look at an application's requests."""
+        """Register the extension with an application."""
         app.wsgi_app = partial(self._answer, app.wsgi_app)  # type: ignore[method-assign]
 
     def _answer(

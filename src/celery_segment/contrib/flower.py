@@ -1,6 +1,6 @@
-"""For Flower: its page of tasks tells what became of each batch.
+"""Show the outcome of each batch on Flower's page of tasks.
 
-In the ``flowerconfig.py`` that Flower finds where it is started::
+Import both names in ``flowerconfig.py``, in the directory where Flower is started::
 
     from celery_segment.contrib.flower import format_task, tasks_columns
 """
@@ -12,23 +12,26 @@ from typing import Any
 
 __all__ = ["format_task", "tasks_columns"]
 
-#: Flower sorts by "received", and opens a task by its "uuid".
+#: Columns of the page. Flower sorts by "received", and links to a task from its "uuid".
 tasks_columns = "name,state,kwargs,result,worker,received,uuid"
 
-#: What Celery's events carry: 'a result', AnError('its text').
+#: The reprs in Celery's events: 'a result', AnError('its text').
 _REPR = re.compile(r"(?:\w+\()?(['\"])(?P<text>.*)\1\)?", re.DOTALL)
 
 
 def format_task(task: Any) -> Any:
-    """Show in the column of results the cause of a retry or failure, too; and no quotes.
+    """Make a task's result the cause of its retry or failure, if any, without quotes.
 
-    Tasks of others are left as they are.
+    Tasks of other libraries are not changed.
 
     Args:
-        task: A copy of a ``celery.events.state.Task``.
+        task: A copy of a ``celery.events.state.Task``, which is modified.
+
+    Returns:
+        The task.
     """
     if (task.name or "").startswith("segment."):
         shown = task.result if task.state == "SUCCESS" else task.exception
-        told = _REPR.fullmatch(shown or "")
-        task.result = told["text"] if told else shown
+        match = _REPR.fullmatch(shown or "")
+        task.result = match["text"] if match else shown
     return task

@@ -1,4 +1,4 @@
-"""For prometheus_client: the buffer's figures in a registry of your own.
+"""Collector of the buffer's figures, for a prometheus_client registry of your own.
 
 ::
 

@@ -1,4 +1,4 @@
-"""A web request, from its start to its end: its visitor, and the messages held back in it."""
+"""Context managers for a web request: its visitor, and the messages held back in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("celery_segment")
 
 @contextmanager
 def serving(visitor: WebVisitor) -> Iterator[None]:
-    """Make a block's calls a visitor's; at its end store those that were held back."""
+    """Attribute a block's calls to a visitor; store the messages held back at its end."""
     with _entered(visitor) as end:
         try:
             yield
@@ -32,13 +32,13 @@ def serving(visitor: WebVisitor) -> Iterator[None]:
 
 @asynccontextmanager
 async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Do as ``serving``, off the event loop; yield a function that stores them sooner."""
+    """Do as ``serving``, but store in a thread; yield a function that stores them earlier."""
     with _entered(visitor) as end:
 
         async def store() -> None:
             if held := end():
                 loop = asyncio.get_running_loop()
-                # A client that hangs up cancels this task, which must not cancel the other.
+                # A client that disconnects cancels this task, but storing must not be cancelled.
                 await asyncio.shield(loop.run_in_executor(None, _store, held))
 
         try:
@@ -49,7 +49,7 @@ async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[
 
 @contextmanager
 def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
-    """Enter a request; yield a function that ends the holding back and returns what was held."""
+    """Enter a request; yield a function that stops holding back and returns what was held."""
     with acting(visitor):
         if web_settings().batch_requests:
             hold = HeldCalls()
@@ -67,11 +67,11 @@ def _store(held: Held) -> None:
 def _store_or_log(
     producer: Producer, messages: list[bytes], attachments: dict[int, Attachments]
 ) -> None:
-    """Store a request's messages; its response has been made, and must not fail for them."""
+    """Store a request's messages; log an error, since the response is made and must not fail."""
     try:
         producer.store_many(messages, attachments)
     except SegmentBufferError as error:
         lost = len(messages)
-        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - it says it all
+        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - a traceback adds nothing
         reason = "full" if isinstance(error, BufferFull) else "unavailable"
         messages_dropped.send(sender=producer.source, reason=reason, messages=lost)

@@ -1,6 +1,7 @@
-"""A web request's visitor, as the integrations share it.
+"""The visitor of a web request, shared by the integrations.
 
-Headers and cookies are bounded and checked, so that none of them makes a call fail.
+The size of headers and cookies is limited and their content is checked, so that none of
+them makes a call fail.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ from celery_segment.runtime import runtime_of
 
 __all__ = ["Request", "WebVisitor", "percent_encoded", "web_settings"]
 
-#: Characters of a header or an address that are kept.
+#: Number of characters kept of a header or an address.
 MAX_TEXT = 2_000
-#: analytics.js makes UUIDs; a site may set ids of its own.
+#: Longest id accepted from the cookie: analytics.js sets UUIDs, a site may set its own ids.
 MAX_ANONYMOUS_ID = 200
 MAX_LOCALE = 35
 COOKIE = "ajs_anonymous_id"
-#: Seconds for which analytics.js keeps its cookie as well.
+#: Lifetime of the cookie in seconds, as set by analytics.js.
 YEAR = 365 * 24 * 3600
 
 
 class Request(NamedTuple):
-    """A request, as far as it is looked at.
+    """The parts of a request that are read.
 
-    ``header`` returns a header's value by its name, ``address`` is the connection's.
-    ``origin`` is scheme and host, or "" where the host is not to be trusted; path and
-    query are percent-encoded.
+    Attributes:
+        header: Function that returns the value of a header by its name, or None.
+        address: The address of the connection.
+        origin: Scheme and host; empty if the host is not trusted.
+        path: The percent-encoded path.
+        query: The percent-encoded query, without "?".
     """
 
     header: Callable[[str], str | None]
@@ -46,12 +50,12 @@ class Request(NamedTuple):
 
 
 def percent_encoded(path: str) -> str:
-    """Return a path as browsers show it."""
+    """Return a path percent-encoded as in browsers."""
     return quote(path, safe="/:@!$&'()*+,;=")
 
 
 class WebVisitor:
-    """The visitor of a request, which is read when the first call needs it."""
+    """The visitor of a request, which is not read before a call needs it."""
 
     def __init__(self, read: Callable[[], Request], user_id: Callable[[], Any]) -> None:
         self._read = read
@@ -61,7 +65,7 @@ class WebVisitor:
 
     @property
     def user_id(self) -> Any:
-        """The id of the user who is logged in."""
+        """The id of the logged-in user."""
         return self._user_id()
 
     @cached_property
@@ -74,7 +78,7 @@ class WebVisitor:
         return _anonymous_id(self._request.header("cookie") or "")
 
     def new_anonymous_id(self) -> str | None:
-        """Give the visitor an id, if the settings say so and the response may still keep it."""
+        """Create an id, if segment_set_anonymous_id is on and its cookie can still be set."""
         if self._answered or not web_settings().set_anonymous_id:
             return None
         self.anonymous_id = value = str(uuid4())
@@ -84,7 +88,7 @@ class WebVisitor:
         return value
 
     def response_starts(self) -> str | None:
-        """Give no id from now on; return the Set-Cookie header that keeps one given before."""
+        """Stop creating ids; return the Set-Cookie header for an id created before, if any."""
         self._answered = True
         return self._set_cookie
 
@@ -121,16 +125,17 @@ def _page(request: Request) -> dict[str, Any]:
 
 
 def _locale(accepted: str) -> str | None:
-    """Return the first language, which browsers put first: ``navigator.language``."""
+    """Return the first language, in browsers the same as ``navigator.language``."""
     first = accepted.partition(",")[0].partition(";")[0].strip()
     return first if first != "*" and len(first) <= MAX_LOCALE else None
 
 
 def _client_ip(address: str | None, forwarded: str, proxies: int) -> str | None:
-    """Return the address that the outermost of the trusted proxies saw.
+    """Return the client's address as seen by the outermost of the trusted proxies.
 
-    What stands further to the left is the client's own word. Where there are fewer
-    addresses than proxies, the request did not come through them.
+    Addresses further to the left were set by the client and cannot be trusted. If there
+    are fewer addresses than proxies, the request did not come through them, and the
+    connection's address is used.
     """
     seen = forwarded.split(",") if forwarded else []
     text = seen[-proxies] if 0 < proxies <= len(seen) else address or ""
@@ -146,7 +151,7 @@ def _client_ip(address: str | None, forwarded: str, proxies: int) -> str | None:
 
 
 def _anonymous_id(cookies: str) -> str | None:
-    """Return the id that analytics.js keeps: percent-encoded, by older ones as JSON."""
+    """Return the id in the cookie of analytics.js: percent-encoded, JSON in older versions."""
     for cookie in cookies.split(";"):
         name, _, value = cookie.strip().partition("=")
         if name == COOKIE:

@@ -1,1 +1,1 @@
-"""What an operator asks of a source: figures, flushes, dead letters, health."""
+"""The operator's operations on a source: figures, flushes, dead letters, health checks."""

@@ -1,4 +1,4 @@
-"""The messages that were given up: looked at, delivered again, written to a file, deleted."""
+"""Dead letters: list, show, replay, export and purge them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]
 
-#: Dead letters that one round trip lists or settles.
+#: Number of dead letters that are listed, replayed or purged in one round trip.
 PAGE = 100
 
 When = datetime | float
 
 
 class Exported(NamedTuple):
-    """What an export wrote, and then deleted, in messages."""
+    """The result of an export.
+
+    Attributes:
+        messages: The number of messages that were written.
+        purged: The number of messages that were then deleted from the buffer.
+    """
 
     messages: int
     purged: int
 
 
 class DeadLetters:
-    """A source's messages that were given up, kept until replayed or purged.
+    """The dead letters of a source: batches that were given up, kept until replayed or purged.
 
-    ``reason``, ``since`` and ``until`` choose among them everywhere alike: a text
-    that the reason holds, in whatever case; buried at a time or later; buried before
-    a time. A time is a datetime, local where it is naive, or seconds since the epoch.
+    All methods have the same filters: ``reason`` is a text that the reason contains,
+    ignoring case; ``since`` selects what became a dead letter at that time or later, and
+    ``until`` before that time. A time is a datetime, local if naive, or seconds since the
+    epoch.
     """
 
     def __init__(self, runtime: Runtime, source: str) -> None:
@@ -45,7 +51,7 @@ class DeadLetters:
         self._admin = runtime.buffer(source).admin
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Go through the dead letters, the oldest first."""
+        """Iterate over the dead letters, oldest first."""
         return self.select()
 
     def __contains__(self, batch_id: str) -> bool:
@@ -54,16 +60,21 @@ class DeadLetters:
     def select(
         self, *, reason: str | None = None, since: When | None = None, until: When | None = None
     ) -> Iterator[DeadLetter]:
-        """Go through the dead letters that are chosen, the oldest first.
+        """Iterate over the selected dead letters, oldest first.
 
-        Each that is there at the beginning, and stays, is given once, whatever is
-        buried, replayed or purged meanwhile.
+        Each one that exists at the start and is not replayed or purged meanwhile is
+        yielded exactly once, even if others are added or removed during the iteration.
+
+        Args:
+            reason: Only if the reason contains this text, ignoring case.
+            since: Only what became a dead letter at this time or later.
+            until: Only what became a dead letter before this time.
         """
         last = self._admin.last_buried()
         if last is None:
             return
-        # What dies from here on is not waited for: replayed in this very loop, it
-        # may die again and again.
+        # Batches buried from here on are left out: the caller may replay in its loop, and
+        # the same batches could be buried again and again.
         end = last + 0.001 if until is None else min(_seconds(until), last + 0.001)
         start = None if since is None else _seconds(since)
         wanted = (reason or "").casefold()
@@ -74,11 +85,11 @@ class DeadLetters:
                     yield letter
 
     def messages(self, batch_id: str) -> list[dict[str, Any]]:
-        """Return the messages of a dead letter; none when there is no such."""
+        """Return the messages of a dead letter as dicts; an empty list if there is no such."""
         return [messages.decode(data) for data in self.raw(batch_id)]
 
     def raw(self, batch_id: str) -> list[bytes]:
-        """Return the messages of a dead letter, each as the JSON that it is."""
+        """Return the messages of a dead letter as stored JSON; an empty list if there is no such."""
         return self._admin.messages(batch_id) if batch_id in self else []
 
     def replay(
@@ -91,8 +102,17 @@ class DeadLetters:
     ) -> int:
         """Deliver dead letters again; return the number of messages.
 
-        Those that are named, or those that are chosen; all without an argument. Cut off, it may
-        be repeated: what was replayed is no dead letter any more.
+        Without arguments, all of them are replayed. If interrupted, a replay may be
+        repeated, since what was replayed is no longer a dead letter.
+
+        Args:
+            batch_ids: The ids of the dead letters; unknown ids are ignored.
+            reason: As for ``select``.
+            since: As for ``select``.
+            until: As for ``select``.
+
+        Raises:
+            ValueError: Both ids and filters are given.
         """
         ids = self._ids(batch_ids, reason, since, until)
         replayed = _by_pages(self._admin.replay, ids)
@@ -110,7 +130,16 @@ class DeadLetters:
     ) -> int:
         """Delete dead letters; return the number of messages.
 
-        Those that are named, or those that are chosen; all without an argument.
+        Without arguments, all of them are deleted.
+
+        Args:
+            batch_ids: The ids of the dead letters; unknown ids are ignored.
+            reason: As for ``select``.
+            since: As for ``select``.
+            until: As for ``select``.
+
+        Raises:
+            ValueError: Both ids and filters are given.
         """
         return _by_pages(self._admin.purge, self._ids(batch_ids, reason, since, until))
 
@@ -124,29 +153,31 @@ class DeadLetters:
         overwrite: bool = False,
         purge: bool = False,
     ) -> Exported:
-        """Write the dead letters that are chosen, one message to a line, as NDJSON.
+        """Write the selected dead letters as NDJSON, one message per line.
 
-        A line is ``{"batch", "buried", "reason", "message"}``; the message has the
-        bytes that Segment was sent, its digits among them.
+        A line is ``{"batch", "buried", "reason", "message"}``. ``buried`` is the time at
+        which the batch became a dead letter, in seconds since the epoch, and ``message``
+        has the exact bytes that were sent to Segment.
 
         Args:
-            file: A path, where the whole file appears at once and readable by its
-                owner alone, or a binary stream.
+            file: A path or a binary stream. The file at a path appears when it is complete,
+                and only its owner may read it.
             reason: As for ``select``.
             since: As for ``select``.
             until: As for ``select``.
-            overwrite: Replace a file that is there.
-            purge: Delete what was written, once the disk has it; needs a path.
+            overwrite: Replace an existing file.
+            purge: Delete the exported dead letters once the file is on disk; needs a path.
 
         Raises:
-            FileExistsError: There is such a file, and nothing was written.
-            OSError: The file was not written; nothing was deleted.
+            FileExistsError: The file exists; nothing was written.
+            OSError: The file could not be written; nothing was deleted.
+            ValueError: ``purge`` is given for a stream.
         """
         letters = self.select(reason=reason, since=since, until=until)
         written: list[str] = []
         if not isinstance(file, str | os.PathLike):
             if purge:
-                raise ValueError("purge needs a path: what becomes of a stream is not known")
+                raise ValueError("purge needs a path: it is not known whether a stream was stored")
             return Exported(self._write(letters, file, written), 0)
         with written_atomically(Path(file), overwrite=overwrite) as stream:
             exported = self._write(letters, stream, written)
@@ -154,15 +185,15 @@ class DeadLetters:
         return Exported(exported, purged)
 
     def _write(self, letters: Iterable[DeadLetter], stream: BinaryIO, written: list[str]) -> int:
-        """Write letters' messages; note the letters and return the number of messages."""
+        """Write the messages, add the ids to ``written``, and return the number of messages."""
         exported = 0
         for letter in letters:
             about = {"batch": letter.id, "buried": letter.buried, "reason": letter.reason}
             head = msgspec.json.encode(about)[:-1]
-            # Settled since it was listed, a letter has none.
+            # Empty if the dead letter was replayed or purged since it was listed.
             contents = self.raw(letter.id)
             for content in contents:
-                # In JSON a line break is space between two tokens, and nothing else.
+                # An unescaped line break in JSON is always whitespace between two tokens.
                 line = content.translate(_SPACES) if b"\n" in content else content
                 stream.write(b'%b,"message":%b}\n' % (head, line))
             if contents:
@@ -177,13 +208,15 @@ class DeadLetters:
         since: When | None,
         until: When | None,
     ) -> list[str]:
-        # Taken before any is settled: what dies again meanwhile is not taken twice.
+        # Listed in advance, so that what is buried again meanwhile is not selected twice.
         if batch_ids is None:
             return [letter.id for letter in self.select(reason=reason, since=since, until=until)]
         if (reason, since, until) != (None, None, None):
-            raise ValueError("name dead letters, or choose them by reason and time, not both")
+            raise ValueError(
+                "give either batch_ids or the filters reason, since and until, not both"
+            )
         if isinstance(batch_ids, str):
-            raise TypeError("batch_ids is a sequence of ids")
+            raise TypeError("batch_ids must be a sequence of ids, not a str")
         return list(batch_ids)
 
 

@@ -1,4 +1,4 @@
-"""What was found becomes a finding: ok, warn or fail, and how to fix it. No I/O."""
+"""Judge what a check has read: ok, warn or fail, with how to fix it. No I/O."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 OLDEST_VERSION = (6, 2)
-#: Of maxmemory, in per cent.
+#: Thresholds of the used memory, in per cent of maxmemory.
 NEARLY_FULL, FULL = 80, 100
-#: Seconds between two clocks.
+#: Largest difference between the clocks of Redis and this host, in seconds.
 CLOCKS = 5.0
-#: The age of the oldest message, in flush_intervals.
+#: Thresholds of the age of the oldest message, in flush_intervals.
 LATE, TOO_LATE = 2, 10
 
 State = Literal["ok", "warn", "fail"]
@@ -41,14 +41,14 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check's outcome.
+    """The outcome of a check.
 
     Attributes:
-        check: The check's name.
-        source: The source it is about; None where it is about none.
+        check: The name of the check.
+        source: The name of the source; None if the check is not about a source.
         state: "ok", "warn" or "fail".
         found: What was found.
-        hint: How to fix it; empty where it is ok.
+        hint: How to fix it; empty if the state is "ok".
     """
 
     check: str
@@ -59,8 +59,8 @@ class Finding:
 
 
 def of_error(check: str, error: SegmentError, source: str | None = None) -> Finding:
-    """Return the failure that an error of this library is."""
-    hint = one_line(error.hint) or "correct what it names"
+    """Return an error of this library as a failed finding."""
+    hint = one_line(error.hint) or "correct it, and check again"
     return Finding(check, source, "fail", one_line(error.problem), hint)
 
 
@@ -68,18 +68,18 @@ def of_error(check: str, error: SegmentError, source: str | None = None) -> Find
 
 
 def of_server(facts: ServerInfo) -> Iterator[Finding]:
-    """Judge a Redis server: whether it serves, and what "stored" is worth on it."""
+    """Judge a Redis server: whether it serves requests, and how durably it stores messages."""
     info, milliseconds = facts.info, facts.round_trip * 1000
     found = f"{facts.address} answers in {milliseconds:.2f} ms"
     if info.get("loading") == "1":
         left = duration(float(info.get("loading_eta_seconds", 0)))
-        hint = f"wait: it takes no call until then, in about {left}"
-        yield Finding("redis", None, "fail", f"{found}, and loads its data", hint)
+        hint = f"wait about {left}: until then it accepts no calls"
+        yield Finding("redis", None, "fail", f"{found}, but is loading its data", hint)
     else:
         yield Finding("redis", None, "ok", found)
     yield _clock(facts.ahead)
     if not info:
-        hint = "let the user of segment_redis_url run INFO, or look after the rest by hand"
+        hint = "allow the user of segment_redis_url to run INFO, or check the server yourself"
         yield Finding("server", None, "warn", "INFO could not be read", hint)
     else:
         yield _version(info)
@@ -94,7 +94,13 @@ def _clock(ahead: float) -> Finding:
     if abs(ahead) <= CLOCKS:
         return Finding("clock", None, "ok", f"within {CLOCKS:g} s of this host's")
     found = f"{duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this host's"
-    return Finding("clock", None, "warn", found, "synchronise both by NTP: events carry this one")
+    return Finding(
+        "clock",
+        None,
+        "warn",
+        found,
+        "synchronise both with NTP: events carry the time of this host",
+    )
 
 
 def _version(info: Mapping[str, str]) -> Finding:
@@ -134,9 +140,9 @@ def _eviction(info: Mapping[str, str]) -> Finding:
     if policy == "noeviction":
         return Finding("eviction", None, "ok", policy)
     if policy is None:
-        hint = "see to it that maxmemory-policy is noeviction: any other deletes messages"
+        hint = "make sure that maxmemory-policy is noeviction: any other policy deletes messages"
         return Finding("eviction", None, "warn", "maxmemory-policy could not be read", hint)
-    hint = "set maxmemory-policy noeviction: this one deletes messages when memory runs out"
+    hint = "set maxmemory-policy noeviction: this policy deletes messages when memory runs out"
     return Finding("eviction", None, "fail", one_line(policy), hint)
 
 
@@ -146,12 +152,12 @@ def _persistence(facts: ServerInfo) -> Iterator[Finding]:
         yield Finding("aof", None, "ok", "on")
         yield _fsync(facts.config.get("appendfsync"))
     else:
-        yield Finding("aof", None, "warn", f"off: {_lost_by_a_kill(facts)}", "set appendonly yes")
+        yield Finding("aof", None, "warn", f"off: {_loss_when_killed(facts)}", "set appendonly yes")
     names = {"aof_last_write_status": "the AOF", "rdb_last_bgsave_status": "a snapshot"}
     failing = [what for name, what in names.items() if info.get(name, "ok") != "ok"]
     if failing:
         found = f"Redis failed to write {' and '.join(failing)}"
-        hint = "look at its log and its disk: full, or not writable"
+        hint = "see its log, and check that its disk is writable and not full"
         yield Finding("disk", None, "fail", found, hint)
     else:
         yield Finding("disk", None, "ok", "the last writes succeeded")
@@ -161,26 +167,26 @@ def _fsync(policy: str | None) -> Finding:
     if policy == "always":
         return Finding("fsync", None, "ok", "always: nothing is lost")
     if policy == "everysec":
-        lost = "a power cut loses about a second, a kill of Redis what the disk had not taken"
+        lost = "a power failure loses about a second; killing Redis loses what is not written yet"
         found = f"everysec: {lost}"
         return Finding("fsync", None, "ok", found)
     hint = "set appendfsync everysec, or always"
     if policy is None:
         found = "appendfsync could not be read (CONFIG is forbidden)"
-        return Finding("fsync", None, "warn", found, f"see to it by hand: {hint}")
-    found = f"{policy}: a power cut loses what the system had not written, up to half a minute"
+        return Finding("fsync", None, "warn", found, f"check it yourself: {hint}")
+    found = f"{policy}: a power failure loses what is not on disk yet, up to half a minute"
     return Finding("fsync", None, "warn", found, hint)
 
 
-def _lost_by_a_kill(facts: ServerInfo) -> str:
+def _loss_when_killed(facts: ServerInfo) -> str:
     save = facts.config.get("save")
     if save == "":
-        return "a kill of Redis loses everything, for there are no snapshots either"
+        return "killing Redis loses everything, since there are no snapshots either"
     last = int(facts.info.get("rdb_last_save_time", 0))
     ago = f" (or its start), {duration(max(time.time() + facts.ahead - last, 0))} ago"
     since = "its last snapshot" + (ago if last else "")
-    return f"a kill of Redis loses all since {since}" + (
-        "" if save else "; whether it makes any could not be read"
+    return f"killing Redis loses everything since {since}" + (
+        "" if save else "; whether it makes snapshots could not be read"
     )
 
 
@@ -191,8 +197,8 @@ def _replicas(facts: ServerInfo) -> Finding:
     good = int(info.get("min_slaves_good_slaves", least))
     found = f"{replicas} connected"
     if good < least:
-        hint = "repair the replicas, or lower it: calls are refused"
-        found = f"{found}, {good} in time, below min-replicas-to-write ({least})"
+        hint = "repair the replicas, or lower min-replicas-to-write: calls are refused"
+        found = f"{found}, {good} within min-replicas-max-lag, {least} needed to write"
         return Finding("replicas", None, "fail", found, hint)
     return Finding("replicas", None, "ok", found + (f", {least} needed to write" if least else ""))
 
@@ -201,27 +207,33 @@ def _replicas(facts: ServerInfo) -> Finding:
 
 
 def of_workers(answers: Mapping[str, object], task: str) -> Finding:
-    """Judge by the workers that answered, each with the names of its tasks."""
+    """Judge the workers by their answers, which are the names of their tasks."""
     able = [tasks for tasks in answers.values() if isinstance(tasks, list) and task in tasks]
     if able:
         verb = "answers" if len(able) == 1 else "answer"
         return Finding("workers", None, "ok", f"{counted(len(able), 'worker')} {verb}")
     if answers:
-        found = f"{counted(len(answers), 'worker')} without {task}"
-        return Finding("workers", None, "warn", found, "give them imports = ['celery_segment']")
+        found = f"{counted(len(answers), 'worker')} without the task {task}"
+        return Finding(
+            "workers",
+            None,
+            "warn",
+            found,
+            "set imports = ['celery_segment'] in their configuration",
+        )
     hint = "start one with `celery worker`"
-    return Finding("workers", None, "warn", "none answers", hint)
+    return Finding("workers", None, "warn", "no worker answers", hint)
 
 
 def of_worker(name: str, answers: Mapping[str, object], task: str) -> Finding:
-    """Judge one worker, which somebody counts on: that it does not answer is its failure."""
+    """Judge one worker that is expected to run: if it does not answer, that is a failure."""
     tasks = answers.get(name)
     if not isinstance(tasks, list):
-        hint = "start it again where it hangs; check its name (-n), and that it runs"
+        hint = "check that it runs, and its name (-n); restart it if it hangs"
         return Finding("worker", None, "fail", f"{one_line(name)} does not answer", hint)
     if task not in tasks:
-        hint = "give it imports = ['celery_segment']"
-        return Finding("worker", None, "fail", f"{name} without {task}", hint)
+        hint = "set imports = ['celery_segment'] in its configuration"
+        return Finding("worker", None, "fail", f"{name} does not have the task {task}", hint)
     return Finding("worker", None, "ok", f"{name} answers")
 
 
@@ -229,7 +241,7 @@ def of_worker(name: str, answers: Mapping[str, object], task: str) -> Finding:
 
 
 def of_key(source: Source) -> Finding:
-    """Judge whether this process could deliver."""
+    """Judge whether this process has the write key, which delivery needs."""
     if source.write_key is not None:
         return Finding("write key", source.name, "ok", "present")
     hint = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
@@ -237,23 +249,35 @@ def of_key(source: Source) -> Finding:
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:
-    """Judge whether a request would arrive. Any answer will do."""
+    """Judge whether the endpoint is reachable; any HTTP response counts as reachable.
+
+    Args:
+        source: The source.
+        result: The response, or why there is none.
+        took: How long the request took, in seconds.
+    """
     if isinstance(result, Answer):
         found = f"{source.host} answers in {took * 1000:,.0f} ms (HTTP {result.status})"
         return Finding("endpoint", source.name, "ok", found)
     hint = "check segment_host, the name server, the firewall, and segment_proxies"
     if "CERTIFICATE" in result.cause:
-        hint = "set segment_ca_bundle to the certificates of its authority; check segment_host"
+        hint = "set segment_ca_bundle to the certificates of its CA, or correct segment_host"
     return Finding("endpoint", source.name, "fail", one_line(result.cause), hint)
 
 
 def of_figures(source: Source, figures: Snapshot, leased: int) -> Iterator[Finding]:
-    """Judge a source's figures; ``leased`` batches are in flight within their lease."""
+    """Judge a source's figures.
+
+    Args:
+        source: The source.
+        figures: Its figures.
+        leased: The number of batches in flight whose lease has not expired.
+    """
     yield _gate(source.name, figures)
     yield _oldest(source, figures, leased)
     if figures.dead.messages:
         found = counted(figures.dead.messages, "message")
-        hint = f"`celery segment dead list --source {source.name}` tells why"
+        hint = f"`celery segment dead list --source {source.name}` shows why"
         yield Finding("dead letters", source.name, "warn", found, hint)
     else:
         yield Finding("dead letters", source.name, "ok", "none")
@@ -263,30 +287,31 @@ def _gate(name: str, figures: Snapshot) -> Finding:
     resume = f"`celery segment resume --source {name}`"
     match figures.gate.state:
         case "paused":
-            return Finding("gate", name, "warn", "paused by an operator", f"{resume} opens it")
+            return Finding("gate", name, "warn", "paused by an operator", f"run {resume}")
         case "closed":
-            hint = f"fix that; {resume} then delivers at once"
+            hint = f"fix the cause, then run {resume} to deliver at once"
             return Finding("gate", name, "warn", one_line(str(figures.gate)), hint)
         case "probing":
-            hint = "look at the workers' log for the failures of its endpoint"
-            return Finding("gate", name, "warn", "one batch probes an endpoint that failed", hint)
+            found = "one batch tests whether the failing endpoint works again"
+            hint = "see the workers' log for the failures of the endpoint"
+            return Finding("gate", name, "warn", found, hint)
         case _:
             return Finding("gate", name, "ok", "open")
 
 
 def _oldest(source: Source, figures: Snapshot, leased: int) -> Finding:
     if not figures.waiting:
-        return Finding("oldest", source.name, "ok", "nothing waits")
+        return Finding("oldest", source.name, "ok", "no message is waiting")
     age = figures.oldest
-    found = f"{counted(figures.waiting, 'message')}, the oldest for {duration(age)}"
+    found = f"{counted(figures.waiting, 'message')} waiting, the oldest for {duration(age)}"
     if age <= LATE * source.flush_interval:
         return Finding("oldest", source.name, "ok", found)
     if figures.gate.state in {"closed", "paused"}:
-        return Finding("oldest", source.name, "warn", found, "open the gate")
+        return Finding("oldest", source.name, "warn", found, "see the gate check")
     if leased:
-        hint = "workers deliver: see their log for retries, or start more of them"
+        hint = "workers are delivering: see their log for retries, or start more workers"
         return Finding("oldest", source.name, "warn", found, hint)
-    found += ", and no worker takes them"
-    hint = "start a worker, and see that it consumes the queue of segment.drain"
+    found += ", and no worker claims them"
+    hint = "start a worker, and make sure that it consumes the queue of segment.drain"
     late = age > TOO_LATE * source.flush_interval + source.lease
     return Finding("oldest", source.name, "fail" if late else "warn", found, hint)

@@ -1,4 +1,4 @@
-"""Flush sources: have the workers deliver what is stored, and wait for it."""
+"""Flush sources: have the workers deliver the stored messages, and wait for it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from celery_segment.runtime import Runtime
 
 __all__ = ["Flush", "wait_for"]
 
-#: Seconds between two looks at what remains.
+#: Seconds between two reads of what remains.
 POLL = 0.05
 
 
 class Flush:
-    """What is stored in a source now, and how much of it is settled since.
+    """Flush of a source: asks the workers to deliver what is stored now, and counts the rest.
 
-    The workers are asked to deliver it. A source that is not enabled has nothing stored.
+    A source that is not enabled has nothing to deliver.
 
     Attributes:
-        source: The source's name.
-        total: The number of messages to settle.
-        remaining: How many were not settled when ``look`` was called last.
+        source: The name of the source.
+        total: The number of messages that were stored at the start.
+        remaining: How many of them were not settled when ``look`` was called last.
     """
 
     def __init__(self, runtime: Runtime, source: str) -> None:
@@ -36,13 +36,13 @@ class Flush:
             runtime.wake(source)
 
     def look(self) -> int:
-        """Look again at what remains; return how many messages are settled."""
+        """Update ``remaining``; return the number of messages that are settled."""
         if self.total:
             self.remaining = self._admin.remaining(self._mark)
         return max(self.total - self.remaining, 0)
 
     def gate(self) -> Gate:
-        """Return whether the source's batches may be delivered now."""
+        """Return the gate, which says whether the source's batches may be delivered now."""
         return self._admin.snapshot().gate if self.total else Gate()
 
 
@@ -58,11 +58,11 @@ def wait_for(
     Args:
         flushes: The flushes.
         timeout: Seconds to wait.
-        poll: Seconds between two looks.
-        watch: Called with each flush after each look; what it raises ends the waiting.
+        poll: Seconds between two reads.
+        watch: Called with each flush after each read; an exception in it ends the wait.
 
     Returns:
-        The number of messages that remain; 0 when each was delivered or became a dead letter.
+        The number of messages that remain; 0 if all were delivered or became dead letters.
     """
     deadline = time.monotonic() + timeout
     while any(flush.remaining for flush in flushes):

@@ -1,7 +1,7 @@
-"""Whether Redis, the workers and the sources can carry messages: asked, and judged.
+"""Check that Redis, the workers and the endpoints are reachable and configured well.
 
-Everything is asked at the same time, each within a few seconds, and reported in an order
-that is always the same.
+All of them are asked at the same time, each with a limit of a few seconds, and the findings
+are always in the same order.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ from celery_segment.runtime import runtime_of
 __all__ = ["check_all", "check_redis", "check_worker"]
 
 T = TypeVar("T")
-#: An endpoint's answer, when there is one, and in how many seconds.
+#: The result of a request to an endpoint, and how many seconds it took.
 _Reached = Future[tuple[Answer | Failure, float]]
 
-#: Seconds after which what has not answered is reported as hanging.
+#: Seconds after which a missing answer is reported as a failure.
 LIMIT = 7.0
-#: Seconds for one operation on Redis and for one request, where the settings allow more.
+#: Longest time for one operation on Redis and for one request, in seconds, even if the
+#: settings allow more.
 REDIS, ENDPOINT = 2.0, 5.0
-#: Seconds that the workers have to answer; and a single one, which ends the waiting.
+#: Seconds to wait for the workers' answers; and for the answer of a single worker, which
+#: ends the wait.
 WORKERS, WORKER = 1.0, 4.0
 VALID = Finding("settings", None, "ok", "valid")
 
@@ -54,7 +56,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     """Check the Redis server of the buffer.
 
     Raises:
-        SegmentError: It cannot be reached, or refuses the user.
+        SegmentError: It is unreachable, or refuses the user.
     """
     with closing(_impatient_pool(settings)) as pool:
         yield from of_server(read_server_info(pool))
@@ -62,19 +64,19 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What Redis answered: about itself and, by source, the figures and how many are leased."""
+    """Answers of Redis: the server's state and, by source, its figures and leased batches."""
 
     info: ServerInfo
     figures: dict[str, tuple[Snapshot, int] | SegmentError]
 
 
 def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterator[Finding]:
-    """Check Redis, the workers and these sources.
+    """Check Redis, the workers and the given sources.
 
     Args:
         app: The Celery application.
         sources: The sources.
-        ask_endpoints: Whether to check that their endpoints are reachable.
+        ask_endpoints: Whether to check that the endpoints are reachable.
     """
     runtime = runtime_of(app)
     deadline = time.monotonic() + LIMIT
@@ -83,12 +85,12 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     if not enabled:
         yield from _of_sources(sources, None, {}, deadline)
         return
-    workers = _aside(partial(_ask_workers, app))
+    workers = _in_thread(partial(_ask_workers, app))
     endpoints = _ask_endpoints(enabled) if ask_endpoints else {}
     stored: _Stored | None = None
     try:
-        runtime.buffer(enabled[0].name)  # raises where there is no Redis to ask
-        stored = _aside(partial(_ask_redis, runtime.settings, enabled)).result(_left(deadline))
+        runtime.buffer(enabled[0].name)  # raises if no Redis is configured
+        stored = _in_thread(partial(_ask_redis, runtime.settings, enabled)).result(_left(deadline))
         yield from of_server(stored.info)
     except SegmentError as error:
         yield of_error("redis", error)
@@ -100,16 +102,16 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
 
 
 def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding]:
-    """Check what is one worker's own: a failure of Redis or the endpoint is all workers'."""
+    """Check one worker, without Redis and the endpoints: restarting it would not fix those."""
     deadline = time.monotonic() + LIMIT
     yield VALID
-    worker = _aside(partial(_ask_workers, app, name))
+    worker = _in_thread(partial(_ask_workers, app, name))
     yield _of_workers(worker, deadline, partial(of_worker, name))
     yield from _of_sources(sources, None, {}, deadline)
 
 
-def _aside(ask: Callable[[], T]) -> Future[T]:
-    """Ask in a thread that may be left behind: a resolver heeds no timeout."""
+def _in_thread(ask: Callable[[], T]) -> Future[T]:
+    """Call in a daemon thread, which can be abandoned: name resolution has no timeout."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -127,7 +129,7 @@ def _left(deadline: float) -> float:
 
 
 def _impatient_pool(settings: Settings) -> Pool:
-    """Return a pool of its own: segment_redis_timeout may be a minute."""
+    """Return a pool with a short timeout, since segment_redis_timeout may be a minute."""
     return Pool(settings.redis_url, min(settings.redis_timeout, REDIS))
 
 
@@ -146,7 +148,7 @@ def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
 
 
 def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
-    """Ask the workers for their tasks: all of them, or the one that is named."""
+    """Ask the workers for the names of their tasks: all workers, or the given one."""
     asked, seconds = ([name], WORKER) if name else (None, WORKERS)
     with impatient_connection(app) as broker:
         inspect = app.control.inspect(asked, seconds, connection=broker)
@@ -154,7 +156,7 @@ def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
 
 
 def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
-    """Ask for the endpoint of each source; for one that several share, once."""
+    """Send a request to the endpoint of each source; once if several sources share it."""
 
     def ask(source: Source) -> tuple[Answer | Failure, float]:
         started = time.monotonic()
@@ -164,10 +166,10 @@ def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
     asked: dict[tuple[object, ...], _Reached] = {}
     found = {}
     for source in sources:
-        way = (source.host, source.timeout, source.ca_bundle, str(source.proxies))
-        if way not in asked:
-            asked[way] = _aside(partial(ask, source))
-        found[source.name] = asked[way]
+        route = (source.host, source.timeout, source.ca_bundle, str(source.proxies))
+        if route not in asked:
+            asked[route] = _in_thread(partial(ask, source))
+        found[source.name] = asked[route]
     return found
 
 
@@ -176,13 +178,15 @@ def _of_workers(
     deadline: float,
     judge: Callable[[dict[str, object], str], Finding],
 ) -> Finding:
-    hint = "check that the broker runs, and broker_url: no worker is reached without it"
+    hint = "check broker_url, and that the broker runs: workers are reached through it"
     try:
         return judge(asked.result(_left(deadline)), DELIVER)
     except Overdue:
-        return Finding("workers", None, "fail", f"the broker hangs for {LIMIT:g} s", hint)
-    except Exception as error:  # noqa: BLE001 - whatever a broker's client raises
-        found = f"the broker is out of reach ({type(error).__name__})"
+        return Finding(
+            "workers", None, "fail", f"no answer from the broker within {LIMIT:g} s", hint
+        )
+    except Exception as error:  # noqa: BLE001 - the brokers' clients share no base class
+        found = f"the broker is unreachable ({type(error).__name__})"
         return Finding("workers", None, "fail", found, hint)
 
 
@@ -194,7 +198,9 @@ def _of_sources(
 ) -> Iterator[Finding]:
     for source in sources:
         if not source.enabled:
-            yield Finding("enabled", source.name, "ok", "no: calls validate, and store nothing")
+            yield Finding(
+                "enabled", source.name, "ok", "no: calls are validated, but nothing is stored"
+            )
             continue
         yield of_key(source)
         if source.name in endpoints:

@@ -1,7 +1,7 @@
 """The buffer's figures as Prometheus metrics.
 
-They are read from Redis at each scrape, so they are the same whichever process serves
-them: one is enough, and the workers need no port.
+They are read from Redis at each scrape, so every process serves the same figures: one
+such process is enough, and the workers need no port.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from celery_segment.runtime import runtime_of
 
 __all__ = ["METRICS", "UP", "Collector", "Metric"]
 
-#: Sources that are read at the same time: a Redis that hangs is waited for once, not per source.
+#: Sources that are read at the same time, so that a hanging Redis delays a scrape only once.
 TOGETHER = 16
 
 Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class Metric(NamedTuple):
-    """A metric's name, type and meaning, and where its value is found.
+    """A metric: its name, type and meaning, and how its value is read.
 
     Attributes:
-        name: Its name, in Prometheus' conventions.
+        name: Its name, following Prometheus' conventions.
         kind: "counter" or "gauge".
         help: Its HELP line.
-        read: Gives its value of a source: a number, None where there is none, or with a
-            ``label`` numbers by that label's values.
-        label: The name of its label besides ``source``.
+        read: Function that returns the value for a source: a number, None if there is no
+            value, or for a metric with a ``label`` a dict of numbers by label value.
+        label: The name of a label in addition to ``source``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Metric(NamedTuple):
         return made(self.name, self.help, labels=labels)
 
     def add(self, family: Family, source: Source, figures: Snapshot) -> None:
-        """Add the value, or values, of a source to such a family."""
+        """Add the value, or values, of a source to a family of this metric."""
         value = self.read(figures, source)
         if self.label:
             for label, number in value.items():
@@ -64,7 +64,7 @@ _GATES = ("open", "probing", "closed", "paused")
 
 
 def _gate(s: Snapshot) -> dict[str, int]:
-    # Why it is closed is for people, and of any number of values: `segment status` shows it.
+    # The reason is no label, since it may have any number of values: `segment status` shows it.
     return {state: int(state == s.gate.state) for state in _GATES}
 
 
@@ -221,16 +221,16 @@ METRICS = (
 
 
 class Collector(BaseCollector):
-    """Gives a prometheus_client registry the figures of an application's sources.
+    """Collector of an application's figures, for a prometheus_client registry.
 
-    A source whose Redis is out of reach has ``segment_up`` 0 and no other figure.
+    A source whose Redis is unreachable has ``segment_up`` 0 and no other figures.
 
     Args:
         app: The Celery application.
-        sources: Their names; all that are enabled when left out.
+        sources: The names of the sources; by default all that are enabled.
 
     Raises:
-        ConfigurationError: A setting is wrong, there is no such source, or no Redis.
+        ConfigurationError: A setting is wrong, a source is not configured, or no Redis is.
     """
 
     def __init__(self, app: Any, sources: Sequence[str] = ()) -> None:
@@ -239,7 +239,7 @@ class Collector(BaseCollector):
         self._buffers = [runtime.buffer(name) for name in names]
 
     def collect(self) -> Iterable[Family]:
-        """Read the figures, and give them metric by metric."""
+        """Read the figures; return the metrics with their values."""
         up, families = UP.family(), [metric.family() for metric in METRICS]
         with ThreadPoolExecutor(TOGETHER) as pool:
             found = list(pool.map(_look, self._buffers))

@@ -1,4 +1,4 @@
-"""One source: its calls, and what its operator asks of it."""
+"""``Analytics``: the calls and the operations of one source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 
 
 class _Bind(Generic[P]):
-    """A call as an attribute of ``Analytics``."""
+    """Descriptor that binds a call to the source of an ``Analytics``."""
 
     def __init__(self, call: Call[P]) -> None:
         self._call = call
@@ -43,20 +43,20 @@ class Analytics:
         marketing.track.delay(user_id="019mr8mf4r", event="Item Purchased")
 
     Args:
-        source: Its name in ``segment_sources``.
-        app: The Celery application; the current one when left out.
+        source: The name of the source in ``segment_sources``.
+        app: The Celery application; by default the current one.
 
     Attributes:
         app: The Celery application.
-        source: The source's name.
+        source: The name of the source.
 
     Raises:
-        ConfigurationError: There is no such source, or a setting is wrong.
+        ConfigurationError: The source is not configured, or a setting is wrong.
     """
 
     def __init__(self, source: str = DEFAULT_SOURCE, *, app: Any = None) -> None:
         app = app or current_app
-        # A proxy stands for another application in another thread.
+        # Resolved now: in another thread, the proxy may stand for another application.
         self.app = getattr(app, "_get_current_object", lambda: app)()
         self.source = self._runtime.settings.source(source).name
 
@@ -64,7 +64,7 @@ class Analytics:
         return f"Analytics({self.source!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an Analytics cannot be pickled: make one where it is used")
+        raise TypeError("an Analytics cannot be pickled: create one where it is used")
 
     identify = _Bind(api.identify)
     track = _Bind(api.track)
@@ -78,31 +78,35 @@ class Analytics:
         return self._runtime.producer(self.source).batch()
 
     def flush(self, timeout: float = 30.0) -> int:
-        """Have the workers deliver all that is stored now, and wait for it.
+        """Have the workers deliver all messages stored now, and wait for it.
+
+        Args:
+            timeout: Longest time to wait, in seconds.
 
         Returns:
-            The number of messages that remain after ``timeout`` seconds; 0 when
-            each was delivered, or became a dead letter, or the source is not enabled.
+            The number of messages that remain; 0 if all were delivered or became dead
+            letters, or if the source is not enabled.
         """
         return wait_for([Flush(self._runtime, self.source)], timeout)
 
     def stats(self) -> Snapshot:
-        """Return the source's figures at this moment."""
+        """Return the current figures of the source."""
         return self._admin.snapshot()
 
     def pause(self) -> bool:
-        """Stop delivery until ``resume``, while calls are still stored.
+        """Stop delivery until ``resume`` is called; calls are still stored.
 
         Returns:
-            False where it was paused already.
+            False if the source was already paused.
         """
         return self._admin.pause()
 
     def resume(self) -> float:
-        """Deliver again.
+        """Resume delivery at once, also after a pause because of failures of the endpoint.
 
         Returns:
-            Seconds for which the endpoint's Retry-After keeps the source closed; 0 for none.
+            Seconds for which a Retry-After of the endpoint still keeps the source closed; 0
+            if there is none.
         """
         wait = self._admin.resume()
         if not wait:
@@ -111,7 +115,7 @@ class Analytics:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """The source's messages that were given up."""
+        """The dead letters of the source."""
         return DeadLetters(self._runtime, self.source)
 
     @property
@@ -120,5 +124,5 @@ class Analytics:
 
     @property
     def _admin(self) -> BufferAdmin:
-        # Asked for when needed: a source that is not enabled may have no Redis.
+        # Created when needed, since a source that is not enabled may have no Redis.
         return self._runtime.buffer(self.source).admin

@@ -1,1 +1,1 @@
-"""For Django: ``INSTALLED_APPS``, a middleware and system checks. See docs/how-to/django.md."""
+"""Django app with a middleware and system checks; see docs/how-to/django.md."""

@@ -1,4 +1,4 @@
-"""The entry of ``INSTALLED_APPS``."""
+"""The Django app, for ``INSTALLED_APPS``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["SegmentConfig"]
 
 
 class SegmentConfig(AppConfig):
-    """Registers the calls as tasks, in web processes and workers, and the checks."""
+    """Django app that registers the system checks and, in every process, the calls as tasks."""
 
     name = "celery_segment.contrib.django"
     label = "celery_segment"
     verbose_name = "Segment"
 
     def ready(self) -> None:
-        """Import what registers itself."""
+        """Import the modules that register the tasks and the checks."""
         import celery_segment  # noqa: F401
         from celery_segment.contrib.django import checks  # noqa: F401

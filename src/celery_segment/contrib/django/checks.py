@@ -1,6 +1,6 @@
-"""System checks: what ``manage.py check`` finds before the first call does.
+"""System checks, which find errors in the configuration before a call is made.
 
-Those that ask Redis run with ``check --deploy`` alone.
+The check of Redis runs only with ``manage.py check --deploy``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PREFIX = "CELERY_SEGMENT_"
 
 @checks.register("celery_segment")
 def configuration(**_: Any) -> list[checks.CheckMessage]:
-    """Look at the Celery application and the settings it has."""
+    """Check the Celery application and its settings."""
     app = _application()
     if app is None:
         return [
             checks.Error(
                 "There is no Celery application.",
-                hint="Make one in the project's celery.py, with config_from_object("
+                hint="Create one in the project's celery.py, with config_from_object("
                 "'django.conf:settings', namespace='CELERY'), and import it in the project's"
                 " __init__.py.",
                 id="celery_segment.E001",
@@ -43,8 +43,8 @@ def configuration(**_: Any) -> list[checks.CheckMessage]:
         for source in runtime.settings.enabled:
             runtime.producer(source.name)
     except ConfigurationError as error:
-        return [*_unseen(app), _error(error, "celery_segment.E002")]
-    return [*_unseen(app)]
+        return [*_unread_settings(app), _error(error, "celery_segment.E002")]
+    return [*_unread_settings(app)]
 
 
 def _error(error: SegmentError, number: str) -> checks.CheckMessage:
@@ -52,34 +52,34 @@ def _error(error: SegmentError, number: str) -> checks.CheckMessage:
 
 
 def _application() -> Any:
-    """Return the current Celery application, and make none, as ``current_app`` would."""
+    """Return the current Celery application, without creating one as ``current_app`` would."""
     app = _state._tls.current_app or _state.default_app  # noqa: SLF001 - see above
-    made_for_want_of_one = app is not None and app.main == "default" and not app.set_as_current
-    return None if made_for_want_of_one else app
+    is_fallback = app is not None and app.main == "default" and not app.set_as_current
+    return None if is_fallback else app
 
 
-def _unseen(app: Any) -> Iterator[checks.CheckMessage]:
+def _unread_settings(app: Any) -> Iterator[checks.CheckMessage]:
     given = [name for name in dir(django_settings) if name.startswith(PREFIX)]
     app.conf.finalize()
-    unseen = [n for n in given if n.removeprefix("CELERY_").lower() not in app.conf]
-    if unseen:
+    unread = [n for n in given if n.removeprefix("CELERY_").lower() not in app.conf]
+    if unread:
         yield checks.Error(
-            f"The current Celery application, {app.main!r}, has not read {', '.join(unseen)}.",
-            hint="Give it config_from_object('django.conf:settings', namespace='CELERY'); if it"
-            " is not the one that is meant, call set_default() of that one.",
+            f"The current Celery application, {app.main!r}, has not read {', '.join(unread)}.",
+            hint="Call its config_from_object('django.conf:settings', namespace='CELERY'). If"
+            " another application should be the current one, call set_default() on that one.",
             id="celery_segment.E003",
         )
 
 
 @checks.register("celery_segment")
 def middleware(**_: Any) -> list[checks.CheckMessage]:
-    """Look for the middleware, and at its place."""
+    """Check that the middleware is installed, after AuthenticationMiddleware."""
     chain = list(django_settings.MIDDLEWARE)
     ours = [place for place, path in enumerate(chain) if _is_ours(path)]
     if not ours:
         return [
             checks.Warning(
-                "The calls of a view know nothing of its request.",
+                "Calls made in a view get no context and no visitor from its request.",
                 hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, after AuthenticationMiddleware.",
                 id="celery_segment.W001",
             )
@@ -87,9 +87,9 @@ def middleware(**_: Any) -> list[checks.CheckMessage]:
     if AUTHENTICATION in chain[ours[0] :]:
         return [
             checks.Warning(
-                f"{chain[ours[0]]} stands before AuthenticationMiddleware: calls of the"
-                " middlewares between the two know no user.",
-                hint="Put it behind AuthenticationMiddleware in MIDDLEWARE.",
+                f"{chain[ours[0]]} comes before AuthenticationMiddleware: calls made by"
+                " middlewares between the two get no user.",
+                hint="Move it after AuthenticationMiddleware in MIDDLEWARE.",
                 id="celery_segment.W002",
             )
         ]
@@ -99,14 +99,14 @@ def middleware(**_: Any) -> list[checks.CheckMessage]:
 def _is_ours(path: str) -> bool:
     try:
         found = import_string(path)
-    except ImportError:  # which Django tells better
+    except ImportError:  # Django itself reports it, with more detail
         return False
     return isinstance(found, type) and issubclass(found, SegmentMiddleware)
 
 
 @checks.register("celery_segment", deploy=True)
 def buffer(**_: Any) -> list[checks.CheckMessage]:
-    """Ask the Redis of the buffer what a stored message is worth there."""
+    """Check that the Redis of the buffer is reachable and stores messages durably."""
     from celery_segment.operations.health import check_redis
 
     app = _application()

@@ -1,4 +1,4 @@
-"""A request's visitor for the calls that its view makes."""
+"""Middleware that makes the visitor of a request that of the calls made in it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ __all__ = ["SegmentMiddleware"]
 
 
 class SegmentMiddleware:
-    """Gives calls the request's context, its user's id and the id of analytics.js.
+    """Django middleware that adds the request's context and visitor to calls made in it.
 
-    Nothing is read before a call is made, the session and the user included.
+    The visitor is the id of the user and the anonymous id of analytics.js. The request,
+    its session and its user are not read before a call is made.
     """
 
     sync_capable = async_capable = True
@@ -35,7 +36,7 @@ class SegmentMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer a request."""
+        """Handle a request."""
         visitor = WebVisitor(partial(_read, request), partial(self._user_id, request))
         if self._is_async:
             return self._answer(request, visitor)
@@ -47,7 +48,7 @@ class SegmentMiddleware:
             return _keeping_id(visitor, await self.get_response(request))
 
     def user_id(self, user: Any) -> Any:
-        """Return Segment's id of a user; override it where that is not the primary key."""
+        """Return the id of a user in Segment; override it if that is not the primary key."""
         return user.pk
 
     def _user_id(self, request: HttpRequest) -> Any:
@@ -58,7 +59,7 @@ class SegmentMiddleware:
 def _keeping_id(visitor: WebVisitor, response: HttpResponseBase) -> HttpResponseBase:
     if cookie := visitor.response_starts():
         response.cookies.load(cookie)
-        # Without it, Django's cache would give the id to others.
+        # Without Vary, Django's cache would send the cookie to other visitors.
         patch_vary_headers(response, ("Cookie",))
     return response
 
@@ -66,7 +67,7 @@ def _keeping_id(visitor: WebVisitor, response: HttpResponseBase) -> HttpResponse
 def _read(request: HttpRequest) -> Request:
     try:
         origin = f"{request.scheme}://{request.get_host()}"
-    except DisallowedHost:  # Django's affair, not a call's
+    except DisallowedHost:  # reported by Django; a call must not fail for it
         origin = ""
     path, _, query = request.get_full_path().partition("?")
     return Request(request.headers.get, request.META.get("REMOTE_ADDR"), origin, path, query)
@@ -78,18 +79,18 @@ def _user_of(request: HttpRequest) -> Any:
     try:
         known = user is not None and user.is_authenticated
     except SynchronousOnlyOperation:
-        # In an async view. It may have awaited request.auser(), which keeps its own.
-        user = getattr(request, "_acached_user", None) or _loaded_aside(user)
+        # In an async view, which may have awaited request.auser(); that has a cache of its own.
+        user = getattr(request, "_acached_user", None) or _load_in_thread(user)
         known = user.is_authenticated
     return user if known else None
 
 
-def _loaded_aside(user: Any) -> Any:
-    """Load a lazy user in a thread, with connections of its own."""
+def _load_in_thread(user: Any) -> Any:
+    """Load a lazy user in a thread, with its own database connections."""
 
     def load() -> None:
         try:
-            user.is_authenticated  # noqa: B018 - see above
+            user.is_authenticated  # noqa: B018 - reading it loads the user
         finally:
             connections.close_all()
 
