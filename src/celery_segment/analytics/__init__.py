@@ -1,11 +1,11 @@
-"""Segment's own Python library by its names: ``import celery_segment.analytics as analytics``.
+"""Segment's Python library, with the same names: ``import celery_segment.analytics as analytics``.
 
 ::
 
     analytics.write_key = "YOUR_WRITE_KEY"
     analytics.track("019mr8mf4r", "Item Purchased", {"revenue": 39.95})
 
-The settings below are read when the first call makes ``default_client``. Set
+The settings below are read when the first call creates ``default_client``. Set
 ``default_client`` to None to have them read again.
 """
 
@@ -36,7 +36,7 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: The source's name in segment_sources; else the write key finds it.
+#: Name of the source in segment_sources; by default the source is found by the write key.
 source = Client.source
 write_key = Client.write_key
 host = Client.host
@@ -61,12 +61,12 @@ oauth_scope = Client.oauth_scope
 max_total_backoff_duration = Client.max_total_backoff_duration
 max_rate_limit_duration = Client.max_rate_limit_duration
 
-#: What the functions call; made by the first of them.
+#: The client that the functions use, created by the first call.
 default_client: Client | None = None
 
 
 def _client() -> Client:
-    global default_client  # noqa: PLW0603 - Segment's own way, which tests rely on
+    global default_client  # noqa: PLW0603 - as in Segment's library, whose tests rely on it
     if default_client is None:
         options = {f.name: globals()[f.name] for f in fields(Client) if f.name in globals()}
         if not options["write_key"] and options["source"] is None:

@@ -1,7 +1,7 @@
-"""Segment's own Python client, by its names and signatures, on the durable buffer.
+"""Client with the names and signatures of Segment's Python client, on the durable buffer.
 
 The arguments of ``Client``, their order and their defaults are those of
-segment-analytics-python 2.4.0. docs/how-to/drop-in.md says what each option means here.
+segment-analytics-python 2.4.0. docs/how-to/drop-in.md explains each option.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ P = ParamSpec("P")
 Result = tuple[bool, dict[str, Any]]
 OnError = Callable[[Exception, list[dict[str, Any]]], Any]
 
-#: Seconds that a flush waits at the most.
+#: Longest time that a flush waits by default, in seconds.
 FLUSH = 30.0
 
 
 class Waiting:
-    """What waits to be delivered, under the names that ``queue.Queue`` has for it.
+    """The messages that wait for delivery, with the methods of ``queue.Queue`` that count them.
 
-    It counts the messages of the source, whichever process stored them.
+    The messages of the source are counted, regardless of the process that stored them.
 
     Attributes:
-        maxsize: The client's ``max_queue_size``.
+        maxsize: The ``max_queue_size`` of the client.
     """
 
     def __init__(self, client: Client) -> None:
@@ -50,24 +50,24 @@ class Waiting:
         self.maxsize = client.max_queue_size
 
     def qsize(self) -> int:
-        """Return the number of messages that are stored and not settled yet."""
+        """Return the number of stored messages that are not settled yet."""
         return self._client.waiting()
 
     def empty(self) -> bool:
-        """Return whether all that was stored is settled."""
+        """Return whether all stored messages are settled."""
         return self.qsize() == 0
 
     def full(self) -> bool:
-        """Return whether ``maxsize`` messages wait; its default is no bound here."""
+        """Return whether ``maxsize`` messages wait; its default means no limit here."""
         if self.maxsize <= 0 or self.maxsize == Client.max_queue_size:
             return False
-        with suppress(SegmentBufferError):  # the storing itself tells, or spills
+        with suppress(SegmentBufferError):  # storing reports the error, or spills
             return self.qsize() >= self.maxsize
         return False
 
 
 class _Method(Protocol[P]):
-    """A method with a call's arguments; a bare Callable is none to every type checker."""
+    """Type of a method with a call's arguments; not every type checker binds a Callable."""
 
     @overload
     def __get__(
@@ -88,18 +88,20 @@ def _method(name: str, call: Call[P]) -> _Method[P]:  # noqa: ARG001 - gives the
 
 @dataclass(eq=False, repr=False)
 class Client:
-    """The calls of one source, as ``segment.analytics.Client`` offers them.
+    """Client of one source, with the methods of ``segment.analytics.Client``.
 
-    Each returns ``(True, message)`` once the message is stored; ``(False, message)``,
-    after ``on_error(error, [message])``, when the buffer did not take it. The source is
-    the one that is named, or whose write key in this process' configuration is
-    ``write_key``; where that holds no key at all, it is the default source.
+    A call returns ``(True, message)`` once the message is stored. If the buffer does not
+    accept it, the call runs ``on_error(error, [message])`` and returns ``(False, message)``.
+
+    The source is the one given by ``source``, or the one that has ``write_key`` in the
+    configuration of this process. If the configuration has no write key and no source but
+    the default one, that is used.
 
     Raises:
-        WriteKeyMissing: There is neither a write key nor a source.
-        ValueError: A duration is negative, or None.
-        ConfigurationError: At the first call: there is no such source, or the write key
-            is another's.
+        WriteKeyMissing: Neither a write key nor a source is given.
+        ValueError: A duration is negative or None.
+        ConfigurationError: Raised by the first call: the source is not configured, or the
+            write key belongs to another source or to none.
     """
 
     write_key: str | None = None
@@ -128,7 +130,7 @@ class Client:
     app: Any = field(default=None, kw_only=True)
 
     log: ClassVar[logging.Logger] = logging.getLogger("celery_segment")
-    #: The consumer threads, of which there are none.
+    #: The consumer threads; there are none.
     consumers: ClassVar[tuple[()]] = ()
 
     def __post_init__(self) -> None:
@@ -154,7 +156,9 @@ class Client:
         return "Client()" if self.source is None else f"Client(source={self.source!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client is made where it is used: it may hold a write key")
+        raise TypeError(
+            "a Client cannot be pickled, as it may hold a write key: create one where it is used"
+        )
 
     identify = _method("identify", api.identify)
     track = _method("track", api.track)
@@ -164,11 +168,14 @@ class Client:
     screen = _method("screen", api.screen)
 
     def flush(self, timeout: float = FLUSH) -> int:
-        """Have the workers deliver all that is stored, and wait for it.
+        """Have the workers deliver all messages stored now, and wait for it.
+
+        Args:
+            timeout: Longest time to wait, in seconds.
 
         Returns:
-            The number of messages that remain after ``timeout`` seconds. They stay
-            stored, and the workers deliver them.
+            The number of messages that remain. They stay stored, and the workers deliver
+            them later.
         """
         if not self.send:
             return 0
@@ -182,11 +189,11 @@ class Client:
         """Return at once: there is no thread to wait for."""
 
     def shutdown(self) -> int:
-        """Flush, as ``flush`` does; there is nothing to shut down."""
+        """Call ``flush``; there is nothing else to shut down."""
         return self.flush()
 
     def waiting(self) -> int:
-        """Return how many messages of the source are stored and not settled yet."""
+        """Return the number of stored messages of the source that are not settled yet."""
         if not runtime_of(self._app).producer(self._source.name).delivers:
             return 0
         return self._analytics.stats().waiting
@@ -196,7 +203,9 @@ class Client:
         task = self._app.tasks[f"segment.{name}"]
         _, message = task.build(*args, **kwargs, source=source.name)
         if not self.send:
-            messages.encode(message)  # refuses what has no JSON form, or is too large
+            messages.encode(
+                message
+            )  # raises if a value has no JSON form, or the message is too large
             return True, _shown(message)
         producer = runtime_of(self._app).producer(source.name)
         data = producer.prepare(message)
@@ -210,7 +219,9 @@ class Client:
     def _store(self, producer: Producer, data: bytes, shown: dict[str, Any]) -> bool:
         try:
             if self.queue.full():
-                raise BufferFull(f"{self.max_queue_size:,} messages wait, which is max_queue_size")
+                raise BufferFull(
+                    f"{self.max_queue_size:,} messages are waiting, the limit set by max_queue_size"
+                )
             producer.store(data)
         except SegmentBufferError as error:
             self.log.warning("%s is not stored: %s", shown["type"], error)
@@ -218,7 +229,7 @@ class Client:
                 self.on_error(error, [shown])
             return False
         self.log.debug("%s is stored: %s", shown["type"], shown["messageId"])
-        if runtime_of(self._app).eager:  # no worker will look by itself
+        if runtime_of(self._app).eager:  # there is no worker that checks the buffer periodically
             producer.wake()
         elif self.sync_mode:
             self._wait()
@@ -229,11 +240,13 @@ class Client:
         try:
             self.flush(self.timeout if bounded else FLUSH)
         except SegmentBufferError as error:
-            self.log.warning("stored, and its delivery not waited for: %s", error)
+            self.log.warning(
+                "the message is stored, but the wait for its delivery failed: %s", error
+            )
 
     @cached_property
     def _app(self) -> Any:
-        # At the first call: a client is often made before its Celery application.
+        # At the first call, since a client is often created before its Celery application.
         return self.app or current_app._get_current_object()  # noqa: SLF001 - Celery's documented way
 
     @cached_property
@@ -241,9 +254,9 @@ class Client:
         source = choose(runtime_of(self._app).settings, self.source, self.write_key)
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         given = {name: value for name, value in given.items() if value != getattr(Client, name)}
-        unheeded = ", ".join(without_effect(given, source))
-        if unheeded:
-            self.log.warning("options without effect in the calling process: %s", unheeded)
+        ignored = ", ".join(without_effect(given, source))
+        if ignored:
+            self.log.warning("options without effect in the calling process: %s", ignored)
         return source
 
     @property
@@ -252,10 +265,9 @@ class Client:
 
 
 def _shown(message: Message) -> dict[str, Any]:
-    """Return a message under its names on the wire, with the caller's own values.
+    """Return a message as a dict with the names on the wire and the caller's own values.
 
-    As Segment's library does: what is left out of the request stands there as None, or
-    as an empty object.
+    As in Segment's library, a field that is not sent is None or an empty dict.
     """
     content: dict[str, Any] = {"type": message.__struct_config__.tag}
     names = zip(message.__struct_encode_fields__, message.__struct_fields__, strict=True)

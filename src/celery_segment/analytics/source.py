@@ -1,4 +1,4 @@
-"""Which source the arguments of a ``Client`` mean, and which of them do nothing."""
+"""Find the source that a ``Client`` is for, and the options that have no effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["WORKERS_SETTINGS", "choose", "without_effect"]
 
 logger = logging.getLogger("celery_segment")
 
-#: Options of Segment's client that only a worker can honour: the setting of its that does.
+#: Options of Segment's client that only a worker can apply, with the setting to use instead.
 WORKERS_SETTINGS = {
     "host": "host",
     "gzip": "gzip",
@@ -27,19 +27,24 @@ WORKERS_SETTINGS = {
 
 
 def choose(settings: Settings, name: str | None, write_key: str | None) -> Source:
-    """Return the source that is named, or that has the write key; else the default one.
+    """Return the source with the name or the write key; without either, the default source.
+
+    Args:
+        settings: The configuration of this process.
+        name: The name of the source.
+        write_key: The write key given to the client.
 
     Raises:
-        ConfigurationError: There is no such source; or this process' configuration
-            contradicts the write key, or leaves open which source it belongs to.
+        ConfigurationError: The source is not configured; or the configuration contradicts
+            the write key, or does not determine which source it belongs to.
     """
     key = WriteKey((write_key or "").strip())
     if name is not None:
         source = settings.source(name)
         if write_key and source.write_key not in (None, key):
             raise ConfigurationError(
-                f"the write_key given to Client is not that of source {name!r} in this"
-                " process' configuration: leave one of the two out"
+                f"the write_key given to Client is not the configured one of source {name!r}",
+                hint="leave out either the write_key or the source",
             )
         return source
     if not write_key:
@@ -54,14 +59,14 @@ def _with_key(settings: Settings, key: WriteKey) -> Source:
             return source
     if keys != {None} or len(settings.sources) > 1:
         raise ConfigurationError(
-            "the write_key given to Client is that of no source in this process'"
-            " configuration: name the source instead, as in Client(source=...), or give"
-            f" segment_sources the key (configured: {', '.join(sorted(settings.sources))})"
+            "the write_key given to Client is not configured for any source in this process",
+            hint="name the source instead, as in Client(source=...), or add the key to"
+            f" segment_sources (configured: {', '.join(sorted(settings.sources))})",
         )
-    # No key here, as it should be, and one source: there is nothing else it could mean.
+    # No key is configured here, as recommended, and there is only one source to choose.
     logger.warning(
-        "the write_key given to Client is not used: the workers have that of source %r;"
-        " Client(source=%r) says so",
+        "the write_key given to Client is not used, since the workers have that of source %r:"
+        " use Client(source=%r) instead",
         DEFAULT_SOURCE,
         DEFAULT_SOURCE,
     )
@@ -69,7 +74,7 @@ def _with_key(settings: Settings, key: WriteKey) -> Source:
 
 
 def without_effect(given: Mapping[str, Any], source: Source) -> Iterator[str]:
-    """Yield those of the options given that differ from what the workers do, with the mend."""
+    """Yield the given options that differ from the settings, each with what to use instead."""
     settings = declared(Source)
     for option, value in given.items():
         if option.startswith("oauth_"):
@@ -81,4 +86,4 @@ def without_effect(given: Mapping[str, Any], source: Source) -> Iterator[str]:
             except (ValueError, OverflowError):
                 same = False
             if not same:
-                yield f"{option} (segment_{setting} is its setting)"
+                yield f"{option} (set segment_{setting} instead)"

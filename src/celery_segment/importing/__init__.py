@@ -1,4 +1,4 @@
-"""Historical import: files of messages are read, validated and stored in the buffer."""
+"""Import of past events: read files of messages, validate them and store them."""
 
 from __future__ import annotations
 

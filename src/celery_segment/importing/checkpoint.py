@@ -1,4 +1,4 @@
-"""How far the import of a file has come: a small file that outlives the process."""
+"""The progress of a file's import, kept in a small file that outlives the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ __all__ = ["Checkpoint", "Figures"]
 
 
 class Figures(msgspec.Struct):
-    """What became of a file's records; ``dropped`` are those that the source's hook dropped."""
+    """The outcome of a file's records, as numbers.
+
+    Attributes:
+        taken: Records whose messages were stored.
+        rejected: Records that were rejected.
+        dropped: Records whose messages ``segment_before_send`` dropped.
+    """
 
     taken: int = 0
     rejected: int = 0
@@ -23,15 +29,21 @@ class Figures(msgspec.Struct):
 
     @property
     def records(self) -> int:
-        """How many there were."""
+        """The number of records."""
         return self.taken + self.rejected + self.dropped
 
 
 class Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
-    """All that a resumed import has to know.
+    """The state that an import needs to be resumed.
 
-    ``file``, its ``size`` and the ``options`` are compared with what is asked for then;
-    ``rejects`` is the size of the rejects file.
+    Attributes:
+        file: The name of the file; a resumed import must have the same, like the next two.
+        size: The size of the file in bytes; None if unknown.
+        options: The options of the import.
+        position: The end of the records that are stored or rejected.
+        rejects: The size of the rejects file, in bytes.
+        figures: The outcome so far.
+        finished: Whether the file is imported completely.
     """
 
     file: str
@@ -44,19 +56,19 @@ class Checkpoint(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint | None:
-        """Return the checkpoint in a file; None when there is no such file.
+        """Return the checkpoint in a file; None if the file does not exist.
 
         Raises:
-            ImportRefused: The file holds something else.
+            ImportRefused: The file is not a checkpoint.
         """
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ImportRefused(f"{path} is no checkpoint: {error}") from None
+            raise ImportRefused(f"{path} is not a checkpoint: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write the file anew: it is the old one or this one, whatever happens."""
+        """Replace the file; after a crash it is the old one or the new one."""
         with written_atomically(path, overwrite=True) as stream:
             stream.write(msgspec.json.encode(self))

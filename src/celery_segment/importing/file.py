@@ -1,4 +1,4 @@
-"""One file on its way: its records, its checkpoint and its rejects."""
+"""The import of one file: its records, its checkpoint and its rejects."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ __all__ = ["File", "Options"]
 
 
 class Options(NamedTuple):
-    """What decides which messages a file holds, besides its content.
+    """The options that determine which messages a file contains.
 
-    ``format`` is "ndjson" or "csv"; without it the name tells. ``type`` is that of the
-    records without one. ``texts`` are columns whose cells are texts, whatever they look like.
+    Attributes:
+        format: "ndjson" or "csv"; by default inferred from the file name.
+        type: The type of records that have none.
+        texts: CSV columns whose cells are always strings.
     """
 
     format: str | None = None
@@ -31,14 +33,14 @@ class Options(NamedTuple):
 
 
 class File:
-    """A file, and what is known of its import so far.
+    """A file, and the state of its import.
 
-    Its checkpoint and its rejects lie beside it, unless paths are given; what is no plain
-    file, such as the standard input, has no checkpoint then. A dry run writes no file but
-    rejects whose path is given.
+    The checkpoint and the rejects are stored next to the file, unless paths are given.
+    Without a path, an input that is not a regular file, such as standard input, has no
+    checkpoint. A dry run writes no checkpoint, and rejects only to a given path.
 
     Raises:
-        ImportRefused: It cannot be read so.
+        ImportRefused: The file cannot be read with these options.
     """
 
     input: Input
@@ -58,7 +60,7 @@ class File:
         self._producer = producer
         self._options = options = options._replace(format=options.format or format_of(name))
         if options.texts and options.format != "csv":
-            raise ImportRefused(f"{name}: --text is for the columns of CSV")
+            raise ImportRefused(f"{name}: --text is only for CSV")
         plain = name != STDIN and Path(name).is_file()
         if not dry_run:
             checkpoint = checkpoint or (Path(f"{name}.checkpoint") if plain else None)
@@ -66,7 +68,7 @@ class File:
         self.checkpoint = None if dry_run else checkpoint
         self.rejects = Rejects(rejects) if rejects else None
         if plain:
-            self.open()  # what is wrong with it is told before anything is stored
+            self.open()  # reports an error in any file before anything is stored
             self.input.close()
         self.state = Checkpoint(
             file=str(Path(name).absolute()) if plain else name,
@@ -80,10 +82,10 @@ class File:
         self.resumed = False
 
     def open(self) -> None:
-        """Open it and, of CSV, read the header.
+        """Open the file and, for CSV, read its header.
 
         Raises:
-            ImportRefused: It cannot be read so.
+            ImportRefused: The file cannot be read with these options.
         """
         self.input = Input(self.name)
         lines, kind, texts = self.input.lines(), self._options.type, self._options.texts
@@ -94,60 +96,67 @@ class File:
                 self._records = NDJSON(lines, kind)
         except ImportRefused as error:
             self.input.close()
-            raise ImportRefused(f"{self.name}: {error}") from None
+            raise ImportRefused(f"{self.name}: {error.problem}", hint=error.hint) from None
 
-    def look_back(self, *, resume: bool) -> None:
-        """Take over what an earlier import left.
+    def load_checkpoint(self, *, resume: bool) -> None:
+        """Continue from the checkpoint of an earlier import, if there is one.
 
         Raises:
-            ImportRefused: It left something that is not to be resumed, or cannot be.
+            ImportRefused: There is a checkpoint that must not or cannot be resumed, or there
+                are rejects of an earlier import.
         """
         if resume and not self.checkpoint:
-            raise ImportRefused(f"{self.name}: --resume needs the --checkpoint of that import")
-        found = self._found()
+            raise ImportRefused(
+                f"{self.name}: there is no checkpoint to resume from",
+                hint="give the --checkpoint of the earlier import",
+            )
+        found = self._read_checkpoint()
         if found is None:
             if self.rejects and self.rejects.size():
                 raise ImportRefused(
-                    f"{self.rejects.path} is there from an earlier import: move it away, or"
-                    " name another with --rejects"
+                    f"{self.rejects.path} exists from an earlier import",
+                    hint="move it away, or give another path with --rejects",
                 )
             return
         if not resume:
             raise ImportRefused(
-                f"{self.name}: {self.checkpoint} says that an import of it came to line"
-                f" {found.position.line:,}: go on with --resume, or delete that file to begin again"
+                f"{self.name}: an earlier import ended at line {found.position.line:,}",
+                hint=f"continue it with --resume, or delete {self.checkpoint} to start over",
             )
         was, now = ({"file": s.file, "size": s.size, **s.options} for s in (found, self.state))
         for what, value in now.items():
             if was.get(what) != value:
                 raise ImportRefused(
-                    f"{self.name}: {self.checkpoint} is of an import whose {what} was"
-                    f" {was.get(what)!r}, not {value!r}: resume that one, or delete that file"
+                    f"{self.name}: the {what} of the earlier import was {was.get(what)!r},"
+                    f" not {value!r}",
+                    hint=f"resume that import, or delete {self.checkpoint} to start over",
                 )
         self.state, self.resumed = found, True
 
     def begin(self) -> None:
-        """Make it this import's own.
+        """Lock the file, and write the first checkpoint.
 
         Raises:
-            ImportRefused: Another import has it, or had it since ``look_back``; or the
-                checkpoint cannot be written.
+            ImportRefused: Another import of the file is running, or ran since
+                ``load_checkpoint``; or the checkpoint cannot be written.
         """
         if self.checkpoint:
             self.input.lock()
-            if self._found() != (self.state if self.resumed else None):
-                raise ImportRefused(f"{self.name}: another import of it has been at work")
+            if self._read_checkpoint() != (self.state if self.resumed else None):
+                raise ImportRefused(f"{self.name}: another import of this file ran meanwhile")
             try:
                 self._save()
             except OSError as error:
-                text = f"{self.checkpoint}: {error.strerror}; name another with --checkpoint"
-                raise ImportRefused(text) from error
+                raise ImportRefused(
+                    f"{self.checkpoint}: {error.strerror}",
+                    hint="give another path with --checkpoint",
+                ) from error
 
     def chunks(self) -> Iterator[Chunk]:
-        """Read on from where the checkpoint is.
+        """Read the file from the position of the checkpoint on.
 
         Raises:
-            ImportRefused: It is not the file that was begun.
+            ImportRefused: The content before that position has changed.
         """
         try:
             producer, position = self._producer, self.state.position
@@ -156,12 +165,12 @@ class File:
             raise ImportRefused(f"{self.name}: {error}, so it cannot be resumed") from None
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
-        """Keep what was rejected: the disk has it before the checkpoint counts on it."""
+        """Write rejected records to disk, before the checkpoint that counts them."""
         if self.rejects:
             self.state.rejects = self.rejects.write(self.state.rejects, self.name, rejected)
 
     def settle(self, chunk: Chunk) -> None:
-        """Note that a chunk is stored."""
+        """Record in the checkpoint that a chunk is stored."""
         figures = self.state.figures
         figures.taken += len(chunk.messages)
         figures.rejected += len(chunk.rejected)
@@ -170,16 +179,16 @@ class File:
         self._save()
 
     def finish(self) -> None:
-        """Note that nothing of it is left."""
+        """Record in the checkpoint that the file is imported completely."""
         self.state.finished = True
         self._save()
 
-    def forget(self) -> None:
-        """Delete the checkpoint: the import is complete."""
+    def delete_checkpoint(self) -> None:
+        """Delete the checkpoint, since the import is complete."""
         if self.checkpoint:
             self.checkpoint.unlink(missing_ok=True)
 
-    def _found(self) -> Checkpoint | None:
+    def _read_checkpoint(self) -> Checkpoint | None:
         return Checkpoint.load(self.checkpoint) if self.checkpoint else None
 
     def _save(self) -> None:

@@ -1,4 +1,4 @@
-"""The messageId of a line that has none. No I/O."""
+"""The messageIds of records that have none. No I/O."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from hashlib import blake2b
 
 __all__ = ["Ids", "NextId"]
 
-#: Makes the id of a record.
+#: Function that returns the id of a record.
 NextId = Callable[[bytes], str]
 
 
 class Ids:
-    """Derives messageIds from lines: the same line has the same id, in whatever file and run.
+    """Derives messageIds from lines, so that a line has the same id in every file and run.
 
-    Of equal lines of one file the second has ``-2`` behind its id, the third ``-3``: they
-    stay as many as they are. So all of them have to come by, from the first on. To know those
-    that did takes 9 bytes for each.
+    Equal lines in one file remain separate messages: the id of the second ends with ``-2``,
+    of the third with ``-3``. To recognize them, every line without an id has to be passed
+    to ``next``, from the first on, and takes 9 bytes of memory.
 
     Args:
-        scope: What the meaning of a line depends on, besides itself.
+        scope: Everything that the meaning of a line depends on, besides the line itself.
     """
 
     def __init__(self, *scope: str) -> None:
         self._scope = blake2b("\0".join(scope).encode(), digest_size=16)
-        # Eight bytes of each digest, in a row with those that begin with the same two. Some
-        # may be found across two neighbours, once in 10^15 lines: one "-2" too many.
+        # The next eight bytes of each digest, appended to those that begin with the same two.
+        # A match across two neighbours is a false one: one "-2" too many in 10^15 lines.
         self._seen = [bytearray() for _ in range(1 << 16)]
         self._repeated: dict[bytes, int] = {}
 
     def next(self, line: bytes) -> str:
-        """Return the id of the next line that has none."""
+        """Return the id of the next line without one."""
         made = self._scope.copy()
         made.update(line.rstrip(b"\r\n"))
         digest = made.digest()

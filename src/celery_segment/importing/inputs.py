@@ -1,4 +1,4 @@
-"""Where messages are imported from: a file or the standard input, compressed or not."""
+"""The input of an import: a file or standard input, compressed or not."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BUFFER = 1 << 20
 
 
 def format_of(name: str) -> str:
-    """Return the format that a file's name tells.
+    """Return the format inferred from a file name.
 
     Raises:
-        ImportRefused: It tells none.
+        ImportRefused: The name has no known suffix.
     """
     path = PurePath(name)
     path = path.with_suffix("") if path.suffix == ".gz" else path
@@ -37,15 +37,16 @@ def format_of(name: str) -> str:
         return _FORMATS[path.suffix]
     except KeyError:
         raise ImportRefused(
-            f"{name}: the name tells no format: give --format, one of {', '.join(FORMATS)}"
+            f"{name}: the format cannot be inferred from the name",
+            hint=f"give --format, one of {', '.join(FORMATS)}",
         ) from None
 
 
 class Input:
-    """An open input. Its first bytes tell whether it is compressed.
+    """An open input, decompressed if its first bytes are those of gzip.
 
     Raises:
-        ImportRefused: It cannot be opened.
+        ImportRefused: The input cannot be opened.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,7 +59,7 @@ class Input:
                 self._stream = io.BufferedReader(gzip().GzipFile(fileobj=self._stream), _BUFFER)
         except OSError as error:
             raise ImportRefused(f"{name}: {error.strerror or error}") from None
-        #: In bytes; None where only the end will tell.
+        #: Size in bytes; None if unknown, as for a pipe.
         self.size = self._size()
 
     def _size(self) -> int | None:
@@ -68,27 +69,27 @@ class Input:
         return None
 
     def read(self) -> int:
-        """Return how much of it was read, in bytes."""
+        """Return the number of bytes read from the file; 0 if its size is unknown."""
         return self._raw.tell() if self.size is not None else 0
 
     def lock(self) -> None:
-        """Keep other imports away from it until it is closed.
+        """Lock the input against other imports until it is closed.
 
         Raises:
-            ImportRefused: Another import has it.
+            ImportRefused: Another import has locked it.
         """
         try:
             fcntl.flock(self._raw.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ImportRefused(f"{self.name}: another import of it is at work") from None
-        except OSError:  # a file system without locks
+            raise ImportRefused(f"{self.name}: another import of this file is running") from None
+        except OSError:  # the file system does not support locks
             pass
 
     def lines(self) -> Iterator[Line]:
-        """Go through its lines.
+        """Iterate over the lines.
 
         Raises:
-            ImportUnfinished: It cannot be read on.
+            ImportUnfinished: The input cannot be read to its end.
         """
         try:
             yield from lines_of(self._stream)
@@ -96,5 +97,5 @@ class Input:
             raise ImportUnfinished(f"{self.name} cannot be read to its end ({error})") from error
 
     def close(self) -> None:
-        """Close it; the standard input stays open."""
+        """Close the input; standard input stays open."""
         self._raw.close()

@@ -1,4 +1,4 @@
-"""An input's lines, as bytes, each with its number and where it ends."""
+"""The lines of an input as bytes, each with its number and the offset of its end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from celery_segment.errors import ValidationError
 
 __all__ = ["MAX_LINE_BYTES", "Line", "lines_of", "text_of"]
 
-#: The number of the (first) line, the offset behind it, and its bytes.
+#: The number of the (first) line of a record, the offset of its end, and its bytes.
 Line = tuple[int, int, bytes]
 
-#: No longer line holds a message of 32,768 bytes, whatever its escapes (six bytes for one).
+#: Longest line accepted. A message of 32,768 bytes fits, even if each is escaped as six.
 MAX_LINE_BYTES = 262_144
 _BOM = b"\xef\xbb\xbf"
 
 
 def lines_of(stream: BufferedReader[Any]) -> Iterator[Line]:
-    """Go through the lines, their ends included.
+    """Iterate over the lines, including their line breaks.
 
-    Of one above ``MAX_LINE_BYTES`` so much is given, and a byte more.
+    A line above ``MAX_LINE_BYTES`` is cut to one byte more than that.
     """
     number = end = 0
     if stream.peek(len(_BOM)).startswith(_BOM):
@@ -35,7 +35,7 @@ def lines_of(stream: BufferedReader[Any]) -> Iterator[Line]:
 
 
 def _skip(stream: BufferedReader[Any], line: bytes) -> int:
-    """Read on to the end of a line that is longer than it may be; return by how many bytes."""
+    """Skip the rest of a line that is too long; return the number of bytes skipped."""
     size = 0
     while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
         line = stream.readline(MAX_LINE_BYTES + 1)
@@ -47,7 +47,7 @@ def text_of(line: bytes) -> str:
     """Return a line as text.
 
     Raises:
-        ValidationError: It is too long, or not UTF-8.
+        ValidationError: The line is too long, or not UTF-8.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValidationError("", f"is longer than {MAX_LINE_BYTES:,} bytes")

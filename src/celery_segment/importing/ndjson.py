@@ -1,4 +1,4 @@
-"""NDJSON: a line is an object. No I/O."""
+"""NDJSON: each line is a JSON object. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from celery_segment import messages
 from celery_segment.errors import ValidationError
-from celery_segment.importing import shortcut
+from celery_segment.importing import fast_path
 from celery_segment.importing.ids import NextId
 from celery_segment.importing.lines import Line, text_of
 from celery_segment.importing.names import message_of
@@ -17,11 +17,11 @@ __all__ = ["NDJSON"]
 
 
 class NDJSON:
-    """Reads messages as objects, those of a dead letters' export among them.
+    """Reads messages from JSON objects, including those that ``dead export`` writes.
 
     Args:
-        lines: The file's lines.
-        default_type: The type of the lines that have none.
+        lines: The lines of the file.
+        default_type: The type of lines that have none.
     """
 
     def __init__(self, lines: Iterable[Line], default_type: str | None) -> None:
@@ -33,12 +33,12 @@ class NDJSON:
         return iter(self._lines)
 
     def parse(self, line: bytes, next_id: NextId) -> messages.Message:
-        """Return a line's message; ``next_id`` makes the id of one that has none.
+        """Return the message of a line; ``next_id`` returns its id if it has none.
 
         Raises:
-            ValidationError: The line is refused.
+            ValidationError: The line is rejected.
         """
-        message = shortcut.decode(line, next_id)
+        message = fast_path.decode(line, next_id)
         if message is not None:
             return message
         text_of(line)

@@ -1,4 +1,4 @@
-"""Records become chunks: the bytes of their messages, and what was rejected. No I/O of its own."""
+"""Read records into chunks of encoded messages and rejected records. No I/O of its own."""
 
 from __future__ import annotations
 
@@ -27,25 +27,31 @@ Encode = Callable[[messages.Message], bytes | None]
 
 
 class Format(Protocol):
-    """A file's records, and how one is read."""
+    """Interface of a format: iterates over the records of a file, and parses one."""
 
     @property
     def scope(self) -> Iterable[str]:
-        """What the meaning of a record depends on, besides itself."""
+        """Everything that the meaning of a record depends on, besides the record itself."""
 
     def __iter__(self) -> Iterator[Line]:
-        """Go through the records, blank lines among them."""
+        """Iterate over the records, including blank lines."""
 
     def parse(self, record: bytes, next_id: NextId, /) -> messages.Message:
-        """Return a record's message; ``next_id`` is called for one that has no id.
+        """Return the message of a record; ``next_id`` returns its id if it has none.
 
         Raises:
-            ValidationError: The record is refused.
+            ValidationError: The record is rejected.
         """
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in a file: the last record before it, by its line and its digest."""
+    """A position in a file, with the record that ends there.
+
+    Attributes:
+        line: The number of the record's line.
+        offset: The offset of its end, in bytes.
+        digest: A digest of the record, to notice if the file has changed.
+    """
 
     line: int = 0
     offset: int = 0
@@ -53,7 +59,7 @@ class Position(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, line: int, offset: int, record: bytes) -> Position:
-        """Return the place behind a record."""
+        """Return the position at the end of a record."""
         return cls(line, offset, blake2b(record, digest_size=16).hexdigest())
 
 
@@ -61,7 +67,14 @@ START = Position()
 
 
 class Rejected(NamedTuple):
-    """A record that was refused: which field of it, and why."""
+    """A record that was rejected.
+
+    Attributes:
+        line: The number of its line.
+        field: The invalid field; empty if the record itself is invalid.
+        reason: Why it was rejected.
+        content: The bytes of the record.
+    """
 
     line: int
     field: str
@@ -71,7 +84,7 @@ class Rejected(NamedTuple):
 
 @dataclass
 class Chunk:
-    """Some records in a row: what became of them, and where the last one ends."""
+    """A number of consecutive records: their messages and rejects, and where the last one ends."""
 
     messages: list[bytes] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -80,20 +93,20 @@ class Chunk:
 
 
 def chunks(source: str, records: Format, encode: Encode, after: Position) -> Iterator[Chunk]:
-    """Read a file's records on from a position.
+    """Read the records of a file from a position on.
 
     Args:
-        source: The source's name.
-        records: The records.
-        encode: Returns a message as it will be stored; None where it is dropped.
+        source: The name of the source.
+        records: The records of the whole file.
+        encode: Function that returns a message as it is stored, or None to drop it.
         after: The position.
 
     Raises:
-        ImportRefused: The position is none of this file.
+        ImportRefused: The file has changed before the position.
     """
     parse, next_id = records.parse, Ids(source, *records.scope).next
     rest = iter(records)
-    _pass_over(rest, parse, next_id, after)
+    _skip_to(rest, parse, next_id, after)
     chunk, left, room = Chunk(), CHUNK_RECORDS, CHUNK_BYTES
     for line, end, record in rest:
         try:
@@ -104,7 +117,7 @@ def chunks(source: str, records: Format, encode: Encode, after: Position) -> Ite
             chunk.rejected.append(
                 Rejected(line, error.field, error.problem, record.rstrip(b"\r\n"))
             )
-        except Exception as error:  # noqa: BLE001 - whatever a hook raises
+        except Exception as error:  # noqa: BLE001 - a hook may raise anything
             reason = f"segment_before_send raised {type(error).__name__}: {error}"
             chunk.rejected.append(Rejected(line, "", reason, record.rstrip(b"\r\n")))
         else:
@@ -123,8 +136,8 @@ def chunks(source: str, records: Format, encode: Encode, after: Position) -> Ite
         yield chunk
 
 
-def _pass_over(records: Iterator[Line], parse: Parse, next_id: NextId, position: Position) -> None:
-    """Go through the records up to a position, so that the others get the ids that they had."""
+def _skip_to(records: Iterator[Line], parse: Parse, next_id: NextId, position: Position) -> None:
+    """Parse the records up to a position, so that later ones get the same ids as before."""
     if position == START:
         return
     for line, end, record in records:
@@ -134,4 +147,4 @@ def _pass_over(records: Iterator[Line], parse: Parse, next_id: NextId, position:
             if Position.of(line, end, record) == position:
                 return
             break
-    raise ImportRefused(f"line {position.line:,} is not what it was")
+    raise ImportRefused(f"line {position.line:,} has changed")

@@ -1,4 +1,4 @@
-"""The records that an import refused, kept for whoever mends them."""
+"""The file of the records that an import rejected, kept so that they can be fixed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ __all__ = ["Rejects"]
 
 
 class Rejects:
-    """A file of ``{"file", "line", "field", "reason", "content"}``, one to a line.
+    """A file with one ``{"file", "line", "field", "reason", "content"}`` per line.
 
-    It is made when there is something to write, and readable by its owner alone.
-    ``content`` is the record; where that is not UTF-8 it is ``content_base64``.
+    It is created when there is something to write, and only its owner may read it.
+    ``content`` is the record; if that is not UTF-8, it is ``content_base64`` instead.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def size(self) -> int:
-        """Return its size; 0 when there is none."""
+        """Return the size of the file in bytes; 0 if it does not exist."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def write(self, at: int, file: str, rejected: Sequence[Rejected]) -> int:
-        """Write records of an input behind a size, in place of what is there, if anything.
+        """Append rejected records, in place of anything after the first ``at`` bytes.
 
-        The disk has them when this returns the new size.
+        Args:
+            at: The size of the file at the last checkpoint.
+            file: The name of the input.
+            rejected: The records.
+
+        Returns:
+            The new size of the file, which is then on disk.
         """
         size = self.size()
         if not rejected and size <= at:
@@ -46,7 +52,7 @@ class Rejects:
         ]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with open(os.open(self.path, flags, 0o600), "ab") as stream:  # noqa: PTH123 - a descriptor
-            stream.truncate(min(at, size))  # moved away, it begins anew
+            stream.truncate(min(at, size))  # the file is new if it was moved away
             stream.writelines(lines)
             stream.flush()
             os.fsync(stream.fileno())

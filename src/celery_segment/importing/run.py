@@ -1,4 +1,4 @@
-"""The import: files are read and stored chunk by chunk, whatever becomes of Redis meanwhile."""
+"""The import: reads files and stores them chunk by chunk, waiting for Redis if necessary."""
 
 from __future__ import annotations
 
@@ -22,55 +22,56 @@ from celery_segment.runtime import runtime_of
 
 __all__ = ["Import", "Watch"]
 
-#: Bytes of messages that one round trip stores; less where the buffer has little room.
+#: Bytes of messages stored in one round trip; less if the limit of the buffer is small.
 PART_BYTES = 1_000_000
-#: Seconds between two attempts while the buffer takes nothing.
+#: Seconds between two attempts while the buffer accepts no messages.
 POLL = 0.1
 
 
 class Watch:
-    """Who is told how an import goes; does nothing, and is there to be derived from."""
+    """Base class for observers of an import; its methods do nothing."""
 
     def begins(self, file: File) -> None:
-        """A file is next, or goes on."""
+        """Called before a file is started or resumed."""
 
     def settled(self, file: File) -> None:
-        """Some more of a file is done with."""
+        """Called after a chunk of a file is stored."""
 
     def rejected(self, file: File, rejected: Sequence[Rejected]) -> None:
-        """Records of a file were refused."""
+        """Called with the rejected records of a chunk, before it is stored."""
 
     def waits(self, why: str) -> None:
-        """The buffer takes nothing at present; said at each attempt."""
+        """Called after each attempt that the buffer did not accept, with the reason."""
 
 
 class Import:
-    """Imports messages of files into the buffer of a source.
+    """Imports the messages of files into the buffer of a source.
 
     ::
 
         Import(app, ["2025.ndjson.gz"], source="marketing").run()
 
-    A message without an id gets one that is derived from its line, so that a file may
-    be imported again. What is refused goes to a file of rejects, and stops nothing.
+    A message without an id gets one that is derived from its line, so that a file may be
+    imported again. Rejected records are written to a file and do not stop the import.
 
     Args:
         app: The Celery application.
-        names: The files; "-" is the standard input.
+        names: The files; "-" is standard input.
         source: The name of the source in ``segment_sources``.
-        file_format: "ndjson" or "csv"; without it a file's name tells.
-        default_type: The type of the records that have none.
-        texts: Columns of CSV whose cells are texts, whatever they look like.
-        rejects: Where to put what is refused; else beside each file, with ``.rejects``
-            behind its name.
-        checkpoint: Where to note how far the one file has come; else likewise.
-        resume: Go on where an earlier import of these files ended.
-        dry_run: Read and validate; store nothing, and write no file but ``rejects``.
-        timeout: Seconds without room in Redis, or without Redis, after which to end.
+        file_format: "ndjson" or "csv"; by default inferred from the name of each file.
+        default_type: The type of records that have none.
+        texts: CSV columns whose cells are always strings.
+        rejects: File for rejected records, if there is a single input; by default the name
+            of each input with ``.rejects`` appended.
+        checkpoint: File that records the progress of a single input; by default the name of
+            each input with ``.checkpoint`` appended.
+        resume: Continue an earlier import of these files.
+        dry_run: Read and validate, but store nothing and write no file except ``rejects``.
+        timeout: Seconds to wait for room in the buffer, or for Redis.
 
     Raises:
-        ConfigurationError: The settings are wrong, or there is no such source.
-        ImportRefused: A file cannot be imported so. Nothing was stored.
+        ConfigurationError: A setting is wrong, or the source is not configured.
+        ImportRefused: A file cannot be imported with these options. Nothing was stored.
     """
 
     def __init__(
@@ -91,29 +92,35 @@ class Import:
         self._runtime = runtime_of(app)
         producer = self._runtime.producer(source)
         if not producer.delivers and not dry_run:
-            raise ImportRefused(f"source {source!r} is not enabled, and would store nothing")
+            raise ImportRefused(f"source {source!r} is not enabled, so nothing would be stored")
         if dry_run and resume:
-            raise ImportRefused("a dry run reads whole files: leave out --resume")
+            raise ImportRefused("a dry run reads whole files", hint="leave out --resume")
         self._source = source
         options = Options(file_format, default_type, texts)
         names = list(dict.fromkeys(names))
         if (checkpoint or rejects) and len(names) > 1:
-            raise ImportRefused("--checkpoint and --rejects are for one file: leave them out")
+            raise ImportRefused(
+                "--checkpoint and --rejects are for a single file",
+                hint="leave them out, or import one file at a time",
+            )
         self._dry_run = dry_run
         self._timeout = timeout
         self._watch = Watch()
         paths = {"checkpoint": checkpoint, "rejects": rejects}
         self.files = [File(name, producer, options, **paths, dry_run=dry_run) for name in names]
         for file in self.files:
-            file.look_back(resume=resume)
+            file.load_checkpoint(resume=resume)
 
     def run(self, watch: Watch | None = None) -> None:
-        """Import the files; ``files`` have the figures then, and so far when it raises.
+        """Import the files; the figures are in ``files``, also if an error is raised.
+
+        Args:
+            watch: Observer of the import.
 
         Raises:
-            ImportUnfinished: Redis took nothing for too long, or a file cannot be read to
-                its end, or not be written. Resumed, the import goes on.
-            ImportRefused: A resumed file is not what it was.
+            ImportUnfinished: The buffer accepted no messages until ``timeout``, or a file
+                cannot be read to its end or written. The import can be resumed.
+            ImportRefused: A resumed file has changed, or another import of it ran meanwhile.
         """
         self._watch = watch or self._watch
         try:
@@ -121,11 +128,11 @@ class Import:
                 if not file.state.finished:
                     self._import(file)
             for file in self.files:
-                file.forget()
+                file.delete_checkpoint()
         except OSError as error:
             raise ImportUnfinished(f"{error.filename}: {error.strerror}") from error
         except SegmentBufferError as error:
-            raise ImportUnfinished(str(error)) from error
+            raise ImportUnfinished(error.problem, hint=error.hint) from error
 
     def _import(self, file: File) -> None:
         file.open()
@@ -140,7 +147,7 @@ class Import:
             file.input.close()
 
     def _store(self, file: File, chunk: Chunk) -> None:
-        """Store a chunk and note it: cut off before the note, it will be stored again."""
+        """Store a chunk, then record it: if interrupted in between, it is stored again."""
         self._watch.rejected(file, chunk.rejected)
         file.reject(chunk.rejected)
         if not self._dry_run:
@@ -148,7 +155,7 @@ class Import:
         file.settle(chunk)
 
     def _append(self, messages: list[bytes]) -> None:
-        # Not by the producer, which may be set to drop what the buffer does not take.
+        # Not with the producer, which may be set to drop what the buffer does not accept.
         buffer = self._runtime.buffer(self._source)
         room = buffer.source.max_buffer_bytes
         parts = parts_of(messages, min(PART_BYTES, room // 4) if room else PART_BYTES)
@@ -157,7 +164,7 @@ class Import:
             self._runtime.wake(self._source)
 
     def _append_part(self, buffer: Buffer, part: Sequence[bytes]) -> bool:
-        """Store messages, and wait until there is room for them."""
+        """Store messages, waiting until there is room for them; return whether to wake a worker."""
         deadline = None
         while True:
             try:

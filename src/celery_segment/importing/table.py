@@ -1,4 +1,4 @@
-"""CSV: a record is a message, its columns are the fields. No I/O."""
+"""CSV: each record is a message, and the columns are its fields. No I/O."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from celery_segment import messages
 from celery_segment.errors import ImportRefused, ValidationError
 from celery_segment.importing.ids import NextId
 from celery_segment.importing.lines import MAX_LINE_BYTES, Line, text_of
-from celery_segment.importing.names import STAMPED, WIRE_NAMES, message_of
+from celery_segment.importing.names import ADDED_BY_SEGMENT, WIRE_NAMES, message_of
 
 __all__ = ["CSV"]
 
-#: The fields that are objects, and whether a number in them is one: elsewhere "1.10" is a version.
+#: Fields that are objects, and whether their cells may be numbers: in others, 1.10 is a version.
 _OBJECTS = {"properties": True, "traits": True, "context": False, "integrations": False}
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-#: So many digits are kept by a float, and by programs in JavaScript.
+#: Number of digits that a float keeps, and so does JavaScript.
 _DIGITS = 15
 
 
 class _Column(NamedTuple):
-    """Where a column's cells belong, and what they become."""
+    """A column: the path of its field, and the function that converts a cell."""
 
     path: tuple[str, ...]
     value: Callable[[str], Any]
@@ -36,12 +36,12 @@ class CSV:
     """Reads messages from the records below a header.
 
     Args:
-        lines: The file's lines, the header first.
-        default_type: The type of the records that have none.
-        texts: Columns whose cells are texts, whatever they look like.
+        lines: The lines of the file, the header first.
+        default_type: The type of records that have none.
+        texts: Columns whose cells are always strings.
 
     Raises:
-        ImportRefused: A column is no field of a message.
+        ImportRefused: A column is not a field of a message.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class CSV:
             yield self._record(line) if line[2].count(b'"') % 2 else line
 
     def parse(self, record: bytes, next_id: NextId) -> messages.Message:
-        """Return a record's message; ``next_id`` makes the id of one that has none.
+        """Return the message of a record; ``next_id`` returns its id if it has none.
 
         Raises:
-            ValidationError: The record is refused.
+            ValidationError: The record is rejected.
         """
         cells = _cells(text_of(record).rstrip("\r\n"))
         if len(cells) != len(self._columns):
@@ -87,7 +87,7 @@ class CSV:
     def _record(self, line: Line) -> Line:
         """Return the record that begins in a line with an open quote.
 
-        Where none does the quote is a mistake, and this line alone suffers for it.
+        If no record does, the quote is a mistake, and only this line is rejected.
         """
         number, _, content = line
         taken = []
@@ -119,7 +119,7 @@ def _cells(record: str) -> list[str]:
 
 
 def _columns(names: list[str], texts: Collection[str]) -> list[_Column | None]:
-    """Return what is done with each column; None where it is left out."""
+    """Return the columns of a header; None for a column that is ignored."""
     names = [name.strip() for name in names]
     if unknown := set(texts).difference(names):
         raise ImportRefused(f"there is no column {min(unknown)!r}")
@@ -133,7 +133,7 @@ def _columns(names: list[str], texts: Collection[str]) -> list[_Column | None]:
             continue
         outer = {path[:n] for n in range(1, len(path))}
         if path in whole | parts or outer & whole:
-            raise ImportRefused(f"column {name!r} is there twice, or is part of another")
+            raise ImportRefused(f"column {name!r} appears twice, or is part of another")
         whole.add(path)
         parts |= outer
         columns.append(_Column(path, _reader(path, is_text=name in texts)))
@@ -141,15 +141,15 @@ def _columns(names: list[str], texts: Collection[str]) -> list[_Column | None]:
 
 
 def _path(name: str) -> tuple[str, ...] | None:
-    """Return where a column's cells belong in a message; None when nowhere."""
+    """Return the path of a column in a message; None if the column is ignored."""
     field, *inner = name.split(".")
-    if field in STAMPED:
+    if field in ADDED_BY_SEGMENT:
         return None
     if field in WIRE_NAMES and all(inner) and (not inner or field in _OBJECTS):
         return (WIRE_NAMES[field], *inner)
     raise ImportRefused(
-        f"column {name!r} is no field of a message: name it such as event, userId or"
-        " properties.revenue, or take it out"
+        f"column {name!r} is not a field of a message",
+        hint="rename it to a field such as event, userId or properties.revenue, or remove it",
     )
 
 

@@ -89,7 +89,7 @@ class DeadLetters:
         return [messages.decode(data) for data in self.raw(batch_id)]
 
     def raw(self, batch_id: str) -> list[bytes]:
-        """Return the messages of a dead letter as stored JSON; an empty list if there is no such."""
+        """Return the messages of a dead letter as stored JSON; an empty list likewise."""
         return self._admin.messages(batch_id) if batch_id in self else []
 
     def replay(

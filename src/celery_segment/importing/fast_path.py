@@ -1,4 +1,4 @@
-"""The short way: a line in Segment's wire form is decoded straight into its message. No I/O."""
+"""Fast path: decode a line in Segment's wire format directly into its message. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["decode"]
 
 _TEXT = Annotated[str, msgspec.Meta(min_length=1)]
 _OBJECT = dict[str, Any]
-#: What a field must be; any other is a text.
+#: The type of a field; every other field is a string.
 _TYPES: dict[str, Any] = {
     "message_id": Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MESSAGE_ID)],
     **dict.fromkeys(("properties", "traits", "context", "integrations"), _OBJECT),
@@ -25,7 +25,7 @@ _TYPES: dict[str, Any] = {
 
 
 def _strict(name: str, kind: type[messages.Message]) -> type[messages.Message]:
-    """Return a kind whose decoding refuses what ``make`` would refuse, or change."""
+    """Return a struct that does not decode what ``from_wire`` would reject or change."""
     fields: list[Any] = []
     for field in kind.__struct_fields__:
         own = _TYPES.get(field, _TEXT)
@@ -46,13 +46,13 @@ _decode: Callable[[bytes], messages.Message] = msgspec.json.Decoder(
 
 
 def decode(line: bytes, next_id: NextId) -> messages.Message | None:
-    """Return a line's message; None where only the long way can tell what it is.
+    """Return the message of a line; None if it has to be read with ``message_of``.
 
-    The message is the one that ``make`` makes of the same fields. ``next_id`` makes the id
-    of a line that has none.
+    The message is the same that ``message_of`` returns for the fields. ``next_id`` returns
+    the id of a line that has none.
 
     Raises:
-        ValidationError: The timestamp is none.
+        ValidationError: The timestamp is invalid.
     """
     try:
         message = messages.complete(_decode(line))
