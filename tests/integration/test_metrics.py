@@ -337,7 +337,7 @@ def test_a_port_that_is_taken_is_told_with_the_mend(app):
         done = run(app, "--port", port)
     assert done.exit_code == 1
     assert done.stderr == (
-        f"Error: 127.0.0.1:{port} cannot be listened on (Address already in use):"
+        f"Error: cannot listen on 127.0.0.1:{port} (Address already in use):"
         " choose another with --address and --port\n"
     )
 

@@ -49,7 +49,7 @@ def test_the_source_is_the_one_that_is_named_or_has_the_key(conf, name, write_ke
 @pytest.mark.parametrize(
     ("conf", "name", "write_key", "text"),
     [
-        (KEYS, None, "0th3r", "that of no source"),
+        (KEYS, None, "0th3r", "not configured for any source"),
         (KEYS, "marketing", "k3y", "not that of source 'marketing'"),
         (KEYS, "nowhere", None, "'nowhere' is not configured"),
         # Nothing here tells which of the two it belongs to.
@@ -66,7 +66,7 @@ def test_a_key_that_decides_nothing_is_warned_of_and_not_shown(caplog):
     chosen({}, None, "0th3r")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "Client(source='default') says so" in record.getMessage()
+    assert "use Client(source='default') instead" in record.getMessage()
     assert "0th3r" not in record.getMessage()
 
 
@@ -80,23 +80,27 @@ def test_the_settings_that_options_are_led_to_exist():
 @pytest.mark.parametrize(
     ("given", "source", "unheeded"),
     [
-        ({"timeout": 10}, {}, ["timeout (segment_timeout"]),
+        ({"timeout": 10}, {}, ["timeout (set segment_timeout"]),
         ({"timeout": 10}, {"timeout": 10.0}, []),
         ({"gzip": True}, {}, []),
         ({"host": "https://api.segment.io/"}, {}, []),
         ({"host": "eu.example/v1"}, {"host": "https://eu.example"}, []),
-        ({"host": "https://eu.example"}, {}, ["host (segment_host"]),
+        ({"host": "https://eu.example"}, {}, ["host (set segment_host"]),
         ({"upload_size": 10}, {"max_batch_messages": 10}, []),
-        ({"upload_size": 0}, {}, ["upload_size (segment_max_batch_messages"]),
+        ({"upload_size": 0}, {}, ["upload_size (set segment_max_batch_messages"]),
         ({"max_retries": 3}, {"max_retries": 3}, []),
-        ({"max_total_backoff_duration": 5}, {}, ["max_total_backoff_duration (segment_retry_for"]),
+        (
+            {"max_total_backoff_duration": 5},
+            {},
+            ["max_total_backoff_duration (set segment_retry_for"],
+        ),
         ({"proxies": {"https": "http://p:1"}}, {"proxies": {"https": "http://p:1"}}, []),
         ({"thread": 4, "write_key": "k3y", "debug": True, "max_queue_size": 5}, {}, []),
     ],
 )
 def test_an_option_that_the_workers_do_not_follow_is_told(given, source, unheeded):
     texts = list(without_effect(given, Source(name="default", **source)))
-    assert [text.removesuffix(" is its setting)") for text in texts] == unheeded
+    assert [text.removesuffix(" instead)") for text in texts] == unheeded
 
 
 def test_oauth_is_told_to_be_unsupported():

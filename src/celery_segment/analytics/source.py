@@ -43,7 +43,7 @@ def choose(settings: Settings, name: str | None, write_key: str | None) -> Sourc
         source = settings.source(name)
         if write_key and source.write_key not in (None, key):
             raise ConfigurationError(
-                f"the write_key given to Client is not the configured one of source {name!r}",
+                f"the write_key given to Client is not that of source {name!r} in this process",
                 hint="leave out either the write_key or the source",
             )
         return source

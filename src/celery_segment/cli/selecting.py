@@ -33,7 +33,7 @@ class Filters(NamedTuple):
     Attributes:
         reason: A text that the reason contains, ignoring case.
         since: The earliest time, in seconds since the epoch.
-        until: The time before which they became dead letters, likewise.
+        until: The time before which they became dead letters, in seconds since the epoch.
     """
 
     reason: str | None

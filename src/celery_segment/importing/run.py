@@ -62,7 +62,7 @@ class Import:
         default_type: The type of records that have none.
         texts: CSV columns whose cells are always strings.
         rejects: File for rejected records, if there is a single input; by default the name
-            of each input with ``.rejects`` appended.
+            of each input with ``.rejects`` appended, or ``stdin.rejects``.
         checkpoint: File that records the progress of a single input; by default the name of
             each input with ``.checkpoint`` appended.
         resume: Continue an earlier import of these files.

@@ -85,11 +85,11 @@ class DeadLetters:
                     yield letter
 
     def messages(self, batch_id: str) -> list[dict[str, Any]]:
-        """Return the messages of a dead letter as dicts; an empty list if there is no such."""
+        """Return the messages of a dead letter as dicts; an empty list for an unknown id."""
         return [messages.decode(data) for data in self.raw(batch_id)]
 
     def raw(self, batch_id: str) -> list[bytes]:
-        """Return the messages of a dead letter as stored JSON; an empty list likewise."""
+        """Return the messages of a dead letter as stored JSON; an empty list for an unknown id."""
         return self._admin.messages(batch_id) if batch_id in self else []
 
     def replay(
@@ -113,6 +113,7 @@ class DeadLetters:
 
         Raises:
             ValueError: Both ids and filters are given.
+            TypeError: ``batch_ids`` is a str.
         """
         ids = self._ids(batch_ids, reason, since, until)
         replayed = _by_pages(self._admin.replay, ids)
@@ -140,6 +141,7 @@ class DeadLetters:
 
         Raises:
             ValueError: Both ids and filters are given.
+            TypeError: ``batch_ids`` is a str.
         """
         return _by_pages(self._admin.purge, self._ids(batch_ids, reason, since, until))
 

@@ -230,7 +230,7 @@ class Collector(BaseCollector):
         sources: The names of the sources; by default all that are enabled.
 
     Raises:
-        ConfigurationError: A setting is wrong, a source is not configured, or no Redis is.
+        ConfigurationError: A setting is wrong or missing, or a source is not configured.
     """
 
     def __init__(self, app: Any, sources: Sequence[str] = ()) -> None:

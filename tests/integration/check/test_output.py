@@ -35,10 +35,10 @@ def test_all_that_is_well(app, redis_server, server):
     address = f"127.0.0.1:{redis_server.port}"
     assert re.fullmatch(rf"ok {address} answers in \d+\.\d\d ms", rendered(found["redis"]))
     assert re.fullmatch(r"ok Redis \d+\.\d+\.\d+", rendered(found["version"]))
-    assert rendered(found["fsync"]).startswith("ok everysec: a power cut loses about a second,")
+    assert rendered(found["fsync"]).startswith("ok everysec: a power failure loses about a second;")
     answered = rf"ok {server.url} answers in \d+ ms \(HTTP 405\)"
     assert re.fullmatch(answered, rendered(found["default", "endpoint"]))
-    assert rendered(found["default", "oldest"]) == "ok nothing waits"
+    assert rendered(found["default", "oldest"]) == "ok no message is waiting"
 
 
 def test_warnings_fail_when_strict(app):
@@ -67,7 +67,7 @@ def test_named_sources_alone(make_app):
 
 def test_a_wrong_setting(make_app):
     (finding,) = findings(make_app(segment_flush_at=0), status=1).values()
-    expected = "fail segment_flush_at must be at least 1, not 0: correct what it names"
+    expected = "fail segment_flush_at must be at least 1, not 0: correct it, and check again"
     assert rendered(finding) == expected
 
 

@@ -24,7 +24,7 @@ from support import DEFAULTS, TESTS, WRITE_KEY, free_port
 def test_a_paused_source(app):
     Analytics(app=app).pause()
     found = findings(app, status=0)["default", "gate"]
-    expected = "warn paused by an operator: `celery segment resume --source default` opens it"
+    expected = "warn paused by an operator: run `celery segment resume --source default`"
     assert rendered(found) == expected
 
 
@@ -46,21 +46,23 @@ def test_messages_that_no_worker_takes(make_app, redis):
     buffer = store(app)
     redis.hincrby("{segment:default}:state", "since", -250)
     found = findings(app, status=0)["default", "oldest"]
-    expected = "warn 1 message, the oldest for 0 s, and no worker takes them: start a worker"
+    expected = (
+        "warn 1 message waiting, the oldest for 0 s, and no worker claims them: start a worker"
+    )
     assert rendered(found).startswith(expected)
     redis.hincrby("{segment:default}:state", "since", -3_000)
     found = findings(app, status=1)["default", "oldest"]
     assert re.match(
-        "fail 1 message, the oldest for [34] s, and no worker takes them", rendered(found)
+        "fail 1 message waiting, the oldest for [34] s, and no worker claims them", rendered(found)
     )
     # Not the workers' fault: nobody may take them.
     buffer.admin.pause()
-    assert rendered(findings(app, status=0)["default", "oldest"]).endswith("open the gate")
+    assert rendered(findings(app, status=0)["default", "oldest"]).endswith("see the gate check")
     buffer.admin.resume()
     # Nor when a worker is at it, as with a backlog, or a batch that is being retried …
     buffer.claim(1)
     found = findings(app, status=0)["default", "oldest"]
-    assert re.match("warn 1 message, the oldest for [34] s: workers deliver", rendered(found))
+    assert re.match("warn 1 message waiting, the oldest for [34] s: workers are", rendered(found))
     # … until it dies.
     redis.zadd("{segment:default}:inflight", {"1": 1_000}, xx=True)
     assert findings(app, status=1)["default", "oldest"]["state"] == "fail"
@@ -73,7 +75,7 @@ def test_dead_letters(make_app):
     buffer.bury(buffer.begin(batch.id, "token"), "400 Bad Request", answered=True)
     found = findings(app, status=0)
     assert rendered(found["b", "dead letters"]) == (
-        "warn 1 message: `celery segment dead list --source b` tells why"
+        "warn 1 message: `celery segment dead list --source b` shows why"
     )
     assert rendered(found["default", "dead letters"]) == "ok none"
 
@@ -110,7 +112,7 @@ def test_one_worker_is_judged_by_what_is_its_own(app, workers, ask_workers, monk
     worker.signal(signal.SIGSTOP)
     found = findings(app, "--worker", worker.name, status=1)
     assert rendered(found["worker"]).startswith(
-        f"fail {worker.name} does not answer: start it again"
+        f"fail {worker.name} does not answer: check that it runs"
     )
 
 
@@ -123,7 +125,8 @@ def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
     assert rendered(findings(app, "--worker", "celery@%h")["worker"]) == f"ok celery@{host} answers"
     found = findings(app, "--worker", "other@%h", status=1)["worker"]
     assert rendered(found) == (
-        f"fail other@{host} without segment.deliver: give it imports = ['celery_segment']"
+        f"fail other@{host} does not have the task segment.deliver:"
+        " set imports = ['celery_segment'] in its configuration"
     )
 
 
@@ -132,7 +135,7 @@ def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch
     app = make_app(broker_url=f"redis://:passw0rd@127.0.0.1:{free_port()}/0")
     found = findings(app, "--worker", "celery@%h", status=1)
     assert rendered(found["workers"]).startswith(
-        "fail the broker is out of reach (OperationalError)"
+        "fail the broker is unreachable (OperationalError)"
     )
 
 
@@ -143,7 +146,10 @@ def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch
         ({"a": ["t"], "b": ["segment.deliver"]}, "ok 1 worker answers"),
         (
             {"a": ["segment.delivered"], "b": {"error": "segment.deliver"}},
-            "warn 2 workers without segment.deliver: give them imports = ['celery_segment']",
+            (
+                "warn 2 workers without the task segment.deliver:"
+                " set imports = ['celery_segment'] in their configuration"
+            ),
         ),
     ],
 )

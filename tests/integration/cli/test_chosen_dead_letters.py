@@ -46,7 +46,7 @@ def test_dead_list_of_the_chosen(app, letters):
     day = f"{datetime.now().astimezone() - timedelta(days=5):%Y-%m-%d}"
     assert listed("--since", zulu) == listed("--since", local) == [young]
     assert listed("--since", day) == [middle, young]
-    assert ok(app, "dead", "list", "--reason", "503") == "default: no dead letters of these\n"
+    assert ok(app, "dead", "list", "--reason", "503") == "default: no dead letters that match\n"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_time_that_is_none_is_refused_with_what_it_may_be(app, given):
 def test_an_empty_reason_chooses_nothing(app, letters, what):
     result = run(app, "dead", what, "--reason", "")
     assert result.exit_code == 2
-    assert "an empty text chooses nothing" in result.stderr
+    assert "must not be empty: leave the option out" in result.stderr
     assert letters.old in {letter.id for letter in Analytics(app=app).dead_letters}
 
 
@@ -77,7 +77,7 @@ def test_dead_replay_of_the_chosen(app, letters):
 
 def test_dead_purge_of_the_chosen_asks_first(app, letters):
     said = failed(app, "dead", "purge", "--until", "7d", answer="n\n")
-    assert said.startswith("default: delete 1 message for good? [y/N]:")
+    assert said.startswith("default: delete 1 message permanently? [y/N]:")
     assert ok(app, "dead", "purge", "--until", "7d", "--yes") == "default: purged 1 message\n"
     left = [letter.id for letter in Analytics(app=app).dead_letters]
     assert left == [letters.middle, letters.young]
@@ -91,7 +91,7 @@ def test_dead_export_to_a_file(app, letters, tmp_path):
     assert [line["batch"] for line in lines] == [letters.old, letters.young]
     assert [line["message"]["event"] for line in lines] == ["864000 s ago", "3600 s ago"]
     said = failed(app, "dead", "export", str(file), "--purge")
-    assert said == f"Error: {file} exists already; --force replaces a file\n"
+    assert said == f"Error: {file} exists already: replace it with --force\n"
     done = ok(app, "dead", "export", str(file), "--force", "--purge", "--since", "2d")
     assert done == f"default: exported 2 messages to {file}, purged 2\n"
     assert len(file.read_bytes().splitlines()) == 2

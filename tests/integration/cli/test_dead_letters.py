@@ -53,7 +53,7 @@ def test_dead_show_prints_the_messages(app):
 def test_dead_show_of_what_is_no_dead_letter(app):
     store(app, "a")
     waiting = str(buffer_of(app).admin.mark())
-    expected = f"Error: default: no dead letter of this id: {waiting}; see `dead list`\n"
+    expected = f"Error: default: no such dead letter ({waiting}): see `dead list`\n"
     assert failed(app, "dead", "show", waiting) == expected
 
 
@@ -83,7 +83,7 @@ def test_unknown_ids_are_reported_and_the_others_done(app, what):
     result = run(app, "dead", what, "no\nsuch", batch, "77")
     assert result.exit_code == 1
     assert result.stdout == f"default: {what}{'d' if what[-1] == 'e' else 'ed'} 2 messages\n"
-    expected = "Error: default: no dead letter of this id: no such, 77; see `dead list`\n"
+    expected = "Error: default: no such dead letter (no such, 77): see `dead list`\n"
     assert result.stderr == expected
     assert failed(app, "dead", what, batch) == expected.replace("no such, 77", batch)
 
@@ -94,7 +94,7 @@ def test_replay_and_purge_need_ids_or_all(app, what, args):
     bury(app, "a")
     result = run(app, "dead", what, *args)
     assert result.exit_code == 2
-    assert "Give batch ids, as `dead list` shows them, or --all, or --reason" in result.stderr
+    assert "Give batch ids as shown by `dead list`, or --all, or any of --reason" in result.stderr
     assert Analytics(app=app).stats().dead.messages == 1
 
 
@@ -109,7 +109,7 @@ def test_dead_purge_of_named_batches_does_not_ask(app):
 def test_dead_purge_of_all_asks_first(app, answer):
     bury(app, *["a"] * 1_000)
     said = failed(app, "dead", "purge", "--all", answer=answer)
-    assert said.startswith("default: delete 1,000 messages for good? [y/N]:")
+    assert said.startswith("default: delete 1,000 messages permanently? [y/N]:")
     assert Analytics(app=app).stats().dead.messages == 1_000
 
 

@@ -37,8 +37,7 @@ def test_flush_does_not_wait_for_a_paused_source(app):
     found = json.loads(result.stdout)["marketing"]
     assert found["remaining"] == 1
     assert found["reason"] == (
-        "1 message remains: the source is paused;"
-        " `celery segment resume --source marketing` opens it"
+        "1 message remains: the source is paused; run `celery segment resume --source marketing`"
     )
 
 
@@ -61,7 +60,7 @@ def test_flush_with_the_broker_away_says_so_quickly(make_app, redis_server, capl
     result = run(app, "flush", "--timeout", "0.1")
     assert time.monotonic() - started < 5
     assert result.exit_code == 1
-    assert "1 message remains: the broker is out of reach" in result.stdout
+    assert "1 message remains: the broker is unreachable" in result.stdout
     assert "no worker was woken" in caplog.text
 
 
@@ -72,14 +71,14 @@ def test_pause_and_resume_report_what_they_did(app):
     analytics = Analytics(app=app)
     assert ok(app, "pause", "--source", "default").startswith("default: paused;")
     assert ok(app, "pause") == (
-        "default: was paused already\n"
-        "marketing: paused; calls are stored, and delivered once it is resumed\n"
+        "default: already paused\n"
+        "marketing: paused; calls are still stored, and delivered once it is resumed\n"
     )
     assert analytics.stats().gate.state == "paused"
-    assert ok(app, "resume", "--source", "default") == "default: resumed; the workers deliver\n"
+    assert ok(app, "resume", "--source", "default") == "default: resumed; delivery starts at once\n"
     assert analytics.stats().gate.state == "open"
     assert Analytics("marketing", app=app).stats().gate.state == "paused"
-    assert ok(app, "resume").count("resumed; the workers deliver") == 2
+    assert ok(app, "resume").count("resumed; delivery starts at once") == 2
 
 
 def test_resume_says_that_the_endpoints_own_wait_still_holds(app):
@@ -91,5 +90,5 @@ def test_resume_says_that_the_endpoints_own_wait_still_holds(app):
     ok(app, "pause")
     assert ok(app, "resume", "--source", "default") == (
         "default: resumed, but the endpoint asked for a wait (Retry-After):"
-        " delivery goes on in 3 min 20 s\n"
+        " delivery continues in 3 min 20 s\n"
     )

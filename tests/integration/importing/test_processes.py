@@ -22,7 +22,7 @@ def test_a_terminal_shows_a_bar_and_what_is_waited_for(make_app, redis_server, t
     args = ["-A", "workerapp", "segment", "import", path.name]
     env = environ(broker_url=redis_server.url, segment_max_buffer_bytes=100_000)
     with Terminal(args, env, tmp_path) as terminal:
-        terminal.read("waits: the buffer of source")
+        terminal.read("waiting: the buffer of source")
         with Drainer(buffer_of(app)):
             shown = terminal.read()
             assert terminal.process.wait() == 1
@@ -37,11 +37,11 @@ def test_ctrl_c_while_it_waits(make_app, redis_server, tmp_path):
     env = environ(broker_url=redis_server.url, segment_max_buffer_bytes=100_000)
     args = ["-A", "workerapp", "segment", "import", path.name]
     with Terminal(args, env, tmp_path) as terminal:
-        terminal.read("waits: ")
+        terminal.read("waiting: ")
         terminal.process.send_signal(signal.SIGINT)
         shown = terminal.read()
         assert terminal.process.wait() == 130
-    assert "Error: interrupted. events.ndjson is imported to line 0: the same command" in shown
+    assert "Error: interrupted. events.ndjson is imported up to line 0: repeat the command" in shown
     assert "Traceback" not in shown
 
 

@@ -115,7 +115,7 @@ def test_fixed_lines_are_imported(app, file):
     rejects = file.with_name("events.ndjson.rejects")
     said = run(app, "import", str(file))
     assert said.exit_code == 2
-    assert said.stderr.startswith(f"Error: {rejects} is there from an earlier import: move it")
+    assert said.stderr.startswith(f"Error: {rejects} exists from an earlier import: move it")
     contents = [each["content"] for each in rejects_of(rejects) if each["field"] == "user_id"]
     mended = file.with_name("mended.ndjson")
     mended.write_text("\n".join(c.replace('"event"', '"userId": "u", "event"') for c in contents))
@@ -196,26 +196,29 @@ def test_the_sources_defaults_and_its_hook_are_the_calls(make_app, file):
     ("args", "text"),
     [
         (["no.ndjson"], "does not exist"),
-        (["-"], "-: the name tells no format: give --format"),
-        (["events.txt"], "events.txt: the name tells no format"),
-        (["events.csv"], "events.csv: column 'x' is no field of a message"),
-        (["events.ndjson", "events.csv"], "events.csv: column 'x' is no field of a message"),
+        (["-"], "-: the format cannot be inferred from the name: give --format"),
+        (["events.txt"], "events.txt: the format cannot be inferred from the name"),
+        (["events.csv"], "events.csv: column 'x' is not a field of a message"),
+        (["events.ndjson", "events.csv"], "events.csv: column 'x' is not a field of a message"),
         (["events.ndjson", "--format", "xml"], "'xml' is not one of 'ndjson', 'csv'"),
         (["events.ndjson", "--type", "buy"], "'buy' is not one of"),
         (["events.ndjson", "--source", "sales"], "source 'sales' is not configured"),
         (["events.ndjson", "--source", "off"], "source 'off' is not enabled"),
-        (["events.ndjson", "other.ndjson", "--rejects", "r"], "are for one file"),
-        (["events.ndjson", "other.ndjson", "--checkpoint", "c"], "are for one file"),
-        (["events.ndjson", "--text", "properties.n"], "--text is for the columns of CSV"),
+        (["events.ndjson", "other.ndjson", "--rejects", "r"], "are for a single file"),
+        (["events.ndjson", "other.ndjson", "--checkpoint", "c"], "are for a single file"),
+        (["events.ndjson", "--text", "properties.n"], "--text is only for CSV"),
         (["events.ndjson", "--dry-run", "--resume"], "a dry run reads whole files"),
-        (["events.ndjson", "--dry-run", "--rejects", "other.csv"], "other.csv is there from an"),
-        (["events.ndjson", "--rejects", "other.csv"], "other.csv is there from an"),
-        (["events.ndjson", "--checkpoint", "other.csv"], "other.csv is no checkpoint"),
+        (["events.ndjson", "--dry-run", "--rejects", "other.csv"], "other.csv exists from an"),
+        (["events.ndjson", "--rejects", "other.csv"], "other.csv exists from an"),
+        (["events.ndjson", "--checkpoint", "other.csv"], "other.csv is not a checkpoint"),
         (
             ["events.ndjson", "--checkpoint", "no/c"],
-            "no/c: No such file or directory; name another",
+            "no/c: No such file or directory: give another",
         ),
-        (["-", "--format", "csv", "--resume"], "-: --resume needs the --checkpoint of that import"),
+        (
+            ["-", "--format", "csv", "--resume"],
+            "-: there is no checkpoint to resume from: give the --checkpoint",
+        ),
         ([], "Missing argument 'FILE"),
     ],
     ids=" ".join,

@@ -105,20 +105,20 @@ def interrupted(app, monkeypatch):
 def test_an_interrupted_import_says_how_to_go_on(app, file, interrupted, number):
     said = interrupted(file, at=3, number=number)
     assert said.stderr == (
-        f"Error: interrupted. {file} is imported to line 20: the same command with --resume goes"
-        " on there\n"
+        f"Error: interrupted. {file} is imported up to line 20: repeat the command with"
+        " --resume to continue\n"
     )
     assert said.stdout == f"{file}: imported 18 messages, rejected 2: see {file}.rejects\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     said = run(app, "import", str(file))
     assert said.exit_code == 2
     assert said.stderr == (
-        f"Error: {file}: {file}.checkpoint says that an import of it came to line 20: go on with"
-        " --resume, or delete that file to begin again\n"
+        f"Error: {file}: an earlier import ended at line 20: continue it with --resume, or delete"
+        f" {file}.checkpoint to start over\n"
     )
     said = run(app, "import", str(file), "--resume")
     assert said.exit_code == 1
-    assert said.stderr == f"{file}: goes on behind line 20\n"
+    assert said.stderr == f"{file}: continues after line 20\n"
     assert said.stdout.startswith(f"{file}: imported 35 messages, rejected 5")
     assert sorted(set(numbers(app))) == GOOD
 
@@ -181,10 +181,18 @@ def test_the_standard_input_is_resumed_with_a_checkpoint(app, redis_server, file
 @pytest.mark.parametrize(
     ("change", "args", "text"),
     [
-        (lambda data: data + b"\n", (), "whose size was "),
-        (lambda data: data.replace(b"u1", b"u2"), (), "line 20 is not what it was, so it cannot"),
-        (lambda data: data, ("--source", "marketing"), "whose source was 'default', not 'marke"),
-        (lambda data: data, ("--type", "track"), "whose type was None, not 'track'"),
+        (lambda data: data + b"\n", (), "the size of the earlier import was "),
+        (lambda data: data.replace(b"u1", b"u2"), (), "line 20 has changed, so it cannot"),
+        (
+            lambda data: data,
+            ("--source", "marketing"),
+            "the source of the earlier import was 'default', not 'marke",
+        ),
+        (
+            lambda data: data,
+            ("--type", "track"),
+            "the type of the earlier import was None, not 'track'",
+        ),
         (lambda data: data, ("--format", "csv"), "column "),
     ],
 )
@@ -206,7 +214,7 @@ def test_what_is_no_checkpoint_is_left_alone(app, file):
         checkpoint.write_bytes(content)
         said = run(app, "import", str(file), "--resume")
         assert said.exit_code == 2
-        assert said.stderr.startswith(f"Error: {checkpoint} is no checkpoint: ")
+        assert said.stderr.startswith(f"Error: {checkpoint} is not a checkpoint: ")
         assert checkpoint.read_bytes() == content
 
 
@@ -215,7 +223,7 @@ def test_two_imports_of_a_file_do_not_meet(app, file):
         fcntl.flock(stream, fcntl.LOCK_EX)
         said = run(app, "import", str(file))
     assert said.exit_code == 2
-    assert said.stderr == f"Error: {file}: another import of it is at work\n"
+    assert said.stderr == f"Error: {file}: another import of this file is running\n"
     late = Import(app, [str(file)])
     Import(app, [str(file)])
     file.with_name("events.ndjson.checkpoint").write_bytes(b"{}")

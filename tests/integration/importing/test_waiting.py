@@ -22,8 +22,8 @@ def test_a_full_buffer_is_waited_for(make_app, tmp_path):
         said = run(app, "import", str(path))
         assert said.stdout.startswith(f"{path}: imported 350 messages, rejected 50")
         assert said.stderr == (
-            "waits: the buffer of source 'default' has reached segment_max_buffer_bytes (200,000):"
-            " let the workers drain it, or raise it\n"
+            "waiting: the buffer of source 'default' has reached segment_max_buffer_bytes"
+            " (200,000): let the workers drain it, or raise it\n"
         )
         wait_until(lambda: len(drainer.delivered) >= 350)
     assert len({m["messageId"] for m in drainer.delivered}) == len(drainer.delivered) == 350
@@ -39,7 +39,7 @@ def test_a_buffer_that_stays_full_ends_it_and_it_goes_on(make_app, tmp_path):
     assert said.exit_code == 3
     last = said.stderr.splitlines()[-1]
     assert last.startswith("Error: the buffer of source 'default' has reached segment_max_buffer_")
-    assert last.endswith("is imported to line 0: the same command with --resume goes on there")
+    assert last.endswith("imported up to line 0: repeat the command with --resume to continue")
     with Drainer(buffer_of(app)) as drainer:
         assert run(app, "import", str(path), "--resume").exit_code == 1
         wait_until(lambda: len({m["messageId"] for m in drainer.delivered}) == 350)
@@ -98,6 +98,6 @@ def test_redis_away_is_waited_for_no_longer_than_asked(make_app, file):
     said = run(away, "import", str(file), "--timeout", "0.2")
     assert said.exit_code == 3
     first, last = said.stderr.splitlines()
-    assert first.startswith("waits: Redis at 127.0.0.1:1 is out of reach (")
+    assert first.startswith("waiting: Redis at 127.0.0.1:1 is out of reach (")
     assert last.startswith("Error: Redis at 127.0.0.1:1 is out of reach (")
     assert "passw0rd" not in said.stderr

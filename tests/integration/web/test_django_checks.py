@@ -83,7 +83,7 @@ class TestChecks:
             "nowhere.Middleware",
             *reversed(settings_of_django.MIDDLEWARE),
         ]
-        assert "behind AuthenticationMiddleware" in found()["W002"]
+        assert "after AuthenticationMiddleware" in found()["W002"]
 
     def test_redis_is_asked_before_a_deployment_alone(self, app, redis):
         redis.config_set("maxmemory-policy", "allkeys-lru")

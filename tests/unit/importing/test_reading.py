@@ -68,7 +68,7 @@ def test_a_position_in_another_file_is_refused():
         line(),
         b"",
     ):
-        with pytest.raises(ImportRefused, match="line 2 is not what it was"):
+        with pytest.raises(ImportRefused, match="line 2 has changed"):
             list(chunks_of(ndjson(other), last.end))
 
 
