@@ -260,7 +260,7 @@ class Stage:
         ]
 
     def snapshot(self):
-        """Return the buffer's figures, or None while Redis is out of reach."""
+        """Return the buffer's figures, or None while Redis is unreachable."""
         if self.redis_is_away:
             return None
         try:

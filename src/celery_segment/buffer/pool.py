@@ -182,7 +182,7 @@ class Pool:
         if isinstance(error, errors.AuthenticationError | errors.BusyLoadingError):
             return translated(error, self.address)
         return BufferUnavailable(
-            f"Redis at {self.address} is out of reach ({_brief(error)})",
+            f"Redis at {self.address} is unreachable ({_brief(error)})",
             hint="check that it runs, and segment_redis_url",
         )
 

@@ -40,7 +40,7 @@ def read_server_info(pool: Pool) -> ServerInfo:
     """Read what the server says about itself, in a few short commands.
 
     Raises:
-        BufferUnavailable: Redis is out of reach, or refuses the user.
+        BufferUnavailable: Redis is unreachable, or refuses the user.
     """
     _time_of(pool)  # connects, so that what is measured next is the round trip alone
     here, started = time.time(), time.perf_counter()

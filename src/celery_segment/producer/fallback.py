@@ -22,7 +22,7 @@ __all__ = ["Fallback"]
 
 logger = logging.getLogger("celery_segment")
 
-#: Seconds for which Redis is not asked again once it was out of reach.
+#: Seconds for which Redis is not asked again once it was unreachable.
 REST = 1.0
 #: Seconds between two warnings of the same kind.
 QUIET = 10.0
@@ -99,7 +99,7 @@ class Fallback:
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, append: Callable[[], bool]
     ) -> bool:
         if time.monotonic() < self._rests_until:
-            error = BufferUnavailable("Redis was out of reach a moment ago")
+            error = BufferUnavailable("Redis was unreachable a moment ago")
             self._set_aside(messages, attachments, error)
             return False
         try:

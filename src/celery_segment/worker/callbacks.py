@@ -74,7 +74,7 @@ def hook_of(app: Any, hook: Any) -> Callable[..., Any]:
 def run(app: Any, buffer: Buffer, settled: Settled) -> None:
     """Run a settled batch's callbacks, then mark them done.
 
-    What a callback raises is logged. While the broker is out of reach none is marked done,
+    What a callback raises is logged. While the broker is unreachable none is marked done,
     and a tick has all of them run again.
     """
     try:

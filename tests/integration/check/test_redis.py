@@ -23,7 +23,7 @@ def test_redis_away(make_app, ask_workers, monkeypatch):
     url = f"redis://user:passw0rd@127.0.0.1:{free_port()}/0"
     found = findings(make_app(broker_url=url), status=1)
     assert found["redis"]["hint"] == "check that it runs, and segment_redis_url"
-    assert re.search(r"is out of reach \(.*refused\)$", found["redis"]["found"])
+    assert re.search(r"is unreachable \(.*refused\)$", found["redis"]["found"])
     assert rendered(found["workers"]).startswith(
         "fail the broker is unreachable (OperationalError)"
     )

@@ -37,7 +37,7 @@ def test_every_command_reports_errors_in_one_line(app, make_app, args):
     assert said == f"{expected} (configured: default, marketing)\n"
     away = make_app(segment_redis_url="redis://user:passw0rd@127.0.0.1:1/0")
     said = failed(away, *args)
-    assert said.startswith("Error: Redis at 127.0.0.1:1 is out of reach (")
+    assert said.startswith("Error: Redis at 127.0.0.1:1 is unreachable (")
     assert said.count("\n") == 1
     assert "passw0rd" not in said
 
@@ -98,7 +98,7 @@ def test_redis_away_in_a_real_process(tmp_path):
     env = environ(broker_url="redis://:passw0rd@127.0.0.1:1/0")
     done = process(["-A", "workerapp", "segment", "status"], env, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: Redis at 127.0.0.1:1 is out of reach (")
+    assert done.stderr.startswith("Error: Redis at 127.0.0.1:1 is unreachable (")
     assert done.stderr.count("\n") == 1
     assert "passw0rd" not in done.stderr
 

@@ -95,7 +95,7 @@ def test_watch_goes_on_while_redis_is_away_until_interrupted(tmp_path):
         with Terminal(args, environ(broker_url=server.url), tmp_path) as terminal:
             terminal.read("open")
             server.stop()
-            terminal.read("out of reach")
+            terminal.read("unreachable")
             server.start()
             terminal.output = ""
             terminal.read("open")

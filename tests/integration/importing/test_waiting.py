@@ -98,6 +98,6 @@ def test_redis_away_is_waited_for_no_longer_than_asked(make_app, file):
     said = run(away, "import", str(file), "--timeout", "0.2")
     assert said.exit_code == 3
     first, last = said.stderr.splitlines()
-    assert first.startswith("waiting: Redis at 127.0.0.1:1 is out of reach (")
-    assert last.startswith("Error: Redis at 127.0.0.1:1 is out of reach (")
+    assert first.startswith("waiting: Redis at 127.0.0.1:1 is unreachable (")
+    assert last.startswith("Error: Redis at 127.0.0.1:1 is unreachable (")
     assert "passw0rd" not in said.stderr
