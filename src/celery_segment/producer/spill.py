@@ -69,11 +69,12 @@ class Spill:
         except sqlite3.Error as error:
             if "full" in str(error):
                 raise BufferFull(
-                    f"Redis is unreachable and {self.path} is full: raise segment_max_spill_bytes"
+                    f"Redis is unreachable and {self.path} is full",
+                    hint="raise segment_max_spill_bytes",
                 ) from error
             raise BufferUnavailable(
-                f"Redis is unreachable and {self.path} cannot be written ({error}):"
-                " check segment_spill_path"
+                f"Redis is unreachable and {self.path} cannot be written ({error})",
+                hint="check segment_spill_path",
             ) from error
 
     def give_back(
