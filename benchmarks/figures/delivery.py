@@ -12,8 +12,8 @@ from benchmarks.figures import Claim, Figure, Row
 from benchmarks.ours import application
 from benchmarks.workers import Worker
 from celery_segment import Analytics, track
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis, SegmentServer
-from support import buffer_of
 
 OURS, LIBRARY = "celery-segment's worker", "segment-analytics-python's consumer, gzip"
 WARM_UP = 2_000
@@ -77,7 +77,7 @@ def fill(app: Any, number: int) -> Analytics:
         with analytics.batch():
             for _ in range(1_000):
                 track.delay(USER, EVENT, PROPERTIES)
-    buffer_of(app).admin.mark()
+    runtime_of(app).buffer("default").admin.mark()
     return analytics
 
 

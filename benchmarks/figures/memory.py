@@ -10,8 +10,8 @@ from benchmarks.figures import Claim, Figure, Row
 from benchmarks.ours import application
 from celery_segment import Analytics, track
 from celery_segment.buffer import Buffer
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
-from support import buffer_of
 
 OURS, CELERY = "celery-segment's buffer", "Celery's list in the broker"
 COMPRESSED = "celery-segment's buffer, compressed backlog"
@@ -29,11 +29,11 @@ def measure(*, quick: bool) -> Figure:
             with Analytics().batch():
                 for _ in range(1_000):
                     track.delay(USER, EVENT, PROPERTIES)
-        buffer_of(app).admin.mark()
+        runtime_of(app).buffer("default").admin.mark()
         stats = Analytics().stats()
         json_bytes = stats.ready.bytes - stats.ready.messages  # without the commas
         ratios[OURS] = (client.info("memory")["used_memory"] - before) / json_bytes
-        _compress(buffer_of(app))
+        _compress(runtime_of(app).buffer("default"))
         ratios[COMPRESSED] = (client.info("memory")["used_memory"] - before) / json_bytes
         app.close()
     each = json_bytes / stats.ready.messages
