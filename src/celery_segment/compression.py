@@ -6,7 +6,6 @@ process compresses nothing.
 
 from __future__ import annotations
 
-import gzip as standard_gzip
 import zlib
 from functools import cache
 from types import ModuleType
@@ -31,5 +30,7 @@ def gzip() -> Any:
     try:
         from isal import igzip
     except ImportError:
+        import gzip as standard_gzip
+
         return standard_gzip
     return igzip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 __all__ = ["counted", "duration", "http_phrase", "megabytes", "one_line", "printable"]
 
 #: Escapes of DEL and the C1 control characters, which JSON does not escape and terminals
@@ -37,6 +35,8 @@ def megabytes(size: int) -> str:
 
 def http_phrase(status: int) -> str:
     """Return the phrase of an HTTP status, such as "Too Many Requests"; "" if it has none."""
+    from http import HTTPStatus
+
     try:
         return HTTPStatus(status).phrase
     except ValueError:

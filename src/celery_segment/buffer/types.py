@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from celery_segment.text import duration
 
 __all__ = [
@@ -44,8 +46,7 @@ AttachmentsByPlace = Mapping[int, Attachments]
 NO_ATTACHMENTS: AttachmentsByPlace = {}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRef:
+class BatchRef(msgspec.Struct, frozen=True):
     """A reference to a claimed batch: what the task message of its delivery carries.
 
     Attributes:
@@ -59,7 +60,7 @@ class BatchRef:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lease:
     """A batch that this process holds for one attempt.
 
@@ -86,18 +87,15 @@ class Lease:
     traces: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(msgspec.Struct, frozen=True):
     """No batch of that id is in flight: it is settled, or among the ready batches again."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeasedElsewhere:
+class LeasedElsewhere(msgspec.Struct, frozen=True):
     """Another process holds the batch, and its lease has not expired."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceClosed:
+class SourceClosed(msgspec.Struct, frozen=True):
     """The source is closed, for so many seconds (None: until resumed); the batch was put back."""
 
     seconds: float | None
@@ -111,7 +109,7 @@ class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
     """The dead letters would exceed ``segment_max_dead_bytes``. Nothing was changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settled:
     """A batch that was delivered, or given up, and the callbacks to run for it.
 
@@ -149,7 +147,7 @@ class Settled:
         return cls(f"{how}:{lease.id}", lease.id, cause, tuple(callbacks), body, *about)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeadLetter:
     """A batch that was given up.
 
@@ -168,8 +166,7 @@ class DeadLetter:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """Whether a source's batches may be delivered now.
 
     Attributes:
@@ -208,8 +205,7 @@ class Gate:
         return cls("closed", reason, milliseconds / 1000, kind == "refused")
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True):
     """Messages in one place: how many, their size as JSON, and the batches that they fill."""
 
     messages: int = 0
@@ -217,7 +213,7 @@ class Amount:
     batches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """A source's figures at one moment.
 

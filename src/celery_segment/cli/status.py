@@ -6,10 +6,10 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -63,7 +63,7 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
 
     def show() -> None:
         if as_json:
-            click.echo(json.dumps({name: asdict(figures) for name, figures in look().items()}))
+            click.echo(json.dumps(msgspec.to_builtins(look())))
         else:
             console.print(_table(look(), console))
 
