@@ -278,3 +278,35 @@ def test_bad_data_is_split_until_one_message_is_left(status, attempts):
         assert type(ask(status, count=count, attempts=attempts, age=1e9)) is Split
     decision = ask(status, count=1, attempts=attempts, age=1e9)
     assert decision == Bury(f"{status} {HTTPStatus(status).phrase}", answered=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("301", 300.0),
+        (str(int(NOW.timestamp()) + 90), 90.0),
+        (str(int(NOW.timestamp()) + 100_000), 300.0),
+        ("1000000000", 300.0),  # the longest wait, however absurd; from the next on it is a time
+    ],
+)
+def test_a_429_without_retry_after_waits_for_x_ratelimit_reset(value, seconds):
+    decision = ask(429, headers={"X-RateLimit-Reset": value})
+    assert decision == Retry(
+        seconds, f"429 Too Many Requests, X-RateLimit-Reset {seconds:g} s", asked=True
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["", "0", "-5", "1.5", "soon", str(int(NOW.timestamp()) - 10), "1000000001"]
+)
+def test_an_x_ratelimit_reset_that_asks_for_no_wait_is_none(value):
+    assert ask(429, headers={"X-RateLimit-Reset": value}) == ask(429)
+
+
+def test_a_retry_after_comes_before_it_and_other_statuses_have_none():
+    both = {"Retry-After": "5", "X-RateLimit-Reset": "60"}
+    assert ask(429, headers=both) == ask(429, headers={"Retry-After": "5"})
+    assert ask(503, headers={"X-RateLimit-Reset": "60"}) == ask(503)
+    assert ask(400, headers={"X-RateLimit-Reset": "60"}) == ask(400)

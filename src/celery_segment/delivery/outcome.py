@@ -34,6 +34,7 @@ __all__ = [
     "Split",
     "backoff",
     "decide",
+    "rate_limit_reset",
     "retry_after",
 ]
 
@@ -50,6 +51,8 @@ TEXT = 200
 #: Maximum Retry-After that is respected, in seconds. It also limits how long a task message waits
 #: in the broker, which delivers it a second time after its visibility timeout.
 RETRY_AFTER_CAP = 300.0
+#: An X-RateLimit-Reset above this is a time, not a duration: seconds since the epoch.
+UNIX_TIME = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +165,11 @@ def decide(  # noqa: PLR0911 - a table of outcomes
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Delivered(status)
     if status in RETRYABLE or (status // 100 == 5 and status not in NOT_IMPLEMENTED):  # noqa: PLR2004
-        asked = retry_after(result.headers, now)
+        asked, name = retry_after(result.headers, now), "Retry-After"
+        if asked is None and status == HTTPStatus.TOO_MANY_REQUESTS:
+            asked, name = rate_limit_reset(result.headers, now), "X-RateLimit-Reset"
         if asked is not None:
-            return Retry(asked, f"{cause}, Retry-After {asked:g} s", asked=True)
+            return Retry(asked, f"{cause}, {name} {asked:g} s", asked=True)
         return _again(cause, source, attempts, age)
     if status in BAD_DATA:
         if count > 1:
@@ -200,6 +205,22 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     value = headers.get("Retry-After", "").strip()
     seconds = float(value) if value.isdecimal() else _seconds_until(value, now)
+    return min(seconds, RETRY_AFTER_CAP) if seconds > 0 else None
+
+
+def rate_limit_reset(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the wait that an X-RateLimit-Reset header requests, in seconds.
+
+    Segment's Python library reads it as the seconds to wait. Others send the Unix time at
+    which the limit ends: so a value above 10⁹, which is no wait, is read as a time.
+
+    Returns:
+        At most ``RETRY_AFTER_CAP``; None if there is no header, or no usable value in it.
+    """
+    value = headers.get("X-RateLimit-Reset", "").strip()
+    seconds = float(value) if value.isdecimal() else 0.0
+    if seconds > UNIX_TIME:
+        seconds -= now.timestamp()
     return min(seconds, RETRY_AFTER_CAP) if seconds > 0 else None
 
 
