@@ -6,7 +6,7 @@ from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, messages_of
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.parts import parts_of
-from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.pool import Pool, load_client
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
     Amount,
@@ -47,6 +47,7 @@ __all__ = [
     "Stale",
     "decompressed",
     "gzip_body",
+    "load_client",
     "messages_of",
     "parts_of",
 ]

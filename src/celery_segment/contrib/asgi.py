@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
+from celery_segment.buffer import load_client
 from celery_segment.contrib.serving import aserving
 from celery_segment.contrib.web import Request, WebVisitor, percent_encoded
 
@@ -48,6 +49,7 @@ class SegmentMiddleware:
     ) -> None:
         self.app = app
         self._user_id = user_id
+        load_client()  # not within the first request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""

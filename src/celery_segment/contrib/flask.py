@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from werkzeug.wrappers import Request as WSGIRequest
 
+from celery_segment.buffer import load_client
 from celery_segment.contrib.serving import serving
 from celery_segment.contrib.web import Request, WebVisitor, percent_encoded
 
@@ -48,7 +49,8 @@ class Segment:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Register the extension with an application."""
+        """Register the extension with an application; import what the first call needs."""
+        load_client()
         app.wsgi_app = partial(self._answer, app.wsgi_app)  # type: ignore[method-assign]
 
     def _answer(

@@ -7,7 +7,7 @@ from typing import Any, Generic, NoReturn, ParamSpec
 
 from celery import current_app
 
-from celery_segment.buffer import BufferAdmin, Snapshot
+from celery_segment.buffer import BufferAdmin, Snapshot, load_client
 from celery_segment.calls import api
 from celery_segment.calls.bound import BoundCall
 from celery_segment.calls.task import Call
@@ -58,7 +58,10 @@ class Analytics:
         app = app or current_app
         # Resolved now: in another thread, the proxy may stand for another application.
         self.app = getattr(app, "_get_current_object", lambda: app)()
-        self.source = self._runtime.settings.source(source).name
+        settings = self._runtime.settings.source(source)
+        self.source = settings.name
+        if settings.enabled:
+            load_client()
 
     def __repr__(self) -> str:
         return f"Analytics({self.source!r})"

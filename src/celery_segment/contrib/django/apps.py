@@ -15,6 +15,9 @@ class SegmentConfig(AppConfig):
     verbose_name = "Segment"
 
     def ready(self) -> None:
-        """Import the modules that register the tasks and the checks."""
+        """Import what registers the tasks and the checks, and what the first call needs."""
         import celery_segment  # noqa: F401
+        from celery_segment.buffer import load_client
         from celery_segment.contrib.django import checks  # noqa: F401
+
+        load_client()
