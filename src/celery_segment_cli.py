@@ -19,6 +19,7 @@ __all__ = ["segment"]
 _COMMANDS = {
     "status": "status:status",
     "flush": "flush:flush",
+    "deliver": "deliver:deliver",
     "pause": "gate:pause",
     "resume": "gate:resume",
     "dead": "dead:dead",

@@ -25,14 +25,14 @@ class Flush:
         remaining: How many of them were not settled when ``look`` was called last.
     """
 
-    def __init__(self, runtime: Runtime, source: str) -> None:
+    def __init__(self, runtime: Runtime, source: str, *, wake: bool = True) -> None:
         self.source = source
         self.total = self.remaining = 0
         if runtime.producer(source).delivers:
             self._admin = runtime.buffer(source).admin
             self._mark = self._admin.mark()
             self.total = self.remaining = self._admin.remaining(self._mark)
-        if self.total:
+        if self.total and wake:
             runtime.wake(source)
 
     def look(self) -> int:
@@ -40,6 +40,11 @@ class Flush:
         if self.total:
             self.remaining = self._admin.remaining(self._mark)
         return max(self.total - self.remaining, 0)
+
+    def is_settled(self) -> bool:
+        """Look again at what remains; return whether that is nothing."""
+        self.look()
+        return not self.remaining
 
     def gate(self) -> Gate:
         """Return the gate, which says whether the source's batches may be delivered now."""

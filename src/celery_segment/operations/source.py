@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from celery import current_app
+from celery._state import get_current_worker_task
 
 from celery_segment.buffer import BufferAdmin, Snapshot, load_client
 from celery_segment.calls import api
@@ -81,16 +82,38 @@ class Analytics:
         return self._runtime.producer(self.source).batch()
 
     def flush(self, timeout: float = 30.0) -> int:
-        """Have the workers deliver all messages stored now, and wait for it.
+        """Have the workers deliver all that is stored now, and wait for it.
 
-        Args:
-            timeout: Longest time to wait, in seconds.
+        Within a Celery task it is delivered in this process: the workers may be waiting for
+        this very task.
 
         Returns:
-            The number of messages that remain; 0 if all were delivered or became dead
-            letters, or if the source is not enabled.
+            The number of messages that remain after ``timeout`` seconds; 0 when
+            each was delivered, or became a dead letter, or the source is not enabled.
         """
-        return wait_for([Flush(self._runtime, self.source)], timeout)
+        if get_current_worker_task() is None:
+            return wait_for([Flush(self._runtime, self.source)], timeout)
+        flush = Flush(self._runtime, self.source, wake=False)
+        self._deliver(timeout, until=flush.is_settled)
+        return flush.remaining
+
+    def deliver(self, timeout: float | None = None) -> int:
+        """Deliver all that is stored, in this process: no worker and no broker is needed.
+
+        Returns:
+            The number of messages that remain: those of a paused source, or what was not
+            delivered within ``timeout`` seconds.
+
+        Raises:
+            BufferUnavailable: Redis did not answer; nothing is lost.
+        """
+        return self._deliver(timeout)
+
+    def _deliver(self, timeout: float | None, **options: Any) -> int:
+        # The HTTP client is loaded by whoever delivers, not by the calls.
+        from celery_segment.worker.inprocess import Deliverer, deliver
+
+        return deliver([Deliverer(self.app, self.source)], timeout=timeout, **options)
 
     def stats(self) -> Snapshot:
         """Return the current figures of the source."""

@@ -78,9 +78,10 @@ def run(app: Any, buffer: Buffer, settled: Settled) -> None:
     and a tick has all of them run again.
     """
     try:
-        with app.producer_or_acquire() as producer:
-            for callbacks in settled.callbacks:
-                _guarded(_run_message_callbacks, app, loads(callbacks), settled, producer)
+        if settled.callbacks:  # otherwise the broker is not needed
+            with app.producer_or_acquire() as producer:
+                for callbacks in settled.callbacks:
+                    _guarded(_run_message_callbacks, app, loads(callbacks), settled, producer)
         hook = buffer.source.on_delivered if settled.cause is None else buffer.source.on_failed
         if hook is not None:
             _guarded(_run_hook, app, hook, buffer.source.name, settled)

@@ -1,0 +1,152 @@
+"""Deliver in the present process, without a worker and without the broker.
+
+For a script, for an operator whose broker is down or whose Redis is full, and for a task
+that would otherwise wait for the worker that runs it. A batch is claimed, posted and settled
+exactly as a worker does it, so both may work on a source at the same time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from celery_segment.buffer import Buffer
+from celery_segment.errors import BufferUnavailable
+from celery_segment.runtime import runtime_of
+from celery_segment.worker import callbacks
+
+__all__ = ["Deliverer", "deliver"]
+
+logger = logging.getLogger("celery_segment")
+
+#: Seconds between two looks at a source that has nothing to deliver at the moment.
+POLL = 0.25
+
+
+class Deliverer:
+    """Delivers the batches of one source, one at a time.
+
+    Args:
+        app: The Celery application.
+        source: The source's name.
+
+    Attributes:
+        source: The source's name.
+        remaining: Messages that were neither delivered nor given up at the last look.
+        paused: Whether an operator had closed the source at the last look.
+    """
+
+    def __init__(self, app: Any, source: str) -> None:
+        self._app = app
+        runtime = runtime_of(app)
+        self.source = source
+        self.remaining = 0
+        self.paused = False
+        self._buffer: Buffer | None = None
+        if runtime.producer(source).delivers:
+            self._buffer = runtime.buffer(source)
+        # Batches that were posted and failed, by the time of their next attempt.
+        self._retries: list[tuple[float, str]] = []
+
+    def step(self) -> float:
+        """Attempt one batch, if one is due.
+
+        Returns:
+            Seconds until the next step is worthwhile: 0 when more may be due now.
+        """
+        if self._buffer is None:
+            return POLL
+        batch = self._next_batch(self._buffer)
+        if batch is None:
+            self.look()
+            waits = [POLL, *(at - time.monotonic() for at, _ in self._retries[:1])]
+            return max(min(waits), 0.0)
+        self._attempt(self._buffer, batch)
+        self.look()
+        return 0.0
+
+    def look(self) -> None:
+        """Look again at what remains."""
+        if self._buffer is not None:
+            figures = self._buffer.admin.snapshot()
+            self.remaining, self.paused = figures.waiting, figures.gate.state == "paused"
+
+    def _next_batch(self, buffer: Buffer) -> str | None:
+        if self._retries and self._retries[0][0] <= time.monotonic():
+            return heapq.heappop(self._retries)[1]
+        expired, uncalled = buffer.reap()
+        for settled in buffer.uncalled() if uncalled else ():
+            callbacks.run(self._app, buffer, settled)
+        for batch in expired[1:]:
+            heapq.heappush(self._retries, (0.0, batch.id))
+        claimed = expired[:1] or buffer.claim(1)
+        return claimed[0].id if claimed else None
+
+    def _attempt(self, buffer: Buffer, batch: str) -> None:
+        from celery_segment.delivery.attempt import attempt_delivery
+
+        report = attempt_delivery(buffer, batch)
+        if report.retry_in is not None:
+            heapq.heappush(self._retries, (time.monotonic() + report.retry_in, batch))
+        if report.settled is not None:
+            callbacks.run(self._app, buffer, report.settled)
+
+
+def deliver(
+    deliverers: Collection[Deliverer],
+    *,
+    timeout: float | None = None,
+    follow: bool = False,
+    watch: Callable[[Deliverer], object] = lambda _: None,
+    until: Callable[[], bool] = lambda: False,
+) -> int:
+    """Deliver until nothing remains, in turns where there are several sources.
+
+    A paused source is not waited for. A source that is closed for a while is: its wait is
+    the endpoint's own, or that of the retries.
+
+    Args:
+        deliverers: One for each source.
+        timeout: Seconds after which to stop; no limit when left out.
+        follow: Continue when nothing remains, for messages that come later, and while Redis is
+            unreachable.
+        watch: Called with each deliverer after each of its steps.
+        until: Asked after each turn: stops when it returns True.
+
+    Returns:
+        The number of messages that remain.
+
+    Raises:
+        BufferUnavailable: Redis did not answer, and ``follow`` is not given. The batch that was
+            under way is found again once its lease has expired.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        wait = _turn(deliverers, watch, patient=follow)
+        done = wait > 0 and all(each.paused or not each.remaining for each in deliverers)
+        left = float("inf") if end is None else end - time.monotonic()
+        if until() or left <= 0 or (done and not follow):
+            break
+        time.sleep(min(wait, left))
+    for each in deliverers:
+        each.look()
+    return sum(each.remaining for each in deliverers)
+
+
+def _turn(
+    deliverers: Collection[Deliverer], watch: Callable[[Deliverer], object], *, patient: bool
+) -> float:
+    """Let each deliverer make a step; return the seconds until the next turn."""
+    wait = POLL
+    for each in deliverers:
+        try:
+            wait = min(wait, each.step())
+        except BufferUnavailable as error:
+            if not patient:
+                raise
+            logger.warning("%s: %s; trying again", each.source, error)
+        watch(each)
+    return wait
