@@ -1,4 +1,4 @@
-"""What one Celery application has of this library: one runtime, with one lock.
+"""The state of this library for one Celery application: one runtime, with one lock.
 
 It owns the settings, the pool of connections to Redis, and a buffer and a producer for
 each source; ``runtime_of`` is the one place where they are looked up. Each is made once,
@@ -47,7 +47,7 @@ def runtime_of(app: Any) -> Runtime:
 
 
 class Runtime:
-    """What one Celery application has of this library.
+    """The settings, connections, buffers and producers of one Celery application.
 
     Its methods raise ``ConfigurationError`` where a setting is wrong, there is no source of
     that name, or no Redis is configured for the buffer.
@@ -127,9 +127,9 @@ class Runtime:
         settings = self.settings
         if self._pool is None:
             if not settings.redis_url:
-                raise ConfigurationError(_no_redis(self._app))
+                raise _no_redis(self._app)
             self._pool = Pool(settings.redis_url, settings.redis_timeout)
-            # Else the garbage collector finds open sockets, and complains.
+            # Otherwise the garbage collector finds open sockets, and warns.
             weakref.finalize(self._app, self._pool.close).atexit = False
         return Buffer(self._pool, settings.source(name))
 
@@ -151,13 +151,13 @@ class Runtime:
 
 
 def _nothing() -> None:
-    """Wake nobody: nothing was stored."""
+    """Wake no worker: nothing was stored."""
 
 
-def _no_redis(app: Any) -> str:
-    return (
-        f"segment_redis_url is needed, such as redis://localhost:6379/0: the broker of"
-        f" {app.main or 'this'!r} is not a Redis that could hold the buffer. (Where that is"
-        " not your Celery application, it is not the current one in this thread: call its"
-        " set_default())"
+def _no_redis(app: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"segment_redis_url is needed: the broker of {app.main or 'this'!r} is not a Redis that"
+        " could hold the buffer",
+        hint="set it, such as to redis://localhost:6379/0; if that is not your Celery"
+        " application, it is not the current one in this thread: call its set_default()",
     )
