@@ -123,6 +123,18 @@ def test_a_paused_source_is_left_alone_and_others_are_not(brokerless, server):
     assert found == {"default": {"remaining": 2}, "marketing": {"remaining": 0}}
 
 
+def test_a_refused_write_key_is_not_waited_for(brokerless, server):
+    app = brokerless()
+    store(2)
+    server.always(Reply.status(401))
+    said = run(app, "deliver")
+    assert said.exit_code == 1
+    assert said.stdout.startswith("default: 2 messages remain: the source is closed for 5 s: 401 ")
+    server.restore()
+    Analytics().resume()
+    assert Analytics().deliver() == 0
+
+
 def test_hooks_are_called(brokerless):
     heard = []
     brokerless(segment_on_delivered=heard.append)

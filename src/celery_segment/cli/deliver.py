@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from celery_segment.cli.common import app_of, console_of, json_option, names_option, source_names
-from celery_segment.text import counted
+from celery_segment.text import counted, one_line
 from celery_segment.worker.inprocess import Deliverer
 from celery_segment.worker.inprocess import deliver as deliver_all
 
@@ -39,7 +39,8 @@ def deliver(
 
     The broker is not needed, and a Redis at its maxmemory is emptied. Workers
     may deliver at the same time. The exit status is 0 when nothing is left, and
-    1 when messages remain. A paused source is not delivered.
+    1 when messages remain. A paused source is not delivered, and one whose
+    write key is missing or refused is not waited for.
     """
     app = app_of(ctx)
     deliverers = [Deliverer(app, name) for name in source_names(app, names)]
@@ -102,8 +103,8 @@ def _outcome(each: Deliverer) -> str:
         return "nothing remains"
     verb = "remains" if each.remaining == 1 else "remain"
     text = f"{counted(each.remaining, 'message')} {verb}"
-    if each.paused:
+    if each.gate.state == "paused":
         return (
             f"{text}: the source is paused; `celery segment resume --source {each.source}` opens it"
         )
-    return text
+    return f"{text}: the source is {one_line(str(each.gate))}" if each.gate.reason else text

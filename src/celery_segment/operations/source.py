@@ -101,7 +101,8 @@ class Analytics:
         """Deliver all that is stored, in this process: no worker and no broker is needed.
 
         Returns:
-            The number of messages that remain: those of a paused source, or what was not
+            The number of messages that remain: those of a source that is paused or whose
+            configuration the endpoint refuses, or what was not
             delivered within ``timeout`` seconds.
 
         Raises:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from celery_segment.buffer import Buffer
+from celery_segment.buffer import Buffer, Gate
 from celery_segment.errors import BufferUnavailable
 from celery_segment.runtime import runtime_of
 from celery_segment.worker import callbacks
@@ -36,7 +36,7 @@ class Deliverer:
     Attributes:
         source: The source's name.
         remaining: Messages that were neither delivered nor given up at the last look.
-        paused: Whether an operator had closed the source at the last look.
+        gate: Whether batches could be delivered at the last look.
     """
 
     def __init__(self, app: Any, source: str) -> None:
@@ -44,7 +44,7 @@ class Deliverer:
         runtime = runtime_of(app)
         self.source = source
         self.remaining = 0
-        self.paused = False
+        self.gate = Gate()
         self._buffer: Buffer | None = None
         if runtime.producer(source).delivers:
             self._buffer = runtime.buffer(source)
@@ -72,7 +72,16 @@ class Deliverer:
         """Look again at what remains."""
         if self._buffer is not None:
             figures = self._buffer.admin.snapshot()
-            self.remaining, self.paused = figures.waiting, figures.gate.state == "paused"
+            self.remaining, self.gate = figures.waiting, figures.gate
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing remains that waiting could deliver.
+
+        A paused source waits for an operator, and one that refuses the configuration for
+        another configuration.
+        """
+        return not self.remaining or self.gate.state == "paused" or self.gate.refused
 
     def _next_batch(self, buffer: Buffer) -> str | None:
         if self._retries and self._retries[0][0] <= time.monotonic():
@@ -105,8 +114,8 @@ def deliver(
 ) -> int:
     """Deliver until nothing remains, in turns where there are several sources.
 
-    A paused source is not waited for. A source that is closed for a while is: its wait is
-    the endpoint's own, or that of the retries.
+    A source that is paused, or whose configuration the endpoint refuses, is not waited for. A
+    source that is closed for a while is: its wait is the endpoint's own, or that of the retries.
 
     Args:
         deliverers: One for each source.
@@ -126,7 +135,7 @@ def deliver(
     end = None if timeout is None else time.monotonic() + timeout
     while True:
         wait = _turn(deliverers, watch, patient=follow)
-        done = wait > 0 and all(each.paused or not each.remaining for each in deliverers)
+        done = wait > 0 and all(each.is_done for each in deliverers)
         left = float("inf") if end is None else end - time.monotonic()
         if until() or left <= 0 or (done and not follow):
             break
