@@ -133,7 +133,7 @@ class Pool:
             try:
                 reply = connection.exchange_bulk(command) if bulk else connection.exchange(command)
             except BaseException as error:
-                # A reply that nobody reads would answer the next command.
+                # An unread reply would be taken for that of the next command.
                 connection.close()
                 if not used or isinstance(error, TimeoutError) or not isinstance(error, OSError):
                     raise

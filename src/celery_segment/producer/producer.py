@@ -16,7 +16,7 @@ __all__ = ["Discard", "Producer", "Store"]
 
 
 class Store(Protocol):
-    """Where a producer's messages go: a buffer, or what stands in for one."""
+    """Store of a producer's messages: a buffer, or a substitute for one."""
 
     def append(self, message: bytes, /) -> bool:
         """Store one message; return whether to wake a worker."""
