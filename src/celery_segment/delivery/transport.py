@@ -1,4 +1,4 @@
-"""Send HTTP requests: one requests session per process, and a total deadline per request.
+"""Send HTTP requests, over connections of this process, with a total deadline per request.
 
 Only this module and ``deadline`` use HTTP.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import os
+from contextlib import closing
 from functools import lru_cache
-from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NamedTuple
 
 import requests
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from celery_segment.config import Source
 from celery_segment.delivery.deadline import DeadlineAdapter
@@ -33,7 +35,7 @@ _PROXY_VARIABLES = tuple(
     for variant in (name, name.upper())
 )
 
-_session: tuple[int, requests.Session] | None = None
+_routes: tuple[int, _Routes] | None = None
 
 
 def post(request: Request, source: Source) -> Answer | Failure:
@@ -62,26 +64,52 @@ def _exchange(
         proxies = _environ_proxies(url, tuple(map(os.environ.get, _PROXY_VARIABLES)))
     verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
     try:
-        request = _blank(method, url).copy()
-        request.headers.update(headers)
-        request.prepare_body(data, None)
-        with _of_this_process().send(
-            request,
+        route = _of_this_process().route(url, proxies, verify)
+        response = route.pool.urlopen(
+            method,
+            route.target,
+            body=data,
+            headers=headers,
             timeout=source.timeout,
-            proxies=proxies,
-            verify=verify,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            return Answer(response.status_code, response.headers, _text(response, source))
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        with closing(response):
+            return Answer(response.status, response.headers, _text(response, source))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return _failure(error, source)
 
 
-@lru_cache(maxsize=64)
-def _blank(method: str, url: str) -> requests.PreparedRequest:
-    """Prepare a request without headers and body; each request is a copy of it."""
-    return requests.Request(method, url).prepare()
+class _Route(NamedTuple):
+    """How requests reach an endpoint: directly or through a proxy, with which certificates."""
+
+    pool: Any
+    target: str
+
+
+class _Routes:
+    """The connections of a process.
+
+    requests chooses the proxy and the certificates, once for an endpoint; its part of each
+    request is left out, since it takes as long as all others.
+    """
+
+    def __init__(self) -> None:
+        self._adapter = DeadlineAdapter(pool_connections=POOL, pool_maxsize=POOL)
+        self._routes: dict[Any, _Route] = {}
+
+    def route(self, url: str, proxies: dict[str, str], verify: str | bool) -> _Route:
+        """Return the route to a URL."""
+        key = (url, tuple(proxies.items()), verify)
+        if key not in self._routes:
+            request = requests.Request("POST", url).prepare()
+            choose = self._adapter.get_connection_with_tls_context
+            pool = choose(request, verify, proxies=proxies, cert=None)
+            self._routes[key] = _Route(pool, self._adapter.request_url(request, proxies))
+        return self._routes[key]
 
 
 @lru_cache(maxsize=64)
@@ -94,30 +122,25 @@ def _environ_proxies(url: str, _: tuple[str | None, ...]) -> dict[str, str]:
     return get_environ_proxies(url)
 
 
-def _of_this_process() -> requests.Session:
-    """Return the session of this process.
+def _of_this_process() -> _Routes:
+    """Return the connections of this process.
 
     A forked process needs its own: two processes that share a socket would read each other's
     responses.
     """
-    global _session  # noqa: PLW0603 - one tuple, replaced atomically
-    if _session is None or _session[0] != os.getpid():
-        session = requests.Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.mount("https://", DeadlineAdapter(pool_maxsize=POOL))
-        session.mount("http://", DeadlineAdapter(pool_maxsize=POOL))
-        _session = (os.getpid(), session)
-    return _session[1]
+    global _routes  # noqa: PLW0603 - one tuple, replaced atomically
+    if _routes is None or _routes[0] != os.getpid():
+        _routes = (os.getpid(), _Routes())
+    return _routes[1]
 
 
-def _text(response: requests.Response, source: Source) -> str:
+def _text(response: Any, source: Source) -> str:
     """Return the start of the response's body; "" if it echoes the credentials.
 
     Errors while reading the body are ignored, since the status alone decides.
     """
     try:
-        text: str = response.raw.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
+        text: str = response.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
     except (HTTPError, OSError, ValueError):
         return ""
     key = source.write_key.reveal() if source.write_key else ""
@@ -132,7 +155,9 @@ def _failure(error: Exception, source: Source) -> Failure:
         inner = deeper
     reason = getattr(inner, "reason", None)
     inner = reason if isinstance(reason, BaseException) else inner
-    if isinstance(inner, TimeoutError) or isinstance(error, requests.Timeout):
+    # urllib3 makes a refused connection a kind of timeout.
+    timed_out = isinstance(error, HTTPTimeoutError) and not isinstance(error, NewConnectionError)
+    if timed_out or isinstance(inner, TimeoutError):
         return Failure(f"no answer from {source.host} within {source.timeout:g} s", "timeout")
     cause = f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
-    return Failure(cause, "tls" if isinstance(error, requests.exceptions.SSLError) else "network")
+    return Failure(cause, "tls" if isinstance(error, SSLError) else "network")
