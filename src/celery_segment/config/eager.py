@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 __all__ = ["Eager"]
@@ -37,14 +37,15 @@ class Eager:
         self._app = app
         self._attributes: Mapping[str, Any] = app.__dict__
         self._conf: Any = None
-        self._asked: list[tuple[_Settings, str]] = []
+        # Functions that return a value or None, and what to call them with.
+        self._asked: list[tuple[Callable[[Any], Any], Any]] = []
 
     def __bool__(self) -> bool:
         # This is app.conf, without the call of its property.
         if self._attributes.get("_conf") is not self._conf or self._conf is None:
             self._find_maps()
-        for settings, name in self._asked:
-            value = settings.get(name)
+        for get, wanted in self._asked:
+            value = get(wanted)
             if value is not None:
                 return bool(value)
         return False
@@ -61,10 +62,15 @@ class Eager:
         asked = [settings for each in given for settings in _dicts_of(each)]
         # Celery's own defaults do not change.
         asked += [defaults] if any(map(defaults.get, names)) else []
-        self._asked = [(settings, name) for settings in asked for name in names]
+        self._asked = []
+        for settings in asked:
+            if isinstance(settings, _Django):
+                self._asked.append((settings.first_of, names))
+            else:
+                self._asked += [(settings.get, name) for name in names]
 
 
-def _dicts_of(settings: Any) -> Iterator[_Settings]:
+def _dicts_of(settings: Any) -> Iterator[_Settings | _Django]:
     """Yield what to ask in place of one of Celery's maps, in order."""
     obj = getattr(settings, "obj", None)
     if isinstance(settings, dict) or obj is None:
@@ -91,13 +97,14 @@ class _Django:
     def __init__(self, lazy: Mapping[str, Any]) -> None:
         self._lazy = lazy
 
-    def get(self, name: str) -> Any:
-        """Return a setting's value; None where it is not set."""
+    def first_of(self, names: Sequence[str]) -> Any:
+        """Return the value of the first setting of these that is set; None where none is."""
         holder = self._lazy["_wrapped"]
         while (own := getattr(holder, "__dict__", None)) is not None:
-            if name in own:
-                return own[name]
-            if name in own.get("_deleted", ()):
-                return None
+            for name in names:
+                if name in own:
+                    return own[name]
+            if "_deleted" in own:
+                names = [name for name in names if name not in own["_deleted"]]
             holder = own.get("default_settings")
         return None
