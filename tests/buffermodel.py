@@ -18,13 +18,12 @@ HOUR = 3600.0
 #: More than the real time that an example takes, less than any difference that decides.
 DRIFT = 60.0
 LEASE = 2 * HOUR
-INTERVAL = HOUR
-FLUSH_AT = 3
 MAX_INFLIGHT = 3
 MAX_MESSAGES = 5
 MAX_BYTES = 33_000
 #: Of the buffer's own constants, so that a few batches are a backlog.
 BACKLOG, YOUNGEST, AT_ONCE = 4, 2, 3
+OVERDUE, AGAIN, LONGEST = HOUR, HOUR, 3 * HOUR
 BREAKER = (2, HOUR, 3 * HOUR)
 
 
@@ -83,7 +82,10 @@ class Model:
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
-        self.tick_until = 0.0
+        self.ticked, self.unanswered = -1e6 * HOUR, 0
+        self.limit, self.threshold, self.halved = 2.0, float(MAX_INFLIGHT), -1e6 * HOUR
+        self.latency: float | None = None
+        self.fastest: float | None = None
         self.failures, self.trips = 0, Counter()
         self.begun: list[Lease] = []  # all that ever were
         self.lost: list[Lease] = []  # of these, those whose process is gone
@@ -133,9 +135,28 @@ class Model:
         old = range(self.compressed_to + 1, self.sealed - YOUNGEST + 1)
         return [batch.id for batch in ready if batch.number in old][:AT_ONCE]
 
-    def open_is_due(self, messages: int, age: float) -> bool:
-        waits = len(self.open)
-        return waits > 0 and (waits >= messages or self.now - self.open_since >= age)
+    @property
+    def concurrency(self) -> int:
+        return max(min(int(self.limit), MAX_INFLIGHT), 1)
+
+    def put_back(self, batch: Sealed) -> None:
+        batch.place, batch.token, batch.waits = "ready", None, False
+
+    def answered_in(self, seconds: float) -> None:
+        """Adapt the limit of concurrent requests to a good answer, before its batch is gone."""
+        took = seconds * 1000
+        latency = took if self.latency is None else self.latency * 0.8 + took * 0.2
+        fastest = took if self.fastest is None else min(self.fastest * 1.02 + 1, took)
+        self.latency, self.fastest = float(f"{latency:.1f}"), float(f"{fastest:.1f}")
+        under_way = sum(not batch.waits for batch in self.at("inflight"))
+        if under_way >= int(self.limit) and self.limit < MAX_INFLIGHT and took <= 2 * fastest + 50:
+            step = 1 if self.limit < self.threshold else 1 / self.limit
+            self.limit = float(f"{min(self.limit + step, MAX_INFLIGHT):.3f}")
+
+    def failed_in(self, seconds: float) -> None:
+        if self.now - seconds >= self.halved:
+            self.limit = self.threshold = float(f"{max(self.limit / 2, 1):.3f}")
+            self.halved = self.now
 
     def endpoint_answered(self) -> None:
         self.failures, self.trips = 0, Counter()

@@ -14,6 +14,8 @@ TAG = keys.prefix("default")
 #: Each key and its type, as the docstring of `keys` has them.
 KINDS = dict(re.findall(r"^    :(\S+) +(string|hash|zset)\b", keys.__doc__, re.MULTILINE))
 
+PLACES = ("ready", "inflight", "retrying", "dead")
+
 #: Every key of the source: its name, type, milliseconds to live, and content.
 DUMP = """
 local read = {string = {'GET'}, hash = {'HGETALL'}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'}}
@@ -81,7 +83,7 @@ class Recount(Model):
             general = re.sub(r"^(batch|meta|callbacks|traces):.+", r"\1:<id>", name)
             general = re.sub(r"^settled:.+", "settled:<name>", general)
             assert KINDS.get(general) == kind, f"{name} is not a {kind} of keys.py"
-        placed = [i for place in ("ready", "inflight", "dead") for i in zset(found, place)]
+        placed = [i for place in PLACES for i in zset(found, place)]
         # The messages of a batch that is still to be reported stay until then.
         kept = [s.id for s, _ in self.settled.values() if s.cause is None and s.body]
         batches = self.batches.values()
@@ -97,7 +99,7 @@ class Recount(Model):
             names = [name.removeprefix(owned) for name in found if name.startswith(owned)]
             assert sorted(names) == sorted(owners), f"a {owned} key without owner, or the reverse"
         assert sorted(zset(found, "settled")) == sorted(self.settled)
-        for place in ("ready", "inflight", "dead"):
+        for place in PLACES:
             assert sorted(zset(found, place)) == sorted(b.id for b in self.at(place)), place
         assert len(zset(found, "inflight")) <= MAX_INFLIGHT
         waiting = [batch.id for batch in self.at("inflight") if batch.waits]
@@ -153,7 +155,6 @@ class Recount(Model):
         lasting = {
             "gate": (self.gate[0], f"{what} {cause}"),
             "probe": self.probe,
-            "tick": (self.tick_until, "1"),
         }
         expected = {
             name: ("string", near(until - self.now), content.encode())
@@ -166,15 +167,16 @@ class Recount(Model):
     def check_snapshot(self):
         """The figures are what the keys hold and what the steps were."""
         snapshot = self.buffer.admin.snapshot()
+        stored_at = {p: self.at(p) for p in PLACES}
+        stored_at["inflight"] = [*stored_at["inflight"], *stored_at.pop("retrying")]
         places = {
             "buffered": self.open,
             "delivered": self.delivered,
             "purged": self.purged,
-            **{p: [m for b in self.at(p) for m in b.messages] for p in ("ready", "inflight")},
-            "dead": [message for batch in self.at("dead") for message in batch.messages],
+            **{p: [m for b in at for m in b.messages] for p, at in stored_at.items()},
         }
         assert snapshot.accepted == sum(map(len, places.values())) == len(self.accepted)
-        batches = {place: len(self.at(place)) for place in ("ready", "inflight", "dead")}
+        batches = {place: len(at) for place, at in stored_at.items()}
         batches |= {"buffered": int(bool(self.open)), "delivered": self.count["delivered_batches"]}
         expected = {"purged": len(places.pop("purged"))}
         expected |= {
@@ -185,16 +187,17 @@ class Recount(Model):
         expected |= {name: self.count[name] for name in counted}
         less = [
             len(stored(b.messages)) - self.redis.strlen(f"{TAG}:batch:{b.id}")
-            for b in (*self.at("ready"), *self.at("inflight"))
+            for b in (*stored_at["ready"], *stored_at["inflight"])
         ]
         expected["saved_bytes"] = sum(less)
         attempts = {status: n for status, n in self.attempts.items() if status}
         expected |= {"attempts": attempts, "uncalled_batches": len(self.settled)}
         assert (snapshot.last_delivered is None) == (not self.delivered)
-        waiting = [batch.since for batch in (*self.at("ready"), *self.at("inflight"))]
+        waiting = [batch.since for batch in (*stored_at["ready"], *stored_at["inflight"])]
         waiting += [self.open_since] if self.open else []
         expected["oldest"] = near(self.now - min(waiting, default=self.now))
         expected["gate"] = self.expected_gate()
+        expected |= {"concurrency": self.concurrency, "memory": None, "refusing": False}
         assert {name: getattr(snapshot, name) for name in expected} == expected
 
     def expected_gate(self):
@@ -210,6 +213,6 @@ class Recount(Model):
         dead = [(b.id, b.reference.count, b.reference.size, b.cause) for b in self.at("dead")]
         assert sorted(letters) == sorted(dead)
         if self.mark_at is not None:
-            waiting = (*self.at("ready"), *self.at("inflight"))
+            waiting = (*self.at("ready"), *self.at("inflight"), *self.at("retrying"))
             before = [len(b.messages) for b in waiting if b.number <= self.mark_at]
             assert self.buffer.admin.remaining(self.mark_at) == sum(before)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import trustme
@@ -44,6 +45,12 @@ def buffer_of(app, source="default"):
     return runtime_of(app).buffer(source)
 
 
+def allow(buffer, requests: int) -> None:
+    """Have so many requests be allowed at the same time, as good answers would."""
+    key = f"{keys.prefix(buffer.source.name)}:state"
+    buffer._pool.execute("HSET", key, "limit", requests)
+
+
 def wait_until(condition, timeout=20.0, message=None):
     """Wait for a condition to hold, and return its value."""
     deadline = time.monotonic() + timeout
@@ -57,12 +64,12 @@ def wait_until(condition, timeout=20.0, message=None):
 #: Move all that Redis keeps of the time ARGV[1] milliseconds into the past.
 _PASS = """
 local source, passed = KEYS[1], tonumber(ARGV[1])
-for _, set in ipairs({':inflight', ':dead', ':settled'}) do
+for _, set in ipairs({':inflight', ':retrying', ':dead', ':settled'}) do
   for _, id in ipairs(redis.call('ZRANGE', source .. set, 0, -1)) do
     redis.call('ZINCRBY', source .. set, -passed, id)
   end
 end
-for _, name in ipairs({':gate', ':probe', ':tick'}) do
+for _, name in ipairs({':gate', ':probe'}) do
   local left = redis.call('PTTL', source .. name)
   if left > passed then
     redis.call('PEXPIRE', source .. name, left - passed)
@@ -73,7 +80,7 @@ end
 local hashes = redis.call('KEYS', source .. ':meta:*')
 table.insert(hashes, source .. ':state')
 for _, hash in ipairs(hashes) do
-  for _, field in ipairs({'since', 'flushed', 'began', 'buried'}) do
+  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'buried'}) do
     if redis.call('HEXISTS', hash, field) == 1 then
       redis.call('HINCRBY', hash, field, -passed)
     end
@@ -113,6 +120,28 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def in_child(call):
+    """Return the truth of a call's result in a forked child; fail where it raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # xdist's threads do not matter
+        child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            status = int(not call())
+        finally:
+            os._exit(status)
+    try:
+        _, status = wait_until(lambda: (found := os.waitpid(child, os.WNOHANG))[0] and found)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 1), f"the child ended with {code}"
+    return code == 0
 
 
 class Worker:

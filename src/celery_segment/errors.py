@@ -7,7 +7,7 @@
     │   └── MessageTooLarge     the encoded message is above 32,768 bytes
     ├── SegmentBufferError      the buffer failed to store or to return messages
     │   ├── BufferUnavailable   Redis cannot be reached, is loading, or is read-only
-    │   └── BufferFull          Redis is above its maxmemory, or a segment_max_… bound is reached
+    │   └── BufferFull          Redis has no room for messages, or a segment_max_… bound is reached
     ├── DeliveryFailed          a message was given up; the error of its receipt and link_error
     ├── ImportRefused           an import cannot start with these files and options
     └── ImportUnfinished        an import ended early; it can be resumed
@@ -113,7 +113,7 @@ class BufferUnavailable(SegmentBufferError):  # noqa: N818 - a state, as in http
 
 
 class BufferFull(SegmentBufferError):  # noqa: N818 - a state, as in queue.Full
-    """There is no room: Redis is above its maxmemory, or a configured bound is reached."""
+    """There is no room: Redis uses more than segment_max_memory_share, or a bound is reached."""
 
 
 class DeliveryFailed(SegmentError):  # noqa: N818 - a state, as the batch's

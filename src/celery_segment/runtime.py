@@ -14,7 +14,7 @@ from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
-from celery_segment.buffer import Buffer, Pool
+from celery_segment.buffer import Buffer, Pace, Pool
 from celery_segment.config import Eager, Settings, load
 from celery_segment.errors import ConfigurationError
 from celery_segment.producer import (
@@ -65,6 +65,7 @@ class Runtime:
         self._pid, self._own_lock = os.getpid(), RLock()
         self._settings: Settings | None = None
         self._pool: Pool | None = None
+        self._pace: Pace | None = None
         self._spill: Spill | None = None
         self._buffers: dict[str, Buffer] = {}
         self._fallbacks: dict[str, Fallback] = {}
@@ -95,6 +96,32 @@ class Runtime:
         except (KeyError, TypeError):
             return self._made(self._producers, source, self._make_producer)
 
+    @property
+    def pool(self) -> Pool:
+        """The connections to the buffer's Redis that all sources share."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = self.new_pool(self.settings.redis_timeout)
+            return self._pool
+
+    @property
+    def pace(self) -> Pace:
+        """The rate of requests that all workers keep to together."""
+        with self._lock:
+            if self._pace is None:
+                self._pace = Pace(self.pool, self.settings.max_requests_per_second)
+            return self._pace
+
+    def new_pool(self, timeout: float) -> Pool:
+        """Return further connections to the buffer's Redis, with a timeout of their own."""
+        url = self.settings.redis_url
+        if not url:
+            raise _no_redis(self._app)
+        pool = Pool(url, timeout)
+        # Otherwise the garbage collector finds open sockets, and warns.
+        weakref.finalize(self._app, pool.close).atexit = False
+        return pool
+
     def fallbacks(self) -> list[Fallback]:
         """Return the fallbacks of the sources that drop or spill."""
         for source in self.settings.enabled:
@@ -102,8 +129,8 @@ class Runtime:
         return list(self._fallbacks.values())
 
     def wake(self, source: str) -> None:
-        """Ask the workers to drain a source."""
-        self.waker.wake(source)
+        """Have a worker drain a source at once, rather than at its next tick."""
+        self.waker.wake(source, self.settings.queue)
 
     # ------------------------------------------------------------ making each once
 
@@ -124,14 +151,7 @@ class Runtime:
         return made[name]
 
     def _make_buffer(self, name: str) -> Buffer:
-        settings = self.settings
-        if self._pool is None:
-            if not settings.redis_url:
-                raise _no_redis(self._app)
-            self._pool = Pool(settings.redis_url, settings.redis_timeout)
-            # Otherwise the garbage collector finds open sockets, and warns.
-            weakref.finalize(self._app, self._pool.close).atexit = False
-        return Buffer(self._pool, settings.source(name))
+        return Buffer(self.pool, self.settings.source(name))
 
     def _make_producer(self, name: str) -> Producer:
         source = self.settings.source(name)

@@ -35,7 +35,7 @@ def test_a_hundred_thousand_events_through_a_failing_endpoint(make_app, workers)
 
         def sometimes_fail(_request):
             with lock:
-                if chance.random() >= 0.1:
+                if chance.random() >= 0.2:
                     return None
                 return chance.choice(
                     [Reply.status(500), Reply.status(429, retry_after=1), Reply.close()]
@@ -96,9 +96,9 @@ def test_a_killed_worker_is_taken_over(make_app, server, workers):
     server.always(Reply.hang(60))
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(1000)}
-    wait_until(lambda: Analytics().stats().inflight.messages == 1000)
-    # Both of its processes hold a batch, and wait for an answer.
-    assert server.wait_for(lambda: len(server.requests) >= 2, timeout=10)
+    # One of its two processes holds a batch, and waits for an answer.
+    assert server.wait_for(lambda: len(server.requests) >= 1, timeout=10)
+    assert Analytics().stats().inflight.messages >= 50
     first.kill()
     killed = time.monotonic()
     server.always(None)

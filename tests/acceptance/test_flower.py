@@ -35,6 +35,9 @@ def listening(app):
         assert "p4yl04d" not in shown
 
 
+TASKS = ("segment.drain", "segment.deliver")
+
+
 def results(events, task):
     """Return a task's results: the event itself does not have its name."""
     ours = {e["uuid"] for e in events("received") if e["name"] == task}
@@ -58,17 +61,19 @@ def test_deliveries_are_shown_in_plain_words(app, server, workers):
         assert Analytics().flush(10) == 0
         (failed,) = wait_until(lambda: events("failed"))
         assert len(server.received) == 2
-        delivered = wait_until(lambda: results(events, "segment.deliver"))
+        delivered = wait_until(
+            lambda: [r for task in TASKS for r in results(events, task) if "delivered" in r]
+        )
         received = [e for e in events("received") if e["name"] == "segment.deliver"]
         rung = {e["kwargs"] for e in events("received") if e["name"] == "segment.drain"}
         causes = [e["exception"] for e in events("retried")]
-        drained = results(events, "segment.drain")
 
     assert rung == {"default"}
     shown = [e["kwargs"] for e in received]
     for kwargs in shown:
         assert re.fullmatch(r"default, batch 1[.12]*, [123] messages?, \d+ bytes", kwargs)
-    assert len([kwargs for kwargs in shown if kwargs.startswith("default, batch 1, 3 ")]) == 3
+    # The first attempt is the drain's own; its retries are deliveries of the batch.
+    assert len([kwargs for kwargs in shown if kwargs.startswith("default, batch 1, 3 ")]) == 2
     assert causes == [
         "DeliveryError('500 Internal Server Error')",
         "DeliveryError('429 Too Many Requests, Retry-After 1 s')",
@@ -80,8 +85,6 @@ def test_deliveries_are_shown_in_plain_words(app, server, workers):
         assert re.fullmatch(f"'({each}|nothing to do: .+){so_far}'", result)
     buried = "dead letter, 1 message: 400 Bad Request"
     assert re.fullmatch(rf"DeliveryFailed\('{buried}{so_far}'\)", failed["exception"])
-    assert "'claimed 1 batch, 3 messages'" in drained
-    assert set(drained) <= {"'claimed 1 batch, 3 messages'", "'nothing to claim'"}
 
 
 def test_a_redis_that_is_away_is_a_retry_with_its_cause(make_app, workers):

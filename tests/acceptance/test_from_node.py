@@ -250,10 +250,16 @@ def test_error_handling(make_app, server, caplog):
     assert "segment: 1 messages given up: 400 Bad Request" in caplog.text
 
 
-@pytest.mark.parametrize("heading", ["Development", "Batching"])
-def test_every_message_is_sent_at_once(make_app, server, workers, heading):
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [
+        ("Development", {"segment_flush_at": 1}),
+        ("Batching", {"segment_max_batch_messages": 1}),
+    ],
+)
+def test_every_message_is_sent_at_once(make_app, server, workers, heading, expected):
     conf = configuration(heading)
-    assert conf == {"segment_flush_at": 1}
+    assert conf == expected
     app = make_app(**conf)
     workers.start(app)
     for number in range(3):

@@ -205,7 +205,11 @@ def flower_tasks(address):
 
 
 def find(row, tasks):
-    shown = [re.compile(words(cell)) for cell in row]
+    name, state, kwargs, result = row
+    if state == "FAILURE":
+        # On a slow machine the drain leaves the last half of the batch to another task.
+        name, kwargs = "segment.…", f"{kwargs}…"
+    shown = [re.compile(words(cell)) for cell in (name, state, kwargs, result)]
     return [
         task
         for task in tasks
@@ -232,7 +236,7 @@ def test_the_tutorial_ends_where_it_says(terminals):
     tasks = wait_until(
         lambda: all(find(row, tasks := flower_tasks(address)) for row in table) and tasks
     )
-    (retried,) = find(table[2], tasks)
+    (retried,) = find(table[1], tasks)
     assert retried["retries"] == 2
     assert f"`{retried['exception']}`" in page
     assert not any(secret in repr(tasks) for secret in ("anything", "maria", "teapot"))

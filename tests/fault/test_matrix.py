@@ -18,7 +18,7 @@ import pytest
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
-from support import DEFAULTS, TESTS, buffer_of, let_pass, wait_until
+from support import DEFAULTS, TESTS, allow, buffer_of, let_pass, wait_until
 
 FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 1.5}
 
@@ -149,7 +149,8 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         buffer = buffer_of(wrong)
         for _ in range(200):
             let_pass(redis, 500)  # beyond the longest pause and the lease
-            for batch in (*buffer.reap()[0], *buffer.claim(32)):
+            buffer.reap()
+            for batch in buffer.claim(32):
                 assert attempt_delivery(buffer, batch.id).retry_in is not None
         # Beyond both limits, and not given up: 27 hours, with more than max_retries requests.
         assert len(server.requests) == 200
@@ -157,7 +158,8 @@ def test_a_key_that_is_refused_for_hours_buries_nothing(make_app, redis):
         assert buffer.admin.snapshot().gate.reason.startswith("401")
         right = make_app(segment_host=server.url, segment_write_key="right")
         let_pass(redis, 500)
-        for batch in buffer_of(right).reap()[0]:
+        buffer_of(right).reap()
+        for batch in buffer_of(right).claim(32):
             attempt_delivery(buffer_of(right), batch.id)
         assert set(server.received) == ids
         assert server.duplicates == 0
@@ -168,6 +170,7 @@ def test_doubled_task_messages_do_nothing_twice(make_app, server, redis, workers
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(200)}
     buffer = buffer_of(app)
+    allow(buffer, 20)
     for batch in buffer.claim(20):
         for _ in range(3):
             app.tasks["segment.deliver"].apply_async(
@@ -189,6 +192,7 @@ def test_all_task_messages_lost_cost_a_lease_and_a_tick(make_app, server, redis,
     app = make_app(**FAST, segment_max_batch_messages=10)
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(200)}
+    allow(buffer_of(app), 20)
     assert len(buffer_of(app).claim(20)) == 20
     redis.delete("celery", "unacked", "unacked_index")
     started = time.monotonic()

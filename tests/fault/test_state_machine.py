@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from math import ceil
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -28,25 +29,34 @@ from hypothesis.stateful import (
 )
 
 from buffermodel import (
+    AGAIN,
     AT_ONCE,
     BACKLOG,
     BREAKER,
     DRIFT,
-    FLUSH_AT,
     HOUR,
-    INTERVAL,
     LEASE,
+    LONGEST,
     MAX_BYTES,
     MAX_INFLIGHT,
     MAX_MESSAGES,
+    OVERDUE,
     YOUNGEST,
     Sealed,
     near,
     stored,
 )
 from bufferrecount import Recount
-from celery_segment.buffer import Attachments, Gone, Lease, LeasedElsewhere, SourceClosed, Stale
-from celery_segment.buffer import buffer as transitions
+from celery_segment.buffer import (
+    Attachments,
+    Busy,
+    Gone,
+    Lease,
+    LeasedElsewhere,
+    SourceClosed,
+    Stale,
+    bounds,
+)
 from celery_segment.buffer.body import decompressed, is_compressed
 from support import buffer_of, let_pass
 
@@ -70,6 +80,8 @@ MESSAGE = st.tuples(
 PICK = st.integers(0, 9)
 #: What an attempt is counted under, if it is.
 STATUS = st.sampled_from(["200", "503", "timeout", ""])
+#: How long a request takes: nothing, or so long that it began before whatever happened now.
+SECONDS = st.sampled_from([0.0, 0.0, HOUR / 2])
 
 
 class Machine(Recount, RuleBasedStateMachine):
@@ -87,9 +99,9 @@ class Machine(Recount, RuleBasedStateMachine):
         attachments = [Attachments(), Attachments(b"[]", b"00-12-34-01")]
         self.append_all([(f"é{n}", "中", 40, attachments[n % 2]) for n in range(messages)])
         if claimed:
-            self.claim_some(claimed, due_only=False, begin=True)
+            self.claim_some(claimed, stint=0.0, begin=True)
         if tripped and self.holders:
-            self.retry(pick=0, what="refused", hours=0, status="401")
+            self.retry(pick=0, what="refused", hours=0, status="401", seconds=0.0)
             self.time_passes(hours=1)
             self.begin(pick=0, twice=True)  # as the probe
 
@@ -108,32 +120,38 @@ class Machine(Recount, RuleBasedStateMachine):
 
     # ------------------------------------------------------------ draining
 
-    @rule(limit=st.integers(1, 5), due_only=st.booleans(), begin=st.booleans())
-    def claim(self, limit, due_only, begin):
+    @rule(limit=st.integers(1, 5), stint=st.sampled_from([0.0, 0.25]), begin=st.booleans())
+    def claim(self, limit, stint, begin):
         """Claim, and begin what was claimed; or leave that to later steps, or for ever."""
-        self.claim_some(limit, due_only=due_only, begin=begin)
+        self.claim_some(limit, stint=stint, begin=begin)
 
-    def claim_some(self, limit, *, due_only, begin):
-        expected = []
-        if self.closed_for() == 0:
-            room = min(limit, MAX_INFLIGHT - len(self.at("inflight")))
-            due = (FLUSH_AT, INTERVAL) if due_only else (1, 0)
-            if len(self.at("ready")) < room and self.open_is_due(*due):
-                self.seal()
-            for batch in self.at("ready")[:room]:
-                batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
-                expected.append(batch.reference)
-        found = self.buffer.claim(limit, due_only=due_only)
-        assert found == expected
+    def claim_some(self, limit, *, stint, begin):
+        expected = self.to_be_claimed(limit, stint, flush=True)
+        assert self.buffer.claim(limit, stint=stint) == expected
         for batch in expected if begin else ():
             self.begin_one(self.batches[batch.id], twice=True)
 
+    def to_be_claimed(self, limit, stint, *, flush):
+        if self.closed_for() != 0:
+            return []
+        room = min(limit, self.concurrency - len(self.at("inflight")))
+        ready, takes_open = len(self.at("ready")), flush and bool(self.open)
+        if stint:
+            latency = 100 if self.latency is None else self.latency
+            room = min(room, max(ceil((ready + takes_open) * latency / (stint * 1000)), 1))
+        if takes_open and ready < room:
+            self.seal()
+        claimed = self.at("ready")[: max(room, 0)]
+        for batch in claimed:
+            batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
+        return [batch.reference for batch in claimed]
+
     @precondition(lambda self: any(batch.waits for batch in self.batches.values()))
-    @rule(limit=st.integers(1, 3))
-    def claim_next(self, limit):
+    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]))
+    def claim_next(self, limit, stint):
         """A delivery takes what was claimed and waits, before it claims anything itself."""
         waiting = [batch for batch in self.at("inflight") if batch.waits]
-        found = self.buffer.claim_next(limit)
+        found = self.buffer.claim_next(limit, stint=stint)
         if self.closed_for() != 0:
             assert found == []
             return
@@ -141,27 +159,45 @@ class Machine(Recount, RuleBasedStateMachine):
         waiting[0].waits = False
         self.begin_one(waiting[0], twice=False)
 
-    @precondition(lambda self: self.at("inflight"))
+    @precondition(lambda self: not any(batch.waits for batch in self.batches.values()))
+    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]))
+    def claim_next_of_ready_ones(self, limit, stint):
+        """Where none waits, ready ones are claimed; the open batch is left to a flush."""
+        expected = self.to_be_claimed(limit, stint, flush=False)
+        assert self.buffer.claim_next(limit, stint=stint) == expected
+
+    @rule(pick=PICK)
+    def release(self, pick):
+        """Give back what was claimed, or waits for a retry; nothing that somebody holds."""
+        names = [*self.batches, "999"]
+        batch = self.batches.get(names[pick % len(names)])
+        if batch and batch.place in ("inflight", "retrying") and not batch.token:
+            self.put_back(batch)
+            assert self.buffer.release(batch.id)
+        else:
+            name = batch.id if batch else "999"
+            assert not self.unchanged(lambda: self.buffer.release(name))
+
+    @precondition(lambda self: self.at("inflight") or self.at("retrying"))
     @rule()
     def reap(self):
-        expected = []
-        for batch in self.at("inflight"):
-            if batch.deadline <= self.now:
-                batch.token, batch.deadline, batch.waits = None, self.now + LEASE, True
-                expected.append(batch.reference)
-        self.tick_until = 0.0
-        self.count["takeovers"] += len(expected)
-        found, uncalled = self.buffer.reap()
-        assert sorted(found, key=str) == sorted(expected, key=str)
+        expired = [batch for batch in self.at("inflight") if batch.deadline <= self.now]
+        overdue = [b for b in self.at("retrying") if b.deadline + OVERDUE <= self.now + DRIFT]
+        for batch in (*expired, *overdue):
+            self.put_back(batch)
+        self.unanswered = 0
+        self.count["takeovers"] += len(expired) + len(overdue)
+        taken, uncalled = self.buffer.reap()
+        assert taken == len(expired) + len(overdue)
         assert uncalled == any(until <= self.now for _, until in self.settled.values())
 
     # ------------------------------------------------------------ delivering
 
-    @precondition(lambda self: self.at("inflight"))
+    @precondition(lambda self: self.at("inflight") or self.at("retrying"))
     @rule(pick=PICK, twice=st.booleans())
     def begin(self, pick, twice):
-        """Begin any batch in flight, whoever holds it."""
-        inflight = self.at("inflight")
+        """Begin any batch in flight, whoever holds it, or one that waits for its retry."""
+        inflight = [*self.at("inflight"), *self.at("retrying")]
         self.begin_one(inflight[pick % len(inflight)], twice)
 
     def begin_one(self, batch, twice):
@@ -170,13 +206,19 @@ class Machine(Recount, RuleBasedStateMachine):
         if batch.token and batch.deadline > self.now:
             assert self.unchanged(lambda: begin(token)) == LeasedElsewhere()
             return
-        found, closed = begin(token), self.closed_to(batch)
-        batch.waits = False
+        found = begin(token)
+        room = batch.place == "inflight" or len(self.at("inflight")) < self.concurrency
+        if self.closed_for() == 0 and not room:
+            assert found == Busy(self.concurrency)
+            self.put_back(batch)
+            return
+        closed, batch.waits = self.closed_to(batch), False
         if closed != 0:
             assert isinstance(found, SourceClosed), "a closed source is to put the batch back"
             assert found.seconds == (closed and near(closed))
-            batch.place, batch.token = "ready", None
+            self.put_back(batch)
             return
+        batch.place = "inflight"
         batch.began = self.now if batch.began is None else batch.began
         assert bytes(decompressed(found.body)) == stored(batch.messages)
         assert is_compressed(found.body) == batch.compressed
@@ -201,17 +243,18 @@ class Machine(Recount, RuleBasedStateMachine):
     @precondition(lambda self: self.sealed)
     @rule(pick=PICK)
     def begin_what_is_not_in_flight(self, pick):
-        elsewhere = [b.id for b in self.batches.values() if b.place != "inflight"]
+        elsewhere = [b.id for b in self.batches.values() if b.place in ("ready", "dead")]
         settled = [lease.id for lease in self.begun if lease.id not in self.batches]
         names = [*elsewhere, *settled, *UNKNOWN]
         name = names[pick % len(names)]
         assert self.unchanged(lambda: self.buffer.begin(name, "another")) == Gone()
 
     @precondition(lambda self: self.holders)
-    @rule(pick=PICK, status=STATUS)
-    def ack(self, pick, status):
+    @rule(pick=PICK, status=STATUS, seconds=SECONDS)
+    def ack(self, pick, status, seconds):
         lease = self.holders[pick % len(self.holders)]
-        found = self.buffer.ack(lease, status)
+        self.answered_in(seconds)
+        found = self.buffer.ack(lease, status, seconds)
         self.attempts[status] += 1
         self.settle(found, "delivered", self.batches[lease.id], None)
         # What counts as delivered is what the holder was given to post.
@@ -227,8 +270,9 @@ class Machine(Recount, RuleBasedStateMachine):
         what=st.sampled_from(["failure", "failure", "asked", "refused"]),
         hours=st.sampled_from([0, 0, 1, 3]),
         status=STATUS,
+        seconds=SECONDS,
     )
-    def retry(self, pick, what, hours, status):
+    def retry(self, pick, what, hours, status, seconds):
         lease = self.holders[pick % len(self.holders)]
         batch = self.batches[lease.id]
         closed, wait, tripped = max(self.gate[0] - self.now, 0.0), hours * HOUR, 0
@@ -247,11 +291,14 @@ class Machine(Recount, RuleBasedStateMachine):
                 tripped = self.trips[what]
         if close_for > closed:
             self.gate = (self.now + close_for, what, cause)
-        found = self.buffer.retry(lease, what, wait, cause, status, breaker=BREAKER)
+        if what != "refused":
+            self.failed_in(seconds)
+        found = self.buffer.retry(lease, what, wait, cause, status, seconds, breaker=BREAKER)
         self.attempts[status] += 1
         wait = max(wait, self.gate[0] - self.now)
         assert found == (near(wait), tripped)
-        batch.token, batch.deadline, batch.cause = None, self.now + wait + LEASE, cause
+        batch.place, batch.token = "retrying", None
+        batch.deadline, batch.cause = self.now + wait, cause
         batch.attempts += what == "failure"
         self.count["retries"] += 1
         self.end_probe_of(batch)
@@ -356,16 +403,20 @@ class Machine(Recount, RuleBasedStateMachine):
     def due(self):
         inflight = self.at("inflight")
         waits = any(batch.deadline <= self.now for batch in inflight)
+        late = self.now + DRIFT - OVERDUE
+        waits = waits or any(batch.deadline <= late for batch in self.at("retrying"))
         waits = waits or any(until <= self.now for _, until in self.settled.values())
         assert self.buffer.compressible() == self.compressible()
         waits = waits or bool(self.compressible())
-        if not waits and self.closed_for() == 0 and len(inflight) < MAX_INFLIGHT:
-            waits = bool(self.at("ready")) or self.open_is_due(FLUSH_AT, INTERVAL - DRIFT)
-        expected = waits and self.tick_until <= self.now
-        assert self.buffer.due(DRIFT) == expected
-        assert not self.unchanged(lambda: self.buffer.due(DRIFT))
+        if not waits and self.closed_for() == 0 and len(inflight) < self.concurrency:
+            waits = bool(self.at("ready") or self.open)
+        shortest = HOUR / 2
+        again = min(AGAIN * 2 ** (self.unanswered - 1), LONGEST) if self.unanswered else shortest
+        expected = waits and self.now - self.ticked + DRIFT >= again
+        assert self.buffer.due(shortest) == expected
         if expected:
-            self.tick_until = self.now + INTERVAL
+            self.ticked, self.unanswered = self.now, self.unanswered + 1
+        assert not self.unchanged(lambda: self.buffer.due(shortest))
 
     def mark(self):
         if self.open:
@@ -388,9 +439,8 @@ class Machine(Recount, RuleBasedStateMachine):
         assert self.buffer.admin.resume() == 0
         self.gate = (0.0, "", "")
         self.endpoint_answered()
-        for batch in self.at("inflight"):
-            if batch.token is None:
-                batch.deadline = self.now
+        for batch in self.at("retrying"):
+            self.put_back(batch)
 
     @precondition(lambda self: self.at("ready"))
     @rule(pick=PICK)
@@ -451,14 +501,18 @@ class Machine(Recount, RuleBasedStateMachine):
 
 @pytest.mark.parametrize("hook", [None, "somebody"])
 def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, hook, monkeypatch):
-    monkeypatch.setattr(transitions, "BACKLOG", BACKLOG)
-    monkeypatch.setattr(transitions, "STORED_BATCHES", YOUNGEST)
-    monkeypatch.setattr(transitions, "COMPRESSIBLE_BATCHES", AT_ONCE)
+    for name, value in {
+        "BACKLOG": BACKLOG,
+        "STORED_BATCHES": YOUNGEST,
+        "COMPRESSIBLE_BATCHES": AT_ONCE,
+        "OVERDUE": OVERDUE,
+        "AGAIN": AGAIN,
+        "LONGEST": LONGEST,
+    }.items():
+        monkeypatch.setattr(bounds, name, value)
     app = make_app(
         segment_on_delivered=hook,
         segment_on_failed=hook,
-        segment_flush_at=FLUSH_AT,
-        segment_flush_interval=INTERVAL,
         segment_lease=LEASE,
         segment_max_inflight=MAX_INFLIGHT,
         segment_max_batch_messages=MAX_MESSAGES,

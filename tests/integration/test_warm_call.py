@@ -33,7 +33,7 @@ def test_a_warm_call_enters_a_dozen_files_and_no_more(app):  # noqa: ARG001 - th
     assert 5 < len(entered) <= 12, entered
     # In the order of the message's way.
     way = ["calls/api.py", "calls/task.py", "messages/build.py", "producer/producer.py"]
-    way += ["messages/encoding.py", "buffer/buffer.py", "buffer/pool.py", "buffer/connection.py"]
+    way += ["messages/encoding.py", "buffer/appends.py", "buffer/pool.py", "buffer/connection.py"]
     assert [path for path in entered if path in way] == way
 
 

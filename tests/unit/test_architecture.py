@@ -152,7 +152,7 @@ def importers_of(*libraries):
 def test_the_walk_sees_what_there_is():
     assert {f"{PACKAGE}.{part}".rstrip(".") for part in LAYERS} <= set(MODULES)
     # Inside a function, of a package, of a member that is a module, of one that is not.
-    assert "celery_segment.delivery.attempt" in IMPORTS["celery_segment.worker.tasks"]
+    assert "celery_segment.delivery.attempt" in IMPORTS["celery_segment.worker.stint"]
     assert "celery_segment.delivery.transport" in IMPORTS["celery_segment.delivery.attempt"]
     assert "celery_segment.messages" in IMPORTS["celery_segment.calls.api"]
     assert "celery_segment.errors" in IMPORTS["celery_segment"]
@@ -177,7 +177,7 @@ def test_only_what_delivers_or_checks_reaches_the_delivery():
     importers = {name for name, imported in IMPORTS.items() if imported & inside} - inside
     assert importers == {
         "celery_segment.worker.inprocess",
-        "celery_segment.worker.tasks",
+        "celery_segment.worker.stint",
         "celery_segment.operations.health",
         "celery_segment.operations.findings",
     }

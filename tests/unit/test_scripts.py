@@ -18,6 +18,9 @@ FOLDER = files("celery_segment.buffer") / "lua"
 TEXTS = {f.name.removesuffix(".lua"): f.read_text("utf-8") for f in FOLDER.iterdir()}
 TRANSITIONS = sorted(name for name in TEXTS if not name.startswith("_"))
 PARTS = sorted(name for name in TEXTS if name.startswith("_"))
+#: Those that are not about one source.
+SHARED = {"pace"}
+SOURCE = "{segment:<source>}, the prefix of the source's keys"
 INCLUDE = re.compile(r"@include\s+(\S+)")
 
 
@@ -69,7 +72,8 @@ def test_each_starts_with_a_contract(name):
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_transitions_contract_names_its_key_its_arguments_and_its_results(name):
     contract = contract_of(TEXTS[name])
-    assert "KEYS[1] -> {segment:<source>}, the prefix of the source's keys" in contract
+    key = "{segment:}, the prefix of what all sources share" if name in SHARED else SOURCE
+    assert f"KEYS[1] -> {key}" in contract
     assert any(line.startswith("Returns ") for line in contract)
     described = re.findall(r"^ARGV\[(\d+)(…?)\] -> \S", "\n".join(contract), re.MULTILINE)
     assert [int(n) for n, _ in described] == list(range(1, len(described) + 1))
@@ -83,7 +87,7 @@ def test_a_transitions_contract_names_its_key_its_arguments_and_its_results(name
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_transition_names_its_key_and_arguments_at_its_head_and_uses_the_names(name):
     head, body = head_and_body_of(TEXTS[name])
-    assert re.match(r"local source\b", head)
+    assert re.match(r"local shared\b" if name in SHARED else r"local source\b", head)
     assert re.findall(r"KEYS.{3}", head) == ["KEYS[1]"]
     assert not re.search(r"\b(KEYS|ARGV)\b", code_of(body))
     for names in re.findall(r"^local (.+?) =", head, re.MULTILINE):
@@ -93,7 +97,8 @@ def test_a_transition_names_its_key_and_arguments_at_its_head_and_uses_the_names
 
 @pytest.mark.parametrize("name", PARTS)
 def test_an_include_is_one_function_named_as_its_file_and_takes_what_it_needs(name):
-    code = code_of(TEXTS[name])
+    constants = re.compile(r"^local [A-Z_]+ = .+\n", re.MULTILINE)
+    code = constants.sub("", code_of(TEXTS[name]))
     assert re.findall(r"^\S.*", code, re.MULTILINE)[0].startswith(f"local function {name[1:]}(")
     assert len(re.findall(r"^local\b", code, re.MULTILINE)) == 1
     assert not re.search(r"\b(KEYS|ARGV)\b", TEXTS[name])
@@ -112,9 +117,13 @@ def test_every_include_resolves(name):
 
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_transition_includes_what_it_calls_and_nothing_else(name):
+    included = INCLUDE.findall(TEXTS[name])
+    code = code_of(script(name).text)
     for part in PARTS:
-        called = re.search(rf"\b{part[1:]}\(", code_of(TEXTS[name])) is not None
-        assert called == (part in INCLUDE.findall(TEXTS[name])), part
+        first = re.search(rf"(?<!local function )\b{part[1:]}\(", code)
+        assert (first is not None) == (part in included), part
+        if first:
+            assert code.index(f"local function {part[1:]}(") < first.start(), "too late"
 
 
 def test_every_part_is_used():

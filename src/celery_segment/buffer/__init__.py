@@ -5,7 +5,9 @@ from __future__ import annotations
 from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, messages_of
 from celery_segment.buffer.buffer import Buffer
-from celery_segment.buffer.parts import parts_of
+from celery_segment.buffer.due import Due
+from celery_segment.buffer.pace import Pace
+from celery_segment.buffer.parts import APPEND_BYTES, parts_of
 from celery_segment.buffer.pool import Pool, load_client
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
@@ -13,6 +15,7 @@ from celery_segment.buffer.types import (
     Attachments,
     AttachmentsByPlace,
     BatchRef,
+    Busy,
     DeadLetter,
     DeadLettersFull,
     Gate,
@@ -26,6 +29,7 @@ from celery_segment.buffer.types import (
 )
 
 __all__ = [
+    "APPEND_BYTES",
     "ENVELOPE",
     "NO_ATTACHMENTS",
     "Amount",
@@ -34,12 +38,15 @@ __all__ = [
     "BatchRef",
     "Buffer",
     "BufferAdmin",
+    "Busy",
     "DeadLetter",
     "DeadLettersFull",
+    "Due",
     "Gate",
     "Gone",
     "Lease",
     "LeasedElsewhere",
+    "Pace",
     "Pool",
     "Settled",
     "Snapshot",

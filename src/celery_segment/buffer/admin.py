@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.keys import batch_key, prefix
 from celery_segment.buffer.pool import Pool
@@ -12,9 +13,6 @@ from celery_segment.buffer.types import DeadLetter, Snapshot
 from celery_segment.config import Source
 
 __all__ = ["BufferAdmin"]
-
-#: Bounds of the work that one script call does.
-LOOK_AT_BATCHES = 1_000
 
 
 class BufferAdmin:
@@ -34,7 +32,7 @@ class BufferAdmin:
 
         While more than a thousand batches wait, later messages are counted too.
         """
-        return int(self._pool.run(script("remaining"), self._key, mark, LOOK_AT_BATCHES))
+        return int(self._pool.run(script("remaining"), self._key, mark, bounds.LOOK_AT_BATCHES))
 
     def pause(self) -> bool:
         """Close the source until it is resumed; return False where it was paused already."""
@@ -42,7 +40,8 @@ class BufferAdmin:
 
     def resume(self) -> float:
         """Open the source; return the seconds for which a Retry-After still keeps it closed."""
-        return max(int(self._pool.run(script("resume"), self._key)), 0) / 1000
+        wait = self._pool.run(script("resume"), self._key, bounds.LOOK_AT_BATCHES)
+        return max(int(wait), 0) / 1000
 
     def dead_letters(
         self,
@@ -97,5 +96,6 @@ class BufferAdmin:
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
-        flat = self._pool.run(script("snapshot"), self._key, LOOK_AT_BATCHES)
+        limits = (bounds.LOOK_AT_BATCHES, self.source.max_inflight)
+        flat = self._pool.run(script("snapshot"), self._key, *limits)
         return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})

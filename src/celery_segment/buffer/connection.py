@@ -59,6 +59,17 @@ class Connection:
             reply = reader.gets()
         return reply
 
+    def exchange_many(self, commands: bytes, count: int) -> list[Any]:
+        """As ``exchange``, of ``count`` commands that are sent together."""
+        reader = self._reader
+        self._sock.sendall(commands)
+        replies: list[Any] = []
+        while len(replies) < count:
+            reader.feed(_received(self._sock, _MORE))
+            while len(replies) < count and (reply := reader.gets()) is not False:
+                replies.append(reply)
+        return replies
+
     def exchange_bulk(self, command: bytes) -> tuple[Any, Any]:
         """As ``exchange``, of two replies: a list of integers, and a string of any size.
 

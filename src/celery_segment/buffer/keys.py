@@ -6,13 +6,18 @@ touch them all. Times are milliseconds of the server's clock.
 
     :open        string  the open batch, which is being filled: its messages as JSON, each with
                          a comma behind it
-    :state       hash    of the open batch: count, since (its first message's time); flushed
-                         (time of the last seal); woken (1 once a worker was woken); sequence
-                         (the last batch id); compressed (the batch number up to which a
-                         backlog is compressed); numbers in a row: failures, and pauses after
-                         failures (trips) and after refusals
+    :count       string  how many messages the open batch holds; 2^40 more while calls are
+                         refused, since Redis is too full
+    :state       hash    since (time of the open batch's first message); sequence (the last
+                         batch id); compressed (the batch number up to which a backlog is
+                         compressed); numbers in a row: failures, and pauses after failures
+                         (trips) and after refusals. Of drains: ticked (time of the last that
+                         a tick started), unanswered (how many of them have not begun). Of
+                         concurrent requests: limit, threshold (up to which it grows fast),
+                         halved (time), latency and fastest (of the answers)
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
+    :retrying    zset    batches that wait for a retry, by its time
     :waiting     zset    claimed batches whose delivery has not begun, by number
     :dead        zset    dead letters by the time they were given up
     :batch:<id>  string  a sealed batch's messages, as in :open, or compressed (see ``body``)
@@ -29,15 +34,20 @@ touch them all. Times are milliseconds of the server's clock.
     :gate        string  why the source is closed; expires when it opens
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back
-    :tick        string  exists while a drain that a tick called for has not begun; expires
+    :looked      string  exists for a second after a refused call looked how full Redis is
     :stats       hash    messages, each with <name>_bytes: accepted (without those in :open),
-                         delivered and purged in total; ready, inflight and dead at present.
+                         delivered and purged in total; ready, inflight (:retrying among them)
+                         and dead at present.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
                          dropped_full, dropped_unavailable, attempts:<status>.
                          last_delivered: a time; saved_bytes: what compression saves in ready
                          and inflight
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
+
+All sources share one key, which starts with the prefix of a source without a name:
+
+    {segment:}:pace string  the time at which the next request may be made; expires
 """
 
 from __future__ import annotations

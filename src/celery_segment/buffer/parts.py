@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["parts_of"]
+__all__ = ["APPEND_BYTES", "parts_of"]
 
 #: Bounds of the work that one append does.
 APPEND_MESSAGES = 500
-APPEND_BYTES = 1_000_000
+APPEND_BATCHES = 20
+APPEND_BYTES = 480_000
 
 
 def parts_of(
-    messages: Sequence[bytes], most_bytes: int = APPEND_BYTES
+    messages: Sequence[bytes], max_batch_messages: int, most_bytes: int = APPEND_BYTES
 ) -> Iterator[Sequence[bytes]]:
-    """Cut messages into parts for one round trip each."""
-    for start in range(0, len(messages), APPEND_MESSAGES):
-        yield from _within(messages[start : start + APPEND_MESSAGES], most_bytes)
+    """Cut messages into parts for one round trip each.
+
+    Args:
+        messages: The messages.
+        max_batch_messages: The source's greatest number of messages in a batch.
+        most_bytes: The greatest size of a part, in bytes.
+    """
+    most = min(APPEND_MESSAGES, APPEND_BATCHES * max_batch_messages)
+    for start in range(0, len(messages), most):
+        yield from _within(messages[start : start + most], most_bytes)
 
 
 def _within(part: Sequence[bytes], most_bytes: int) -> Iterator[Sequence[bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from hiredis import ProtocolError
@@ -56,23 +57,17 @@ class Pool:
         from redis.retry import Retry
 
         self._errors = exceptions
-        # A call may find its connection closed, connect, and send again: two
-        # waits on the network that together stay within the timeout.
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self._pid = os.getpid()
         try:
             pool = ConnectionPool.from_url(
-                url,
-                socket_timeout=timeout / 2,
-                socket_connect_timeout=timeout / 2,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-                health_check_interval=0,
+                url, retry=Retry(NoBackoff(), 0), protocol=2, health_check_interval=0
             )
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
         self._connection_class = pool.connection_class
         self._connection_kwargs = kwargs = pool.connection_kwargs
-        self._idle: deque[tuple[Connection, float]] = deque()
-        self._pid = os.getpid()
+        self.set_timeout(timeout)
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
         )
@@ -112,9 +107,35 @@ class Pool:
             reply, content = self._exchange(both, bulk=True)
         return self._unless_error(reply), self._unless_error(content)
 
+    def run_all(self, script: Script, commands: Sequence[bytes]) -> list[Any]:
+        """Send encoded calls of a script in one round trip.
+
+        Returns:
+            The reply of each; a ``SegmentBufferError`` where it is one.
+        """
+        together = b"".join(commands)
+        replies = self._exchange(together, count=len(commands))
+        if any(_is_unknown(reply) for reply in replies):
+            self.execute("SCRIPT", "LOAD", script.text)
+            again = [c for c, reply in zip(commands, replies, strict=True) if _is_unknown(reply)]
+            repeated = iter(self._exchange(b"".join(again), count=len(again)))
+            replies = [next(repeated) if _is_unknown(reply) else reply for reply in replies]
+        return [
+            translated(reply, self.address) if isinstance(reply, Exception) else reply
+            for reply in replies
+        ]
+
     def execute(self, *arguments: str | bytes | float) -> Any:
         """Run a plain command and return its reply."""
         return self._unless_error(self._exchange(encode_command(*arguments)))
+
+    def set_timeout(self, timeout: float) -> None:
+        """Change the timeout, in seconds, for connections that are made from now on."""
+        # A call may find its connection closed, connect, and send again: two
+        # waits on the network that together stay within the timeout.
+        half = {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
+        self._connection_kwargs |= half
+        self.close()
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -123,15 +144,22 @@ class Pool:
 
     def _load(self, script: Script, error: Exception) -> None:
         """Load a script that Redis does not know; raise any other error."""
-        if not str(error).startswith("NOSCRIPT"):
+        if not _is_unknown(error):
             raise translated(error, self.address) from None
         self.execute("SCRIPT", "LOAD", script.text)
 
-    def _exchange(self, command: bytes, *, once: bool = False, bulk: bool = False) -> Any:
+    def _exchange(
+        self, command: bytes, *, once: bool = False, bulk: bool = False, count: int = 0
+    ) -> Any:
         try:
             connection, used = self._take()
             try:
-                reply = connection.exchange_bulk(command) if bulk else connection.exchange(command)
+                if bulk:
+                    reply: Any = connection.exchange_bulk(command)
+                elif count:
+                    reply = connection.exchange_many(command, count)
+                else:
+                    reply = connection.exchange(command)
             except BaseException as error:
                 # An unread reply would be taken for that of the next command.
                 connection.close()
@@ -145,7 +173,7 @@ class Pool:
                         f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
                         " operation may have been carried out"
                     ) from None
-                return self._exchange(command, bulk=bulk)
+                return self._exchange(command, bulk=bulk, count=count)
         except (OSError, ProtocolError, self._errors.RedisError) as error:
             raise self._failure(error) from None
         self._idle.append((connection, time.monotonic()))
@@ -190,6 +218,11 @@ class Pool:
             f"Redis at {self.address} is unreachable ({_brief(error)})",
             hint="check that it runs, and segment_redis_url",
         )
+
+
+def _is_unknown(reply: Any) -> bool:
+    """Return whether a reply says that Redis does not know the script."""
+    return isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT")
 
 
 def _brief(error: BaseException) -> str:

@@ -65,12 +65,13 @@ def read_server_info(pool: Pool) -> ServerInfo:
 
 
 def count_leased(pool: Pool, source: str) -> int:
-    """Return how many of a source's batches are in flight within their lease.
+    """Return how many of a source's batches are in flight: within their lease, or retried.
 
     Where messages wait and none is in flight, no worker has claimed any for a lease.
     """
     now = round(_time_of(pool) * 1000)
-    return int(pool.execute("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf"))
+    held = pool.execute("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf")
+    return int(held + pool.execute("ZCARD", f"{prefix(source)}:retrying"))
 
 
 def _time_of(pool: Pool) -> float:

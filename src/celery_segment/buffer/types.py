@@ -16,6 +16,7 @@ __all__ = [
     "Attachments",
     "AttachmentsByPlace",
     "BatchRef",
+    "Busy",
     "DeadLetter",
     "DeadLettersFull",
     "Gate",
@@ -99,6 +100,12 @@ class SourceClosed(msgspec.Struct, frozen=True):
     """The source is closed, for so many seconds (None: until resumed); the batch was put back."""
 
     seconds: float | None
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """As many requests as ``limit`` are under way already; the batch was put back."""
+
+    limit: int
 
 
 class Stale(Exception):  # noqa: N818 - a refusal, not a fault
@@ -241,6 +248,10 @@ class Snapshot:
         last_delivered: When a batch was last delivered, in seconds since the epoch by
             Redis' clock; None before the first.
         gate: Whether batches may be delivered now.
+        concurrency: How many requests may be under way at the same time at present.
+        memory: The share of its ``maxmemory`` that Redis uses, from 0 to 1; None where it has no
+            ``maxmemory``, or where it cannot be read.
+        refusing: Whether calls are refused, since that is more than ``segment_max_memory_share``.
     """
 
     accepted: int
@@ -261,6 +272,9 @@ class Snapshot:
     oldest: float
     last_delivered: float | None
     gate: Gate
+    concurrency: int
+    memory: float | None
+    refusing: bool
 
     @property
     def waiting(self) -> int:
@@ -289,6 +303,9 @@ class Snapshot:
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
             gate=Gate.of(why, n["closed"], failing=bool(n["failing"])),
+            concurrency=n["concurrency"],
+            memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,
+            refusing=bool(n["refusing"]),
         )
 
 

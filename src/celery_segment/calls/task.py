@@ -138,14 +138,17 @@ class Call(Task, Generic[P]):
         This is the task's function: a worker runs it, as does a direct call.
         """
         if self.request.called_directly:
-            return self._publish(args, kwargs)
+            return self._publish(args, kwargs, wake=bool(self._runtime.eager))
         return self._run_as_task(args, kwargs)
 
-    def _publish(self, args: Any, kwargs: Any) -> str:
+    def _publish(self, args: Any, kwargs: Any, *, wake: bool = False) -> str:
         source, message = self.build(*args, **kwargs)
         trace = trace_context()
         attached = Attachments(trace=trace) if trace else None
-        self._runtime.producer(source).publish(message, attached)
+        producer = self._runtime.producer(source)
+        producer.publish(message, attached)
+        if wake:
+            producer.wake()
         return message.message_id
 
     def _run_as_task(self, args: Any, kwargs: Any) -> str:

@@ -104,7 +104,8 @@ def _ask_workers(app: Any) -> str:
         with impatient_connection(app) as broker:
             answers = app.control.ping(timeout=PING, connection=broker)
     except Exception as error:  # noqa: BLE001 - the brokers' clients share no base class
-        return f"the broker is unreachable ({type(error).__name__}), so no worker was woken"
+        kind = type(error).__name__
+        return f"the broker is unreachable ({kind}); `celery segment deliver` delivers without it"
     if not answers:
         return "no worker answers; start one with `celery worker`"
     return "the workers are delivering; give them more time with --timeout"

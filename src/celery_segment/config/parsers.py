@@ -26,6 +26,7 @@ __all__ = [
     "proxies",
     "redis_url",
     "task_or_callable",
+    "text",
     "whole",
     "write_key",
 ]
@@ -137,6 +138,13 @@ def host(value: Any) -> str:
     path = url.path.rstrip("/")
     path = path.removesuffix("/batch").removesuffix("/v1")
     return urlunsplit((url.scheme, url.netloc, path, "", ""))
+
+
+def text(value: Any) -> str:
+    """Parse a text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a non-empty string")
+    return value
 
 
 def choice(*choices: str) -> Callable[[Any], str]:

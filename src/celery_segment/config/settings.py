@@ -82,13 +82,16 @@ class Source:
         "Store and deliver messages. When False, calls are validated and nothing is stored.",
     )
     flush_at: int = setting(
-        20, parsers.whole(1), "Number of buffered messages that triggers a flush."
+        20,
+        parsers.whole(1),
+        "Number of buffered messages at which a flush is due at the latest. Workers flush all that"
+        " waits about four times a second, so this many are reached only while no worker is free.",
     )
     flush_interval: float = setting(
         10.0,
         parsers.number(0.1, 86_400),
-        "Seconds after which a buffered message is flushed, even if there are fewer than"
-        " `segment_flush_at`.",
+        "Seconds after which a flush is due at the latest. Below 0.25, workers look at the buffer"
+        " this often. `segment check` reports messages that wait for longer than twice this time.",
     )
     max_batch_bytes: int = setting(
         MAX_BATCH_BYTES,
@@ -105,6 +108,13 @@ class Source:
         parsers.whole(100_000),
         "Maximum size of the waiting messages in bytes; beyond it, `segment_on_full` applies. By"
         " default, the `maxmemory` of Redis is the only limit.",
+    )
+    max_memory_share: float = setting(
+        0.75,
+        parsers.number(0.1, 1),
+        "Maximum share of its `maxmemory` that Redis may use; beyond it, `segment_on_full` applies."
+        " The rest is left to the other users of this Redis, such as Celery's broker. With 1, only"
+        " the `maxmemory` itself limits the buffer.",
     )
     on_full: str = setting(
         "raise",
@@ -180,7 +190,9 @@ class Source:
     max_inflight: int = setting(
         32,
         parsers.whole(1, 1_000),
-        "Maximum number of batches in flight at the same time; the rest of a backlog stays ready.",
+        "Maximum number of requests under way at the same time. The actual limit adapts to the"
+        " endpoint: it starts from 2, grows while responses are good, and is halved by 429, 5xx and"
+        " timeouts.",
     )
     lease: float = setting(
         120.0,
@@ -251,6 +263,25 @@ class Settings:
         False,
         parsers.boolean,
         "Store all calls of a web request in one round trip, once its response is ready.",
+    )
+    worker_share: float = setting(
+        0.5,
+        parsers.number(0.01, 1),
+        "Maximum share of a worker's processes (or threads) that deliver at the same time, at least"
+        " one; the others are left to the application's tasks. In a worker that consumes only"
+        " `segment_queue` it is 1.",
+    )
+    queue: str | None = setting(
+        None,
+        parsers.text,
+        "Queue of the workers' tasks `segment.drain` and `segment.deliver`. By default, as Celery"
+        " routes them.",
+    )
+    max_requests_per_second: float = setting(
+        1_000.0,
+        parsers.number(0.1, 100_000),
+        "Maximum number of requests per second of all workers together. Segment allows 1,000 for a"
+        " workspace.",
     )
     tick: bool = setting(
         True,

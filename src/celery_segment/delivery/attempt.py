@@ -8,15 +8,16 @@ from datetime import datetime, timezone
 from functools import partial
 from secrets import token_hex
 
-from celery_segment.buffer import Buffer, Gone, Lease, LeasedElsewhere, SourceClosed
+from celery_segment.buffer import Buffer, Busy, Gone, Lease, LeasedElsewhere, SourceClosed
 from celery_segment.config import Source
 from celery_segment.delivery import transport
 from celery_segment.delivery.outcome import Answer, Delivered, Refused, decide
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_patiently
+from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
 
-__all__ = ["attempt_delivery"]
+__all__ = ["attempt_delivery", "put_back"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -46,7 +47,17 @@ def attempt_delivery(buffer: Buffer, batch_id: str) -> Report:
     return report
 
 
-def _not_begun(found: Gone | LeasedElsewhere | SourceClosed) -> Report:
+def put_back(buffer: Buffer, batch_id: str, why: str) -> Report:
+    """Give a claimed batch back without an attempt.
+
+    Raises:
+        BufferUnavailable: Redis is unreachable.
+    """
+    buffer.release(batch_id)
+    return Report(f"put back: {why}")
+
+
+def _not_begun(found: Gone | LeasedElsewhere | SourceClosed | Busy) -> Report:
     match found:
         case Gone():
             return Report("nothing to do: the batch is settled, or waiting for a retry")
@@ -56,6 +67,8 @@ def _not_begun(found: Gone | LeasedElsewhere | SourceClosed) -> Report:
             return Report("put back: the source is closed until it is resumed")
         case SourceClosed(seconds):
             return Report(f"put back: the source is closed for {seconds:.1f} s")
+        case Busy(limit):
+            return Report(f"put back: {counted(limit, 'request')} may be under way at present")
 
 
 def _post(source: Source, lease: Lease) -> Posted:

@@ -102,30 +102,30 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
     decision, status, seconds = posted
     match decision:
         case Delivered(http_status):
-            settled = buffer.ack(lease, status)
+            settled = buffer.ack(lease, status, seconds)
             about = _about(buffer, lease)
             batch_delivered.send(**about, status=http_status, seconds=seconds)
             text = f"delivered {counted(lease.count, 'message')} in {seconds * 1000:,.0f} ms"
             return Report(f"{text}: {http_status}", settled=settled, may_continue=True)
         case Retry(wait, cause, asked):
-            return _retry(buffer, lease, status, "asked" if asked else "failure", wait, cause)
+            return _retry(buffer, lease, posted, "asked" if asked else "failure", wait, cause)
         case Refused(cause):
-            return _retry(buffer, lease, status, "refused", 0.0, cause)
+            return _retry(buffer, lease, posted, "refused", 0.0, cause)
         case Split(cause):
             buffer.split(lease, status)
             return Report(f"split {lease.count:,} messages in two: {cause}", may_continue=True)
         case Bury():
-            return _bury(buffer, lease, status, decision)
+            return _bury(buffer, lease, posted, decision)
 
 
-def _bury(buffer: Buffer, lease: Lease, status: str, decision: Bury) -> Report:
-    cause, source = decision.cause, buffer.source
+def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Report:
+    cause, source, status = decision.cause, buffer.source, posted.status
     try:
         settled = buffer.bury(lease, cause, decision.text, status, answered=decision.answered)
     except DeadLettersFull:
         full = f"dead letters are full ({megabytes(source.max_dead_bytes)})"
         cause = f"{full}: replay, purge or export them; this batch: {cause}"
-        return _retry(buffer, lease, status, "refused", 0.0, cause)
+        return _retry(buffer, lease, posted, "refused", 0.0, cause)
     messages = counted(lease.count, "message")
     logger.error("%s: batch %s, %s, is a dead letter: %s", source.name, lease.id, messages, cause)
     batch_failed.send(**_about(buffer, lease), cause=cause)
@@ -133,9 +133,12 @@ def _bury(buffer: Buffer, lease: Lease, status: str, decision: Bury) -> Report:
     return Report(text, settled=settled, may_continue=True, buried=True)
 
 
-def _retry(buffer: Buffer, lease: Lease, status: str, kind: str, wait: float, cause: str) -> Report:
+def _retry(
+    buffer: Buffer, lease: Lease, posted: Posted, kind: str, wait: float, cause: str
+) -> Report:
     breaker = REFUSING if kind == "refused" else FAILING
-    wait, trips = buffer.retry(lease, kind, wait, cause, status, breaker=breaker)
+    attempt = (posted.status, posted.seconds)
+    wait, trips = buffer.retry(lease, kind, wait, cause, *attempt, breaker=breaker)
     batch_retried.send(**_about(buffer, lease), cause=cause, wait=wait)
     name = buffer.source.name
     if trips:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from celery_segment.buffer import Buffer, parts_of
+from celery_segment.buffer import APPEND_BYTES, Buffer, parts_of
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.errors import (
     BufferFull,
@@ -22,8 +22,6 @@ from celery_segment.runtime import runtime_of
 
 __all__ = ["Import", "Watch"]
 
-#: Bytes of messages stored in one round trip; less if the limit of the buffer is small.
-PART_BYTES = 1_000_000
 #: Seconds between two attempts while the buffer accepts no messages.
 POLL = 0.1
 
@@ -157,27 +155,27 @@ class Import:
     def _append(self, messages: list[bytes]) -> None:
         # Not with the producer, which may be set to drop what the buffer does not accept.
         buffer = self._runtime.buffer(self._source)
-        room = buffer.source.max_buffer_bytes
-        parts = parts_of(messages, min(PART_BYTES, room // 4) if room else PART_BYTES)
-        woken = [self._append_part(buffer, part) for part in parts]
-        if any(woken):
+        # Less at once where the limit of the buffer is small.
+        room, count = buffer.source.max_buffer_bytes, buffer.source.max_batch_messages
+        parts = parts_of(messages, count, min(APPEND_BYTES, room // 4) if room else APPEND_BYTES)
+        for part in parts:
+            self._append_part(buffer, part)
+        if self._runtime.eager:  # there is no worker that checks the buffer periodically
             self._runtime.wake(self._source)
 
-    def _append_part(self, buffer: Buffer, part: Sequence[bytes]) -> bool:
-        """Store messages, waiting until there is room for them; return whether to wake a worker."""
+    def _append_part(self, buffer: Buffer, part: Sequence[bytes]) -> None:
+        """Store messages, waiting until there is room for them."""
         deadline = None
         while True:
             try:
-                woken = buffer.append_part(part)
+                buffer.append_part(part)
             except (BufferFull, BufferUnavailable) as error:
                 now = time.monotonic()
                 if deadline is None:
                     deadline = now + self._timeout
-                    if isinstance(error, BufferFull):
-                        self._runtime.wake(self._source)
                 elif now >= deadline:
                     raise
                 self._watch.waits(str(error))
             else:
-                return woken
+                return
             time.sleep(POLL)

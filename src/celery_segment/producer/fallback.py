@@ -61,63 +61,68 @@ class Fallback:
     Args:
         buffer: The buffer.
         spill: The host's file, where ``segment_on_unavailable`` is "spill".
+
+    Attributes:
+        source: The name of the source.
     """
 
     def __init__(self, buffer: Buffer, spill: Spill | None) -> None:
+        self.source = buffer.source.name
         self._buffer = buffer
         self._spill = spill
-        self._source = buffer.source
+        self._settings = buffer.source
         # The file may hold what an earlier process left.
         self._has_spilled = spill is not None
         self._rests_until = 0.0
         self._drops = _Drops()
         self._warned_at: dict[str, float] = {}
 
-    def append(self, message: bytes) -> bool:
-        """Store one message, or handle it as configured; return whether to wake a worker."""
-        return self._store([message], NO_ATTACHMENTS, lambda: self._buffer.append(message))
+    def append(self, message: bytes) -> None:
+        """Store one message, or handle it as configured."""
+        self._store([message], NO_ATTACHMENTS, lambda: self._buffer.append(message))
 
     def append_many(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
-    ) -> bool:
+    ) -> None:
         """Store messages in their order, as ``Buffer`` does, or handle them as configured."""
         append = self._buffer.append_many
-        return self._store(messages, attachments, lambda: append(messages, attachments))
+        self._store(messages, attachments, lambda: append(messages, attachments))
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any."""
         if self._spill is None:
             return False
         try:
-            count = self._spill.give_back(self._source.name, self._buffer.append_many)
+            count = self._spill.give_back(self.source, self._buffer.append_many)
         except SegmentBufferError:  # they stay in the file
             return False
         self._has_spilled = count != 0
         return count > 0
 
     def _store(
-        self, messages: Sequence[bytes], attachments: AttachmentsByPlace, append: Callable[[], bool]
-    ) -> bool:
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace, append: Callable[[], None]
+    ) -> None:
         if time.monotonic() < self._rests_until:
             error = BufferUnavailable("Redis was unreachable a moment ago")
             self._set_aside(messages, attachments, error)
-            return False
+            return
         try:
-            wake = append()
+            append()
         except BufferFull:
-            if self._source.on_full == "raise":
+            if self._settings.on_full == "raise":
                 raise
             self._drop("full", len(messages))
-            return False
+            return
         except BufferUnavailable as error:
-            if self._source.on_unavailable == "raise":
+            if self._settings.on_unavailable == "raise":
                 raise
             self._rests_until = time.monotonic() + REST
             self._set_aside(messages, attachments, error)
-            return False
+            return
         if self._drops:
             self._report_drops()
-        return (self._has_spilled and self.give_back()) or wake
+        if self._has_spilled:
+            self.give_back()
 
     def _set_aside(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
@@ -125,14 +130,14 @@ class Fallback:
         if self._spill is None:
             self._drop("unavailable", len(messages))
             return
-        self._spill.put(self._source.name, messages, attachments)
+        self._spill.put(self.source, messages, attachments)
         self._has_spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
 
     def _drop(self, reason: str, count: int) -> None:
         self._drops.add(reason, count)
         self._warn(reason, f"messages are dropped: {reason}")
-        messages_dropped.send(sender=self._source.name, reason=reason, messages=count)
+        messages_dropped.send(sender=self.source, reason=reason, messages=count)
 
     def _report_drops(self) -> None:
         """Count the drops in Redis, now that it answers."""
@@ -149,4 +154,4 @@ class Fallback:
         now = time.monotonic()
         if now - self._warned_at.get(kind, -QUIET) >= QUIET:
             self._warned_at[kind] = now
-            logger.warning("%s: %s", self._source.name, text)
+            logger.warning("%s: %s", self.source, text)

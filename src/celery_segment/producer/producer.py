@@ -1,4 +1,4 @@
-"""A validated message goes into its source's buffer: defaults, hook, bytes, append, wake."""
+"""A validated message goes into its source's buffer: defaults, hook, bytes, append."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Discard", "Producer", "Store"]
 class Store(Protocol):
     """Store of a producer's messages: a buffer, or a substitute for one."""
 
-    def append(self, message: bytes, /) -> bool:
-        """Store one message; return whether to wake a worker."""
+    def append(self, message: bytes, /) -> None:
+        """Store one message."""
 
     def append_many(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS, /
-    ) -> bool:
-        """Store messages in their order; return whether to wake a worker."""
+    ) -> None:
+        """Store messages in their order."""
 
 
 class SupportsBool(Protocol):
@@ -37,15 +37,13 @@ class SupportsBool(Protocol):
 class Discard:
     """The store of a source that is not enabled: it stores nothing."""
 
-    def append(self, _message: bytes) -> bool:
+    def append(self, _message: bytes) -> None:
         """Store nothing."""
-        return False
 
     def append_many(
         self, _messages: Sequence[bytes], _attachments: AttachmentsByPlace = NO_ATTACHMENTS
-    ) -> bool:
+    ) -> None:
         """Store nothing."""
-        return False
 
 
 class Producer:
@@ -57,8 +55,8 @@ class Producer:
     Args:
         source: The source.
         store: Where its messages go.
-        wake: Asks the workers to drain the source.
-        eager: True where no worker looks by itself, since Celery runs its tasks at once.
+        wake: Drains the source where ``eager`` is true; workers notice by themselves what waits.
+        eager: True where the application runs its tasks at once, and so has no worker.
         delivers: Whether what is stored reaches the workers.
     """
 
@@ -80,14 +78,14 @@ class Producer:
         self._is_plain = not (source.context or source.integrations or source.before_send)
 
     def publish(self, message: Message, attachments: Attachments | None = None) -> None:
-        """Store a message with what is attached to it; wake a worker if need be."""
+        """Store a message with what is attached to it."""
         data = encode(message) if self._is_plain else self.prepare(message)
         if data is None:
             return
         if attachments is not None or current_hold() is not None:
             self.store(data, attachments)
-        elif self._store.append(data):  # what most calls are, without a detour
-            self.wake()
+        else:
+            self._store.append(data)  # what most calls are, without a detour
 
     def prepare(self, message: Message) -> bytes | None:
         """Return a message's bytes, with the source's defaults; None when its hook drops it.
@@ -106,16 +104,14 @@ class Producer:
         return encode(changed)
 
     def store(self, data: bytes, attachments: Attachments | None = None) -> None:
-        """Store a prepared message with what is attached to it; wake a worker if need be."""
+        """Store a prepared message with what is attached to it."""
         hold = current_hold()
         if hold is not None and hold.add(self, data, attachments):
             return
         if attachments is None:
-            due = self._store.append(data)
+            self._store.append(data)
         else:
-            due = self._store.append_many([data], {0: attachments})
-        if due:
-            self.wake()
+            self._store.append_many([data], {0: attachments})
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -131,6 +127,7 @@ class Producer:
     def store_many(
         self, data: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
     ) -> None:
-        """Store prepared messages in their order, many to a round trip; wake a worker."""
-        if self._store.append_many(data, attachments) or self._eager:
+        """Store prepared messages in their order, many to a round trip."""
+        self._store.append_many(data, attachments)
+        if self._eager:
             self.wake()

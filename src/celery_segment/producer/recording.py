@@ -36,18 +36,16 @@ class _Recorder:
         self._source = source
         self._record = record
 
-    def append(self, message: bytes) -> bool:
+    def append(self, message: bytes) -> None:
         """Record one message."""
         self._record(self._source, message)
-        return False
 
     def append_many(
         self, messages: Sequence[bytes], _attachments: AttachmentsByPlace = NO_ATTACHMENTS
-    ) -> bool:
+    ) -> None:
         """Record messages in their order."""
         for message in messages:
             self._record(self._source, message)
-        return False
 
 
 class RecordingProducer(Producer):

@@ -1,7 +1,7 @@
 """Wake the workers: publish one ``segment.drain``, quickly or not at all.
 
-The message that a call stored is safe already, and the workers' tick finds it without a
-wake. So a broker that is down may cost a call next to nothing, where Celery's own
+The messages are stored already, and a later tick finds them without a wake. So a broker that
+is down may cost a worker's event loop, or a flush, next to nothing, where Celery's own
 publishing would retry for seconds.
 """
 
@@ -26,7 +26,7 @@ DRAIN, DELIVER = "segment.drain", "segment.deliver"
 #: out dead, a new one, and the publishing.
 CONNECT = 0.33
 #: Seconds without a wake after the broker failed.
-REST = 10.0
+REST = 5.0
 LIMIT = 10
 #: One repetition at once: a connection that was idle may have been closed.
 _POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
@@ -54,8 +54,11 @@ class Waker:
         self._pid = 0
         self._producers: Any = None
 
-    def wake(self, source: str) -> None:
-        """Publish a drain of a source. A broker that refuses it costs no message."""
+    def wake(self, source: str, queue: str | None) -> None:
+        """Publish a drain of a source to a queue (None: as Celery routes it).
+
+        A broker that refuses it costs no message.
+        """
         if time.monotonic() < self._rests_until:
             return
         try:
@@ -63,6 +66,7 @@ class Waker:
                 self._app.tasks[DRAIN].apply_async(
                     kwargs={"source": source},
                     kwargsrepr=source,
+                    queue=queue,
                     producer=producer,
                     retry=True,
                     retry_policy=_POLICY,

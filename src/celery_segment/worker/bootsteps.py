@@ -1,36 +1,46 @@
-"""The worker's own tick: what makes the buffer flow without Celery beat.
+"""The worker's own tick: what makes the buffer flow without Celery beat, and without the broker.
 
-A lost task message, a killed worker, a flushed broker: whichever of these stopped a batch
-or a drain, the next tick of any worker finds it.
+Calls publish no task, and neither does a tick: the worker that finds a source due drains it.
+A lost task message, a killed worker, a flushed broker: whichever of these stopped a batch or
+a drain, the next tick of any worker finds it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import bootsteps
+from celery.worker.state import active_requests
 
-from celery_segment.config import Settings
-from celery_segment.errors import SegmentError
+from celery_segment.config import Settings, Source
+from celery_segment.producer import DRAIN
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
+from celery_segment.worker.local import queue_of, run_here
+from celery_segment.worker.slots import Slots, share_slots, slots_of
+from celery_segment.worker.ticker import Ticker
 
 __all__ = ["Check", "Tick"]
 
 logger = logging.getLogger("celery_segment")
 
-#: Ticks per flush_interval: a message is found at most one tick early.
-TICKS = 4
-SHORTEST, LONGEST = 0.05, 5.0
+#: Seconds between two ticks: four flushes a second cost a few per cent of a core, and a message
+#: waits an eighth of a second on average.
+PERIOD = 0.25
+#: Ticks between two looks at what was spilled to files.
+SPILL = 4
 
 
 class Check(bootsteps.Step):
-    """Refuses to start a worker on wrong settings."""
+    """Refuses to start a worker on wrong settings, and prepares what its processes share."""
 
     def __init__(self, worker: Any, **_: Any) -> None:
         runtime = runtime_of(worker.app)
-        for source in runtime.settings.enabled:
+        settings = runtime.settings
+        for source in settings.enabled:
             runtime.buffer(source.name)
             for hook in (source.on_delivered, source.on_failed):
                 hook_of(worker.app, hook)
@@ -38,24 +48,37 @@ class Check(bootsteps.Step):
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
                 )
+        slots = Slots(
+            list(settings.sources),
+            1.0 if _is_dedicated(worker.app, settings) else settings.worker_share,
+        )
+        slots.resize(worker.concurrency or 1)
+        # Before the pool: its processes inherit them.
+        share_slots(worker.app, slots)
 
 
 class Tick(bootsteps.StartStopStep):
-    """Asks every source, a few times per flush_interval, whether a drain is due."""
+    """Asks, four times a second, which sources are due, and starts a drain of each."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, consumer: Any, **_: Any) -> None:
         self._entry: Any = None
-        self._failing = False
+        self._count = 0
+        self._queue = ""
         self.enabled = runtime_of(consumer.app).settings.tick
 
     def start(self, consumer: Any) -> None:
         """Start ticking; also after a reconnect, when the last timer still runs."""
         self.stop(consumer)
         runtime = runtime_of(consumer.app)
-        period = tick_period(runtime.settings)
-        self._entry = consumer.timer.call_repeatedly(period, self.tick, (runtime, period))
+        sources, timeout = runtime.settings.enabled, runtime.settings.redis_timeout
+        if not sources:
+            return
+        self._queue = queue_of(consumer.app, DRAIN, runtime.settings.queue)
+        period = tick_period(sources)
+        ticker = Ticker(sources, runtime.new_pool(timeout), period, timeout)
+        self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, ticker))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Stop ticking."""
@@ -65,23 +88,49 @@ class Tick(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def tick(self, runtime: Runtime, period: float) -> None:
-        """Publish a drain for each source that is due."""
-        try:
-            for fallback in runtime.fallbacks():
-                fallback.give_back()
-            for source in runtime.settings.enabled:
-                if runtime.buffer(source.name).due(period):
-                    runtime.wake(source.name)
-        except SegmentError as error:
-            if not self._failing:
-                logger.warning("%s; trying again at each tick", error)
-            self._failing = True
-        else:
-            self._failing = False
+    def tick(self, consumer: Any, ticker: Ticker) -> None:
+        """Start a drain of each source that is due, if this worker is one of those that drain."""
+        runtime = runtime_of(consumer.app)
+        if self._queue in consumer.app.amqp.queues.consume_from:
+            for source in ticker.tick(free=_has_free_process(consumer)):
+                run_here(consumer, DRAIN, self._queue, source)
+        self._count += 1
+        if self._count % SPILL == 0 and not ticker.is_resting:
+            _give_back(runtime)
 
 
-def tick_period(settings: Settings) -> float:
+def _has_free_process(consumer: Any) -> bool:
+    """Return whether a drain could begin in this worker now."""
+    slots, processes = slots_of(consumer.app), consumer.pool.num_processes or 1
+    if len(active_requests) >= processes:
+        return False
+    if slots is None:
+        return True
+    slots.resize(processes)
+    return slots.any_free()
+
+
+def _give_back(runtime: Runtime) -> None:
+    """Move some of what was spilled into the buffer; of each source by itself."""
+    for fallback in runtime.fallbacks():
+        with _logged(fallback.source):
+            fallback.give_back()
+
+
+@contextmanager
+def _logged(source: str) -> Iterator[None]:
+    """Log an exception of a block: nothing that a file holds may end the tick of the others."""
+    try:
+        yield
+    except Exception:
+        logger.exception("%s: what was spilled cannot be read", source)
+
+
+def _is_dedicated(app: Any, settings: Settings) -> bool:
+    """Return whether this worker consumes only the queue of the library's own tasks."""
+    return settings.queue is not None and set(app.amqp.queues.consume_from) == {settings.queue}
+
+
+def tick_period(sources: Iterable[Source]) -> float:
     """Return the seconds between two ticks."""
-    interval = min(source.flush_interval for source in settings.sources.values())
-    return min(max(interval / TICKS, SHORTEST), LONGEST)
+    return min(PERIOD, *(source.flush_interval for source in sources))

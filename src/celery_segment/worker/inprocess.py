@@ -24,6 +24,8 @@ logger = logging.getLogger("celery_segment")
 
 #: Seconds between two looks at a source that has nothing to deliver at the moment.
 POLL = 0.25
+#: Seconds to wait for a request at most, where segment_max_requests_per_second is reached.
+LONGEST = 60.0
 
 
 class Deliverer:
@@ -47,7 +49,7 @@ class Deliverer:
         self.gate = Gate()
         self._buffer: Buffer | None = None
         if runtime.producer(source).delivers:
-            self._buffer = runtime.buffer(source)
+            self._buffer, self._pace = runtime.buffer(source), runtime.pace
         # Batches that were posted and failed, by the time of their next attempt.
         self._retries: list[tuple[float, str]] = []
 
@@ -86,17 +88,18 @@ class Deliverer:
     def _next_batch(self, buffer: Buffer) -> str | None:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[1]
-        expired, uncalled = buffer.reap()
+        _, uncalled = buffer.reap()
         for settled in buffer.uncalled() if uncalled else ():
             callbacks.run(self._app, buffer, settled)
-        for batch in expired[1:]:
-            heapq.heappush(self._retries, (0.0, batch.id))
-        claimed = expired[:1] or buffer.claim(1)
+        claimed = buffer.claim(1)
         return claimed[0].id if claimed else None
 
     def _attempt(self, buffer: Buffer, batch: str) -> None:
         from celery_segment.delivery.attempt import attempt_delivery
 
+        if not self._pace.wait(LONGEST):
+            buffer.release(batch)
+            return
         report = attempt_delivery(buffer, batch)
         if report.retry_in is not None:
             heapq.heappush(self._retries, (time.monotonic() + report.retry_in, batch))

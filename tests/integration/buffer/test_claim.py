@@ -6,7 +6,7 @@ import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
 from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale
-from support import buffer_of, wait_until
+from support import allow, buffer_of, let_pass, wait_until
 
 
 class TestClaim:
@@ -14,22 +14,38 @@ class TestClaim:
         buffer = make_buffer(segment_max_inflight=3, segment_max_batch_messages=1)
         for number in range(5):
             buffer.append(message(number))
+        allow(buffer, 9)
         assert len(buffer.claim(2)) == 2
         assert len(buffer.claim(9)) == 1
         assert buffer.claim(9) == []
 
-    def test_without_need_the_open_batch_is_left_to_fill(self, make_buffer):
-        buffer = make_buffer(segment_flush_at=3)
+    def test_a_claim_takes_the_open_batch_however_young_and_a_further_one_leaves_it(self, buffer):
         buffer.append(message(0))
+        assert buffer.claim_next(9) == []
+        assert [b.count for b in buffer.claim(9)] == [1]
         buffer.append(message(1))
-        assert buffer.claim(9, due_only=True) == []
-        buffer.append(message(2))
-        assert [b.count for b in buffer.claim(9, due_only=True)] == [3]
+        # One that was claimed before comes first; there is no other.
+        assert [b.id for b in buffer.claim_next(9)] == ["1"]
+        assert buffer.claim_next(9) == []
+        assert buffer.admin.snapshot().buffered.messages == 1
 
-    def test_an_old_open_batch_is_due(self, make_buffer):
-        buffer = make_buffer(segment_flush_interval=0.1)
+    def test_the_open_batch_is_left_to_fill_where_ready_ones_take_all_the_room(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        buffer.append_many([message(n) for n in range(3)])  # two are sealed
+        assert [b.id for b in buffer.claim(2)] == ["1", "2"]
+        assert buffer.admin.snapshot().buffered.messages == 1
+
+    def test_a_released_batch_is_ready_again_and_one_that_is_held_is_not(self, buffer):
         buffer.append(message(0))
-        wait_until(lambda: buffer.claim(1, due_only=True))
+        batch = claim_one(buffer)
+        assert buffer.release(batch)
+        assert not buffer.release(batch)
+        assert isinstance(buffer.begin(batch, "t1"), Gone)
+        held = hold(buffer)
+        assert not buffer.release(held.id)
+        buffer.retry(held, "failure", 60, "503", breaker=BREAKER)
+        assert buffer.release(held.id)
+        assert claim_one(buffer) == held.id
 
 
 class TestHolding:
@@ -50,9 +66,9 @@ class TestHolding:
         buffer = buffer_of(make_app(segment_lease=1.0, segment_timeout=0.5))
         buffer.append(message(0))
         stale = hold(buffer)
-        assert buffer.reap()[0] == []
-        (again,) = wait_until(lambda: buffer.reap()[0])
-        assert again.id == stale.id
+        assert buffer.reap() == (0, False)
+        assert wait_until(lambda: buffer.reap()[0]) == 1
+        assert isinstance(buffer.begin(stale.id, "t2"), Gone), "it is ready, and not in flight"
         for settle in (
             lambda: buffer.ack(stale),
             lambda: buffer.retry(stale, "failure", 0, "x", breaker=BREAKER),
@@ -61,7 +77,9 @@ class TestHolding:
         ):
             with pytest.raises(Stale):
                 settle()
-        buffer.ack(hold(buffer, stale.id, "t2"))
+        again = hold(buffer, token="t2")
+        assert again.id == stale.id
+        buffer.ack(again)
         assert buffer.admin.snapshot().takeovers == 1
         assert_conserved(redis, buffer)
 
@@ -87,27 +105,49 @@ class TestHolding:
 
 
 class TestDue:
-    def test_is_due_for_one_until_its_drain_has_begun(self, buffer):
+    def test_is_due_for_one_caller_and_for_the_next_once_that_drain_has_begun(self, buffer, redis):
         buffer.append(message(0))
-        buffer.admin.mark()
-        assert buffer.due(1.0)
-        assert not buffer.due(1.0)
-        buffer.reap()[0]
-        assert buffer.due(1.0)
+        assert buffer.due(60)
+        assert not buffer.due(60)
+        buffer.reap()
+        assert not buffer.due(60), "two drains are so far apart"
+        let_pass(redis, 60)
+        assert buffer.due(60)
+
+    def test_a_drain_that_does_not_begin_is_started_again_ever_less_often(self, buffer, redis):
+        buffer.append(message(0))
+        assert buffer.due(0.2)
+        waits = []
+        for _ in range(7):
+            waits.append(0)
+            while not buffer.due(0.2):
+                let_pass(redis, 1)
+                waits[-1] += 1
+        assert waits == [2, 4, 8, 16, 32, 60, 60]
+        buffer.reap()
+        let_pass(redis, 0.2)
+        assert buffer.due(0.2)
 
     def test_nothing_is_due_in_an_empty_or_a_paused_source(self, buffer):
         assert not buffer.due(1.0)
         buffer.append(message(0))
         buffer.admin.mark()
+        buffer.append(message(1))
         buffer.admin.pause()
         assert not buffer.due(1.0)
 
-    def test_a_young_open_batch_is_not_due_an_old_one_is(self, make_buffer):
-        buffer = make_buffer(segment_flush_interval=0.4)
+    def test_a_young_open_batch_of_one_message_is_due(self, make_buffer):
+        buffer = make_buffer(segment_flush_at=20, segment_flush_interval=60)
         buffer.append(message(0))
-        assert not buffer.due(0.1)
-        wait_until(lambda: buffer.due(0.1))
-        assert buffer.admin.snapshot().oldest < 0.4
+        assert buffer.due(1.0)
+
+    def test_nothing_is_due_while_as_many_as_are_allowed_are_under_way(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        buffer.append_many([message(n) for n in range(4)])
+        first, _ = buffer.claim(9)
+        assert not buffer.due(1.0)
+        buffer.ack(hold(buffer, first.id))
+        assert buffer.due(1.0)
 
     def test_an_expired_lease_is_due_even_when_closed(self, make_buffer):
         buffer = make_buffer()

@@ -8,7 +8,7 @@ import pytest
 
 from batches import hold, ids, message
 from celery_segment.buffer import DeadLettersFull, Stale
-from support import buffer_of
+from support import allow, buffer_of
 
 
 class TestSplitAndBury:
@@ -16,6 +16,7 @@ class TestSplitAndBury:
         buffer = make_buffer(segment_max_batch_messages=5)
         for number in range(10):
             buffer.append(message(number, padding=number))
+        allow(buffer, 9)
         held = hold(buffer)
         buffer.split(held)
         left, right, other = buffer.claim(9)
@@ -28,6 +29,7 @@ class TestSplitAndBury:
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(3):
             buffer.append(message(number))
+        allow(buffer, 9)
         for batch in buffer.claim(3):
             buffer.bury(hold(buffer, batch.id), f"400 of {batch.id}", answered=True)
         letters = buffer.admin.dead_letters()
@@ -50,6 +52,7 @@ class TestDeadLettersBound:
     def test_what_does_not_fit_is_refused_and_nothing_changes(self, make_buffer, redis):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(80)])
+        allow(buffer, 9)
         first, second, over, *_ = [hold(buffer, batch.id) for batch in buffer.claim(9)]
         buffer.bury(first, "400", answered=True)
         buffer.bury(second, "400", answered=True)
@@ -64,12 +67,13 @@ class TestDeadLettersBound:
         buffer.retry(over, "refused", 0, "full", breaker=(1, 300, 300))
         assert buffer.admin.purge([first.id]) == first.count
         buffer.admin.resume()
-        buffer.bury(hold(buffer, over.id, "t2"), "400", answered=True)
+        buffer.bury(hold(buffer, token="t2"), "400", answered=True)
         assert [letter.id for letter in buffer.admin.dead_letters()] == [second.id, over.id]
 
     def test_a_stale_holder_is_refused_as_stale_when_they_are_full(self, make_buffer):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
         buffer.append_many([message(n, padding=15_000) for n in range(80)])
+        allow(buffer, 9)
         *dead, stale = [hold(buffer, b.id) for b in buffer.claim(3)]
         for held in dead:
             buffer.bury(held, "400", answered=True)
@@ -82,6 +86,7 @@ class TestDeadLettersBound:
         )
         content = b'"' + b"x" * (1_000_000 // 40 - 3) + b'"'  # and a comma
         buffer.append_many([content] * 41)
+        allow(buffer, 50)
         *fit, over = [hold(buffer, b.id) for b in buffer.claim(50)]
         for held in fit:
             buffer.bury(held, "400", answered=True)

@@ -13,17 +13,16 @@ from collections import Counter
 
 import pytest
 
-from celery_segment.buffer import Buffer
 from celery_segment.errors import ImportRefused
 from celery_segment.importing import Import, reading
 from commands import command, environ, run
 from imports import GOOD, line, numbers, rejects_of, stored
-from support import wait_until
+from support import buffer_of, wait_until
 
 DOOMED = """
 import os, signal, sys
 from pathlib import Path
-from celery_segment.buffer import Buffer
+from celery_segment.buffer.appends import Appends
 from celery_segment.importing import File, Import, reading
 from celery_segment.importing.checkpoint import Checkpoint
 from celery_segment.importing.rejects import Rejects
@@ -57,8 +56,8 @@ Import(new_app(app.conf.changes), [path], resume=True).run()
     [
         ("Rejects.write before", False),
         ("Rejects.write after", False),
-        ("Buffer.append_part before", False),
-        ("Buffer.append_part after", True),
+        ("Appends.append_part before", False),
+        ("Appends.append_part after", True),
         ("Checkpoint.save after", False),
         ("Path.replace before", True),
         ("File.settle after", False),
@@ -85,14 +84,15 @@ def interrupted(app, monkeypatch):
     """Run an import in small chunks that is sent a signal while it stores one of them."""
 
     def interrupted(*args, at, number=signal.SIGINT):
-        def append_part(buffer, part):
+        def append_part(part):
             if next(calls) == at:
                 os.kill(os.getpid(), number)
-            return original(buffer, part)
+            return original(part)
 
-        calls, original = itertools.count(1), Buffer.append_part
+        buffer = buffer_of(app)
+        calls, original = itertools.count(1), buffer.append_part
         with monkeypatch.context() as patch:
-            patch.setattr(Buffer, "append_part", append_part)
+            patch.setattr(buffer, "append_part", append_part)
             said = run(app, "import", *map(str, args))
         assert (said.exit_code, said.stderr.count("\n")) == (128 + number, 1)
         return said

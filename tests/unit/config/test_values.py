@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from celery_segment.config import Settings, Source, declared
-from configuring import DEFAULTS, refusal, source
+from configuring import DEFAULTS, configured, refusal, source
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,7 @@ BAD = {
     "max_batch_bytes": [*NO_WHOLE_NUMBER, 0, 32_999, 500_001, 512_000],
     "max_batch_messages": [*NO_WHOLE_NUMBER, 0, 2_501],
     "max_buffer_bytes": [*(v for v in NO_WHOLE_NUMBER if v is not None), 0, 99_999],
+    "max_memory_share": [*NO_NUMBER, 0, 0.09, 1.01, -1, NAN, INF],
     "on_full": [None, "spill", "Raise", True, 1, ["raise"]],
     "on_unavailable": [None, "ignore", "", False, {"raise"}],
     "context": [5, [], "ip", {1: "a"}],
@@ -90,6 +91,9 @@ BAD = {
     "trusted_proxies": [*NO_WHOLE_NUMBER, -1, 11],
     "set_anonymous_id": NO_TRUTH,
     "batch_requests": NO_TRUTH,
+    "worker_share": [*NO_NUMBER, 0, 0.009, 1.01, NAN, INF],
+    "queue": [5, "", "  ", b"q", ["q"], True],
+    "max_requests_per_second": [*NO_NUMBER, 0, 0.09, 100_001, NAN, INF],
     "tick": NO_TRUTH,
 }
 
@@ -115,6 +119,7 @@ def test_bad_values_are_known_of_every_setting():
         ("flush_interval", 0.1, 86_400),
         ("max_batch_bytes", 33_000, 500_000),
         ("max_batch_messages", 1, 2_500),
+        ("max_memory_share", 0.1, 1),
         ("timeout", 0.1, 100),
         ("max_retries", 0, 10**9),
         ("retry_for", 0, float("inf")),
@@ -126,6 +131,19 @@ def test_bad_values_are_known_of_every_setting():
 def test_the_bounds_themselves_are_allowed(name, least, most):
     for value in (least, most):
         assert getattr(source(**{f"segment_{name}": value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("worker_share", (0.01, 1)),
+        ("max_requests_per_second", (0.1, 100_000)),
+        ("queue", (None, "segment")),
+    ],
+)
+def test_what_counts_for_all_sources_may_have_the_bounds_too(name, values):
+    for value in values:
+        assert getattr(configured(**{f"segment_{name}": value}), name) == value
 
 
 def test_a_number_too_large_for_a_float_is_refused_by_name():

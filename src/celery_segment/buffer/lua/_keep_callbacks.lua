@@ -12,9 +12,10 @@ local function keep_callbacks(source, outcome, id, count, bytes, notify, deadlin
   local pending = {}
   if redis.call('EXISTS', callbacks) == 1 then
     pending = redis.call('HVALS', callbacks)
-    redis.call('COPY', callbacks, settled, 'REPLACE')
     if outcome == 'delivered' then
-      redis.call('DEL', callbacks)
+      redis.call('RENAME', callbacks, settled)
+    else
+      redis.call('COPY', callbacks, settled, 'REPLACE')
     end
   elseif not notify then
     return {0, {}}

@@ -1,8 +1,8 @@
 -- Seal the open batch: an exact-size copy under a new id joins the ready batches.
 -- APPEND leaves up to twice the room that a string needs; COPY takes just enough.
-local function seal(source, time)
+local function seal(source)
   local open, state, stats = source .. ':open', source .. ':state', source .. ':stats'
-  local count = tonumber(redis.call('HGET', state, 'count'))
+  local count = open_count(source)
   local bytes = redis.call('STRLEN', open)
   local id = redis.call('HINCRBY', state, 'sequence', 1)
   redis.call('COPY', open, source .. ':batch:' .. id)
@@ -15,7 +15,7 @@ local function seal(source, time)
     end
   end
   redis.call('ZADD', source .. ':ready', id, id)
-  redis.call('HSET', state, 'count', 0, 'woken', 0, 'flushed', time)
+  redis.call('DECRBY', source .. ':count', count)
   redis.call('HINCRBY', stats, 'accepted', count)
   redis.call('HINCRBY', stats, 'ready', count)
   redis.call('HINCRBY', stats, 'ready_bytes', bytes)

@@ -8,12 +8,15 @@
 -- ARGV[4] -> 1 when on_delivered is called with each batch: the messages are kept until it
 --            has been; else 0
 -- ARGV[5] -> lease, milliseconds: for how long the callbacks are left to the holder
+-- ARGV[6] -> how long the request took, milliseconds
+-- ARGV[7] -> max_inflight, the ceiling of concurrent requests
 --
 -- Returns {1, a list of the messages' callbacks}: the holder is to call them and on_delivered
 -- Returns {0, {}}: there is nothing to call
 -- Returns {-1, {}}: the token is not the holder's; nothing was changed
 local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local notify, lease = ARGV[4] == '1', tonumber(ARGV[5])
+local duration, max_inflight = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 -- @include _now
 -- @include _held
@@ -22,12 +25,14 @@ local notify, lease = ARGV[4] == '1', tonumber(ARGV[5])
 -- @include _reset_failures
 -- @include _count_attempt
 -- @include _keep_callbacks
+-- @include _grow
 local count, bytes = held(source, id, token)
 if not count then
   return {-1, {}}
 end
 local stats, time = source .. ':stats', now()
 redis.call('DEL', source .. ':meta:' .. id, source .. ':traces:' .. id)
+grow(source, duration, max_inflight)
 count_saved(source, id, bytes, -1)
 if not notify then
   redis.call('DEL', source .. ':batch:' .. id)

@@ -1,10 +1,11 @@
--- Lease a claimed batch to a new holder, for one attempt.
+-- Lease a claimed batch, or one whose retry is due, to a new holder, for one attempt.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1] -> batch id
 -- ARGV[2] -> the new holder's token
 -- ARGV[3] -> lease, milliseconds
+-- ARGV[4] -> max_inflight, the ceiling of concurrent requests
 --
 -- Returns {1, messages, bytes, attempts, requests, age, traces}: leased; attempts counted and
 --         requests made before this one, milliseconds since the first, number of messages
@@ -13,20 +14,25 @@
 -- Returns {-1}: another holds the batch and its lease has not expired
 -- Returns {-2, milliseconds}: the source is closed to deliveries for so long (-1 until
 --         resumed), or another batch is its probe; this batch is ready again
-local source, id, token, lease = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Returns {-3, limit}: as many requests are under way as may be; this batch is ready again
+local source, id, token = KEYS[1], ARGV[1], ARGV[2]
+local lease, max_inflight = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 -- @include _now
 -- @include _batch_number
+-- @include _batch_size
 -- @include _free_first
 -- @include _move
+-- @include _put_back
 -- @include _closed_for
 -- @include _is_failing
-local inflight, meta = source .. ':inflight', source .. ':meta:' .. id
-local probe = source .. ':probe'
+-- @include _limit_of
+local inflight, retrying = source .. ':inflight', source .. ':retrying'
+local meta, probe = source .. ':meta:' .. id, source .. ':probe'
 local time = now()
 
 local deadline = redis.call('ZSCORE', inflight, id)
-if not deadline then
+if not deadline and not redis.call('ZSCORE', retrying, id) then
   return {0}
 end
 local fields = redis.call('HMGET', meta,
@@ -48,9 +54,13 @@ if holder and tonumber(deadline) > time then
   return {-1}
 end
 free_first(source)
-redis.call('ZREM', source .. ':waiting', id)
-
+local from = deadline and inflight or retrying
+local limit = limit_of(source, max_inflight)
 local closed = closed_for(source)
+if not deadline and closed == 0 and redis.call('ZCARD', inflight) >= limit then
+  put_back(source, id, from)
+  return {-3, limit}
+end
 if closed == 0 and is_failing(source) then
   -- One batch at a time, the probe, tests whether the endpoint still fails.
   if not redis.call('SET', probe, id, 'NX', 'PX', lease) and redis.call('GET', probe) ~= id then
@@ -58,13 +68,12 @@ if closed == 0 and is_failing(source) then
   end
 end
 if closed ~= 0 then
-  redis.call('ZREM', inflight, id)
-  redis.call('HDEL', meta, 'token')
-  redis.call('ZADD', source .. ':ready', batch_number(id), id)
-  move(source, count, bytes, 'inflight', 'ready')
+  put_back(source, id, from)
   return {-2, closed}
 end
 
+redis.call('ZREM', source .. ':waiting', id)
+redis.call('ZREM', retrying, id)
 redis.call('HSET', meta, 'token', token, 'began', began, 'requests', requests + 1)
 redis.call('ZADD', inflight, time + lease, id)
 return leased(requests)

@@ -3,44 +3,60 @@
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
--- ARGV[1] -> period of the tick, milliseconds
--- ARGV[2] -> max_inflight, batches
--- ARGV[3] -> flush_at, messages
--- ARGV[4] -> flush_interval, milliseconds
--- ARGV[5] -> ready batches from which on they are a backlog, which is compressed
--- ARGV[6] -> how many of the youngest batches are not compressed
+-- ARGV[1] -> shortest time between two drains, milliseconds
+-- ARGV[2] -> max_inflight, the ceiling of concurrent requests
+-- ARGV[3] -> milliseconds from which on a retry is overdue: its task message was lost
+-- ARGV[4] -> milliseconds after which a drain that has not begun is started again; doubled
+--            each time that it does not begin
+-- ARGV[5] -> the longest such time, milliseconds
+-- ARGV[6] -> ready batches from which on they are a backlog, which is compressed
+-- ARGV[7] -> how many of the youngest batches are not compressed
+-- ARGV[8] -> largest share of its maxmemory that Redis may use; '' not to look
 --
 -- Returns 1 when the caller is to start a drain
--- Returns 0 when there is nothing to do, or another caller got 1 and neither has its drain
---         begun nor flush_interval passed
+-- Returns 0 when there is nothing to do, or a caller was told to, lately
 local source = KEYS[1]
-local period, max_inflight, flush_at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local flush_interval, backlog, youngest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local shortest, max_inflight, overdue = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local again, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
+local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
 -- @include _now
 -- @include _free_first
 -- @include _closed_for
--- @include _open_is_due
+-- @include _open_count
+-- @include _memory
+-- @include _keep_room
+-- @include _limit_of
 -- @include _compressible_range
-local inflight, time = source .. ':inflight', now()
+local state, ready, inflight = source .. ':state', source .. ':ready', source .. ':inflight'
+local time = now()
+local open, refusing = open_count(source)
+local ready_count = redis.call('ZCARD', ready)
+
+if max_share and (open > 0 or ready_count > 0 or refusing) then
+  keep_room(source, max_share)
+end
 
 local function is_due()
   if redis.call('ZCOUNT', inflight, '-inf', time) > 0
+      or redis.call('ZCOUNT', source .. ':retrying', '-inf', time - overdue) > 0
       or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0
       or compressible_range(source, backlog, youngest) then
     return true
   end
-  if closed_for(source) ~= 0 or redis.call('ZCARD', inflight) >= max_inflight then
-    return false
-  end
-  -- The open batch is taken a tick early rather than a tick late: no message waits longer
-  -- than flush_interval.
-  return redis.call('ZCARD', source .. ':ready') > 0
-    or open_is_due(source, time, flush_at, flush_interval - period)
+  return (ready_count > 0 or open > 0) and closed_for(source) == 0
+    and redis.call('ZCARD', inflight) < limit_of(source, max_inflight)
 end
 
 if not is_due() then
   return 0
 end
+local fields = redis.call('HMGET', state, 'ticked', 'unanswered')
+local unanswered = tonumber(fields[2] or 0)
+local wait = unanswered == 0 and shortest or math.min(again * 2 ^ (unanswered - 1), longest)
+if time - (fields[1] or 0) < wait then
+  return 0
+end
 free_first(source)
-return redis.call('SET', source .. ':tick', 1, 'NX', 'PX', flush_interval) and 1 or 0
+redis.call('HSET', state, 'ticked', time, 'unanswered', unanswered + 1)
+return 1

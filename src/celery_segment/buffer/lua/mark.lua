@@ -5,12 +5,11 @@
 -- Returns the mark: the number of the last batch
 local source = KEYS[1]
 
--- @include _now
 -- @include _free_first
+-- @include _open_count
 -- @include _seal
-local state = source .. ':state'
 free_first(source)
-if tonumber(redis.call('HGET', state, 'count') or 0) > 0 then
-  seal(source, now())
+if open_count(source) > 0 then
+  seal(source)
 end
-return tonumber(redis.call('HGET', state, 'sequence') or 0)
+return tonumber(redis.call('HGET', source .. ':state', 'sequence') or 0)

@@ -1,28 +1,34 @@
--- Take over the batches whose lease has expired, at the beginning of a drain. Their holders
--- become stale; the caller publishes their deliveries again.
+-- Take batches back from workers that are gone, at the beginning of a drain: those whose lease
+-- has expired, whose holders become stale, and those whose retry is overdue.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
--- ARGV[1] -> lease, milliseconds
--- ARGV[2] -> how many batches to take over at most
+-- ARGV[1] -> milliseconds from which on a retry is overdue: its task message was lost
+-- ARGV[2] -> how many batches to take back at most
 --
--- Returns {number of settled batches whose callbacks are to be taken over, a flat list: id,
---         messages, bytes of each batch}
-local source, lease, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+-- Returns {number of batches that are ready again, number of settled batches whose callbacks
+--         are to be taken over}
+local source, overdue, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- @include _now
--- @include _add
 -- @include _batch_number
 -- @include _batch_size
 -- @include _free_first
-local inflight, time, taken = source .. ':inflight', now(), {}
+-- @include _move
+-- @include _put_back
+local time, taken = now(), 0
 free_first(source)
-redis.call('DEL', source .. ':tick')
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', inflight, '-inf', time, 'LIMIT', 0, limit)) do
-  redis.call('HDEL', source .. ':meta:' .. id, 'token')
-  redis.call('ZADD', inflight, time + lease, id)
-  redis.call('ZADD', source .. ':waiting', batch_number(id), id)
-  add(taken, id, batch_size(source, id))
+redis.call('HDEL', source .. ':state', 'unanswered')
+local function take_back(from, before)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', from, '-inf', before, 'LIMIT', 0, limit)) do
+    put_back(source, id, from)
+    taken = taken + 1
+  end
 end
-redis.call('HINCRBY', source .. ':stats', 'takeovers', #taken / 3)
-return {redis.call('ZCOUNT', source .. ':settled', '-inf', time), taken}
+
+take_back(source .. ':inflight', time)
+take_back(source .. ':retrying', time - overdue)
+if taken > 0 then
+  redis.call('HINCRBY', source .. ':stats', 'takeovers', taken)
+end
+return {taken, redis.call('ZCOUNT', source .. ':settled', '-inf', time)}

@@ -10,7 +10,8 @@
 local source, mark, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- @include _batch_number
-local ready, inflight, messages = source .. ':ready', source .. ':inflight', 0
+local ready, messages = source .. ':ready', 0
+local inflight, retrying = source .. ':inflight', source .. ':retrying'
 
 local function count(ids)
   for _, id in ipairs(ids) do
@@ -20,10 +21,12 @@ local function count(ids)
   end
 end
 
-if redis.call('ZCOUNT', ready, '-inf', mark) + redis.call('ZCARD', inflight) > limit then
+if redis.call('ZCOUNT', ready, '-inf', mark) + redis.call('ZCARD', inflight)
+    + redis.call('ZCARD', retrying) > limit then
   local stats = redis.call('HMGET', source .. ':stats', 'ready', 'inflight')
   return (stats[1] or 0) + (stats[2] or 0)
 end
 count(redis.call('ZRANGE', inflight, 0, -1))
+count(redis.call('ZRANGE', retrying, 0, -1))
 count(redis.call('ZRANGEBYSCORE', ready, '-inf', mark))
 return messages

@@ -1,15 +1,20 @@
--- Let a paused or failing source accept deliveries again: forget its failures and make its
--- waiting retries due. A wait that the endpoint asked for (Retry-After) is kept.
+-- Let a paused or failing source accept deliveries again: forget its failures and make the
+-- batches that wait for a retry ready. A wait that the endpoint asked for (Retry-After) is kept.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> how many batches to make ready at most; the others keep their waits
 --
 -- Returns for how many milliseconds the source stays closed to deliveries
-local source = KEYS[1]
+local source, limit = KEYS[1], tonumber(ARGV[1])
 
--- @include _now
+-- @include _batch_number
+-- @include _batch_size
 -- @include _free_first
+-- @include _move
+-- @include _put_back
 -- @include _reset_failures
-local gate, inflight = source .. ':gate', source .. ':inflight'
+local gate, retrying = source .. ':gate', source .. ':retrying'
 free_first(source)
 redis.call('DEL', source .. ':paused')
 if string.sub(redis.call('GET', gate) or '', 1, 6) == 'asked ' then
@@ -17,10 +22,7 @@ if string.sub(redis.call('GET', gate) or '', 1, 6) == 'asked ' then
 end
 redis.call('DEL', gate)
 reset_failures(source)
-local time = now()
-for _, id in ipairs(redis.call('ZRANGE', inflight, 0, -1)) do
-  if not redis.call('HGET', source .. ':meta:' .. id, 'token') then
-    redis.call('ZADD', inflight, time, id)
-  end
+for _, id in ipairs(redis.call('ZRANGE', retrying, 0, limit - 1)) do
+  put_back(source, id, retrying)
 end
 return 0

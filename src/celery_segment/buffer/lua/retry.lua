@@ -1,4 +1,5 @@
--- Schedule a batch's next attempt after a failed one: it stays in flight, without a holder.
+-- Schedule a batch's next attempt after a failed one. While it waits, it takes no other batch's
+-- place in flight.
 -- The source is closed to deliveries for as long as the endpoint or the breaker demands.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
@@ -11,7 +12,7 @@
 --            asked: the endpoint asked for a wait (Retry-After); not counted
 --            refused: the configuration is wrong; not counted, trips the breaker at once
 -- ARGV[5] -> shortest wait until the retry, milliseconds
--- ARGV[6] -> lease, milliseconds
+-- ARGV[6] -> how long the request took, milliseconds
 -- ARGV[7] -> failures in a row that trip the breaker
 -- ARGV[8] -> the breaker's first pause, milliseconds; doubled each time that it trips in a row
 -- ARGV[9] -> the breaker's longest pause, milliseconds
@@ -21,7 +22,7 @@
 --         tripped for this kind of failure when it tripped now, else 0}
 -- Returns {-1}: the token is not the holder's; nothing was changed
 local source, id, token, status, what = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local wait, lease, threshold = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local wait, duration, threshold = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local first_pause, longest_pause, cause = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
 
 -- @include _now
@@ -30,13 +31,14 @@ local first_pause, longest_pause, cause = tonumber(ARGV[8]), tonumber(ARGV[9]), 
 -- @include _is_failing
 -- @include _release_probe
 -- @include _count_attempt
+-- @include _halve
 local gate, state, meta = source .. ':gate', source .. ':state', source .. ':meta:' .. id
 if not held(source, id, token) then
   return {-1}
 end
 free_first(source)
 local closed = math.max(redis.call('PTTL', gate), 0)
-local tripped = 0
+local tripped, time = 0, now()
 
 local function close_for(milliseconds)
   if milliseconds > closed then
@@ -61,11 +63,15 @@ end
 if what == 'failure' then
   redis.call('HINCRBY', meta, 'attempts', 1)
 end
+if what ~= 'refused' then
+  halve(source, time, duration)
+end
 release_probe(source, id)
 wait = math.max(wait, closed)
 redis.call('HDEL', meta, 'token')
 redis.call('HSET', meta, 'cause', cause)
-redis.call('ZADD', source .. ':inflight', now() + wait + lease, id)
+redis.call('ZREM', source .. ':inflight', id)
+redis.call('ZADD', source .. ':retrying', time + wait, id)
 redis.call('HINCRBY', source .. ':stats', 'retries', 1)
 count_attempt(source, status)
 return {wait, tripped}

@@ -16,6 +16,7 @@
 local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local first_bytes, first_count, messages = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
+-- @include _add
 -- @include _batch_number
 -- @include _free_first
 -- @include _held
@@ -41,15 +42,21 @@ local function store(suffix, content, content_count)
 end
 
 local function divide(attachments)
-  local flat = redis.call('HGETALL', attachments)
+  local flat, first, second = redis.call('HGETALL', attachments), {}, {}
   redis.call('DEL', attachments)
   for i = 1, #flat, 2 do
     local position, content = tonumber(flat[i]), flat[i + 1]
     if position <= first_count then
-      redis.call('HSET', attachments .. '.1', position, content)
+      add(first, position, content)
     else
-      redis.call('HSET', attachments .. '.2', position - first_count, content)
+      add(second, position - first_count, content)
     end
+  end
+  if #first > 0 then
+    redis.call('HSET', attachments .. '.1', unpack(first))
+  end
+  if #second > 0 then
+    redis.call('HSET', attachments .. '.2', unpack(second))
   end
 end
 

@@ -1,25 +1,30 @@
--- Find out whether a message was stored, after an append whose reply was lost.
+-- Find out whether a message was stored, after an append whose reply was lost: look into the
+-- open batch or a sealed one. A batch that began before the append was sent, and does not
+-- contain the message, is the last to be looked into.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1] -> the message, followed by a comma
--- ARGV[2] -> how many of the last sealed batches to search
+-- ARGV[2] -> for how long the append has been on its way, milliseconds
+-- ARGV[3] -> number of the sealed batch to look into; '' for the open one
 --
--- Returns 1 when the open batch or one of these contains it
--- Returns 0 when it was not stored, or is settled already
-local source, message, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
+-- Returns {1, 0} when it was stored
+-- Returns {0, 0} when it was not stored, or is settled already
+-- Returns {0, number} when it may be in the sealed batch of that number
+local source, message, elapsed, number = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
-local function contains(key)
-  return string.find(redis.call('GET', key) or '', message, 1, true)
+-- @include _now
+local state, key = source .. ':state', source .. ':open'
+local since, following = redis.call('HGET', state, 'since'), redis.call('HGET', state, 'sequence')
+if number ~= '' then
+  key = source .. ':batch:' .. number
+  since, following = redis.call('HGET', source .. ':meta:' .. number, 'since'), number - 1
 end
-
-if contains(source .. ':open') then
-  return 1
+local content = redis.call('GET', key)
+if content and string.find(content, message, 1, true) then
+  return {1, 0}
 end
-local last = tonumber(redis.call('HGET', source .. ':state', 'sequence') or 0)
-for id = last, math.max(last - limit, 0) + 1, -1 do
-  if contains(source .. ':batch:' .. id) then
-    return 1
-  end
+if content and since and tonumber(since) <= now() - elapsed then
+  return {0, 0}
 end
-return 0
+return {0, tonumber(following or 0)}

@@ -1,0 +1,148 @@
+"""Store messages in a source's buffer: one script call for one message, or for many."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from celery_segment.buffer import bounds
+from celery_segment.buffer.body import ENVELOPE
+from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.parts import parts_of
+from celery_segment.buffer.pool import Interrupted, Pool
+from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
+from celery_segment.config import Source
+from celery_segment.errors import BufferFull
+
+__all__ = ["Appends"]
+
+#: A stored batch ends with a comma, which the request leaves out.
+_ENVELOPE_BYTES = len(ENVELOPE[0]) + len(ENVELOPE[1]) - 1
+
+#: A batch is not filled beyond this, whichever limit is configured: Redis' allocator (jemalloc)
+#: has a size of 448 KiB, and its next, 512 KiB, would waste a twentieth of a full batch's memory.
+_FILL = 448 * 1024 - 16
+
+#: Milliseconds by which the clocks of this host and of Redis may differ over the time of a call.
+CLOCKS = 50
+
+#: The limits that append.lua assumes where it is given none.
+_DEFAULT_LIMITS = (_FILL, 2_500, 0, 0.75)
+
+
+class Appends:
+    """The part of a source's buffer that calls use. It raises what ``Buffer`` raises.
+
+    Args:
+        pool: Connections to Redis.
+        source: The source.
+    """
+
+    def __init__(self, pool: Pool, source: Source) -> None:
+        self._source = source
+        self._pool = pool
+        self._key = prefix(source.name)
+        self._append = script("append")
+        self._limits = (
+            min(source.max_batch_bytes - _ENVELOPE_BYTES, _FILL),
+            source.max_batch_messages,
+            source.max_buffer_bytes or 0,
+            source.max_memory_share,
+        )
+        # All of an append but its message is the same each time: encoded once.
+        limits = () if self._limits == _DEFAULT_LIMITS else ("", *self._limits)
+        one = self._append.encode_command(self._key, b"", *limits)
+        message = b"$0\r\n\r\n"
+        start = one.index(message)
+        self._before, self._after = one[:start], one[start + len(message) :]
+
+    def append(self, message: bytes) -> None:
+        """Store one message."""
+        sent = time.monotonic()
+        command = b"%b$%d\r\n%b,\r\n%b" % (self._before, len(message) + 1, message, self._after)
+        try:
+            reply = self._pool.send(self._append, command, once=True)
+        except Interrupted:
+            self._append_unless_stored([message], NO_ATTACHMENTS, sent)
+        else:
+            if reply:
+                raise self._full(reply)
+
+    def append_many(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
+    ) -> None:
+        """Store messages in their order, many to a round trip.
+
+        Args:
+            messages: The messages.
+            attachments: What to keep with a message, by its place among them (from 0).
+        """
+        start = 0
+        for part in parts_of(messages, self._source.max_batch_messages):
+            end = start + len(part)
+            own = {n - start: each for n, each in attachments.items() if start <= n < end}
+            self.append_part(part, own)
+            start = end
+
+    def append_part(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
+    ) -> None:
+        """As ``append_many``, in one round trip: all of them are stored, or none."""
+        sent = time.monotonic()
+        try:
+            self._append_part(messages, attachments)
+        except Interrupted:
+            self._append_unless_stored(messages, attachments, sent)
+
+    def count_dropped(self, reason: str, count: int) -> None:
+        """Count messages that calls dropped: ``reason`` is "full" or "unavailable"."""
+        self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count)
+
+    def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
+        stored = b",".join(messages) + b","
+        sizes = struct.pack(f"<{len(messages)}H", *[len(message) + 1 for message in messages])
+        places = ((place + 1, *each) for place, each in attachments.items())
+        flat: Iterator[int | bytes] = chain.from_iterable(places)
+        arguments = (stored, sizes, *self._limits, *flat)
+        reply = self._pool.run(self._append, self._key, *arguments, once=True)
+        if reply:
+            raise self._full(reply)
+
+    def _append_unless_stored(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace, sent: float
+    ) -> None:
+        """Repeat an interrupted append that had no effect; a script stores all messages or none."""
+        if not self._is_stored(messages[-1] + b",", sent):
+            self._append_part(messages, attachments)
+
+    def _is_stored(self, message: bytes, sent: float) -> bool:
+        """Return whether a message is in the open batch, or in one sealed since it was sent.
+
+        Each batch is a script call of its own, so that none blocks Redis for long.
+        """
+        number: int | str = ""
+        for _ in range(1 + bounds.STORED_BATCHES):
+            elapsed = milliseconds(time.monotonic() - sent) + CLOCKS
+            arguments = (message, elapsed, number)
+            stored, number = self._pool.run(script("stored"), self._key, *arguments)
+            if stored or not number:
+                return bool(stored)
+        return False
+
+    def _full(self, reply: int) -> BufferFull:
+        """Return the error that append.lua's refusal means."""
+        source = self._source
+        if reply == -1:
+            return BufferFull(
+                f"the buffer of source {source.name!r} has reached segment_max_buffer_bytes"
+                f" ({source.max_buffer_bytes:,})",
+                hint="let the workers drain it, or raise it",
+            )
+        return BufferFull(
+            f"the Redis of source {source.name!r} uses more than segment_max_memory_share"
+            f" ({source.max_memory_share:.0%}) of its maxmemory",
+            hint="let the workers drain it, or raise maxmemory",
+        )

@@ -1,0 +1,24 @@
+"""Bounds of the transitions: of the work that one script call does, and of their times."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+#: Batches that one script call takes back, claims, lists or looks at.
+REAP_BATCHES = 100
+CLAIM_BATCHES = 50
+UNCALLED_BATCHES = 10
+COMPRESSIBLE_BATCHES = 50
+LOOK_AT_BATCHES = 1_000
+
+#: The number of the last sealed batches that are searched for a message whose reply was lost.
+STORED_BATCHES = 20
+
+#: From so many ready batches on there is a backlog, which is compressed.
+BACKLOG = 50
+
+#: Seconds from which on a retry is overdue: its task message was lost.
+OVERDUE = 5.0
+
+#: Seconds after which a drain that has not begun is started again: the first time, and at most.
+AGAIN, LONGEST = 2.0, 60.0

@@ -1,0 +1,158 @@
+"""How many processes of a worker may deliver at the same time.
+
+A slot is a lock on a byte of a file that the worker's processes inherit: the operating
+system gives it back when its process ends, however that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # there is none on Windows, where a worker has one process
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Slots", "share_slots", "slots_of"]
+
+#: Where an application keeps the slots of its worker.
+_ATTRIBUTE = "_segment_slots"
+#: The file holds the number of slots and, for each source, since when it waits for one, by the
+#: clock that all processes share (0: it does not wait).
+_COUNT, _SINCE = struct.Struct("<Q"), struct.Struct("<d")
+#: A slot is a locked byte: the first range is that of all sources, then each has one of its own.
+_RANGE = 4_096
+
+
+class Slots:
+    """Slots for deliveries, which the processes and threads of a worker share.
+
+    Of several sources none takes all slots, if there is more than one: an endpoint that hangs
+    leaves another source one. Who finds none is noted, and is the next.
+
+    Args:
+        sources: The names of the sources.
+        share: The share of the worker's processes that may deliver at the same time.
+    """
+
+    def __init__(self, sources: Sequence[str], share: float) -> None:
+        self._sources = list(sources)
+        self._share = share
+        self._lock = Lock()
+        self._own: set[int] = set()
+        self._file = _new_file()
+        self.resize(1)
+
+    @property
+    def total(self) -> int:
+        """The number of slots."""
+        return int(_COUNT.unpack(os.pread(self._file, _COUNT.size, 0))[0])
+
+    def resize(self, processes: int) -> None:
+        """Fit the number of slots to the number of the worker's processes, or threads."""
+        count = min(max(int(self._share * processes), 1), _RANGE)
+        os.pwrite(self._file, _COUNT.pack(count), 0)
+
+    @contextmanager
+    def taken(self, source: str) -> Iterator[bool]:
+        """Hold a slot for the time of a block; where there is none, yield False."""
+        slots = self._take(source)
+        self._note(source, waits=not slots)
+        try:
+            yield bool(slots)
+        finally:
+            for slot in slots:
+                self._give_back(slot)
+
+    def next_waiting(self) -> str | None:
+        """Return the source that has waited for a slot for the longest, and forget that it did."""
+        since = {source: self._waits_since(source) for source in self._sources}
+        waiting = [source for source in self._sources if since[source]]
+        if not waiting:
+            return None
+        first = min(waiting, key=since.__getitem__)
+        self._note(first, waits=False)
+        return first
+
+    def any_free(self) -> bool:
+        """Return whether a delivery could begin in this worker now."""
+        slot = self._take_one(0, self.total)
+        if slot is not None:
+            self._give_back(slot)
+        return slot is not None
+
+    def _take(self, source: str) -> list[int]:
+        total = self.total
+        own = total - 1 if total > 1 and len(self._sources) > 1 else total
+        of_source = self._take_one((self._sources.index(source) + 1) * _RANGE, own)
+        if of_source is None:
+            return []
+        of_all = self._take_one(0, total)
+        if of_all is None:
+            self._give_back(of_source)
+            return []
+        return [of_source, of_all]
+
+    def _take_one(self, first: int, count: int) -> int | None:
+        with self._lock:
+            for slot in range(first, first + count):
+                if slot not in self._own and _locked(self._file, slot):
+                    self._own.add(slot)
+                    return slot
+        return None
+
+    def _give_back(self, slot: int) -> None:
+        with self._lock:
+            self._own.discard(slot)
+            if fcntl:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, slot)
+
+    def _waits_since(self, source: str) -> float:
+        found = os.pread(self._file, _SINCE.size, self._place(source))
+        return float(_SINCE.unpack(found)[0]) if len(found) == _SINCE.size else 0.0
+
+    def _note(self, source: str, *, waits: bool) -> None:
+        if waits and self._waits_since(source):
+            return  # since the first time
+        os.pwrite(self._file, _SINCE.pack(time.monotonic() if waits else 0.0), self._place(source))
+
+    def _place(self, source: str) -> int:
+        return _COUNT.size + self._sources.index(source) * _SINCE.size
+
+
+def slots_of(app: Any) -> Slots | None:
+    """Return the slots of the worker that this process belongs to; None outside of a worker."""
+    return app.__dict__.get(_ATTRIBUTE)  # type: ignore[no-any-return]
+
+
+def share_slots(app: Any, slots: Slots) -> None:
+    """Have the processes that are forked from this one share these slots."""
+    app.__dict__[_ATTRIBUTE] = slots
+
+
+def _new_file() -> int:
+    """Return a file without a name, which the worker's processes inherit."""
+    if hasattr(os, "memfd_create"):  # works where no directory is writable
+        with suppress(OSError):
+            return os.memfd_create("segment-slots")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _locked(file: int, slot: int) -> bool:
+    """Lock a byte of a file; return False where another process holds it."""
+    if fcntl is None:
+        return True
+    try:
+        # By process, not by open file: processes that inherited the file lock it separately.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""Deliver a source's batches one after the other for a short time: a task's work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celery.exceptions import Reject, Retry
+
+from celery_segment.buffer import BatchRef, Buffer, Pace
+from celery_segment.errors import (
+    DeliveryFailed,
+    SegmentBufferError,
+    SegmentError,
+)
+from celery_segment.producer import DELIVER
+from celery_segment.runtime import runtime_of
+from celery_segment.text import counted
+from celery_segment.worker import callbacks
+
+if TYPE_CHECKING:
+    from celery_segment.delivery.settle import Report
+
+__all__ = ["STINT", "DeliveryError", "Stint"]
+
+logger = logging.getLogger("celery_segment")
+
+#: Seconds after which a delivery leaves the next batches to another task: long enough that
+#: Celery's part of a batch is small, short enough that other tasks, other sources and a
+#: worker's shutdown do not wait for it.
+STINT = 0.25
+#: Batches that a stint which ends claims for further tasks: two, so that a recovered source
+#: speeds up step by step, and never beyond what its endpoint allows.
+NEXT = 2
+#: Seconds until a delivery that found Redis away is tried again.
+AGAIN = 5.0
+
+
+class DeliveryError(SegmentError):
+    """An attempt failed and is retried: the cause that Flower shows."""
+
+
+class Stint:
+    """The deliveries of one run of a task.
+
+    Args:
+        task: The running task, bound.
+        buffer: The buffer of its source.
+        pace: The rate that all workers keep to.
+    """
+
+    def __init__(self, task: Any, buffer: Buffer, pace: Pace) -> None:
+        self._task = task
+        self._buffer = buffer
+        self._pace = pace
+        self._began = time.monotonic()
+        self._done: list[BatchRef] = []
+        self._last = ""
+        self._others: list[BatchRef] = []
+
+    def deliver(self, batches: Sequence[BatchRef]) -> str:
+        """Deliver the first batch, then further ones for a stint; leave the others to other tasks.
+
+        Returns:
+            What was done, in plain words, for Flower.
+
+        Raises:
+            Retry: A batch is attempted again later, by the task ``segment.deliver``.
+            DeliveryFailed: A batch became a dead letter.
+        """
+        batch, *self._others = batches
+        self.hand_on()
+        while True:
+            try:
+                report = self._attempt(batch)
+                following = self._following(report)
+            except SegmentBufferError as error:
+                if self._task.request.is_eager:
+                    raise
+                # Where this cannot be published either, the lease finds the batch.
+                self._retry(batch, AGAIN, error)
+            self._done.append(batch)
+            self._last = report.text
+            if report.retry_in is not None and not self._task.request.is_eager:
+                self._retry(batch, report.retry_in, DeliveryError(self.text))
+            continues = bool(following) and self._seconds < STINT and not report.buried
+            self._others = following[1:] if continues else following
+            if continues:
+                self.hand_on()
+            if report.settled is not None:
+                callbacks.run(self._task.app, self._buffer, report.settled)
+            if report.buried and not self._task.request.is_eager:
+                raise DeliveryFailed(self.text)
+            if not continues:
+                return self.text
+            batch = following[0]
+
+    def hand_on(self) -> None:
+        """Publish a delivery for each batch that is left to another task.
+
+        Where the broker refuses it, the batches are put back: the tick finds them.
+        """
+        if not self._others:
+            return
+        app = self._task.app
+        queue = runtime_of(app).settings.queue
+        try:
+            with app.producer_or_acquire() as producer:
+                while self._others:
+                    reference = _reference(self._buffer.source.name, self._others[0])
+                    app.tasks[DELIVER].apply_async(**reference, queue=queue, producer=producer)
+                    del self._others[0]
+        except Exception as error:  # noqa: BLE001 - what is under way goes on
+            logger.warning(
+                "%s: %s put back, since no task could be published: %s",
+                self._buffer.source.name,
+                _counted(self._others),
+                error,
+            )
+            self._put_back()
+
+    def _put_back(self) -> None:
+        batches, self._others = self._others, []
+        with suppress(SegmentBufferError):  # their lease finds them
+            for batch in batches:
+                self._buffer.release(batch.id)
+
+    @property
+    def text(self) -> str:
+        """What was done, in plain words."""
+        before = self._done[:-1]
+        if not before:
+            return self._last
+        took = f"{self._seconds * 1000:,.0f} ms"
+        return f"{self._last}; before it {_counted(before)}, in all {took}"
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _attempt(self, batch: BatchRef) -> Report:
+        # The HTTP client is loaded by whoever delivers, with the first delivery.
+        from celery_segment.delivery.attempt import attempt_delivery, put_back
+
+        if not self._pace.wait(STINT):
+            return put_back(self._buffer, batch.id, "segment_max_requests_per_second is reached")
+        return attempt_delivery(self._buffer, batch.id)
+
+    def _following(self, report: Report) -> list[BatchRef]:
+        return self._buffer.claim_next(NEXT, stint=STINT) if report.may_continue else []
+
+    def _retry(self, batch: BatchRef, countdown: float, cause: SegmentError) -> NoReturn:
+        """Have Celery attempt a batch again, as another try of the present task."""
+        # As Task.retry does, but a drain is followed by a delivery of the one batch.
+        request = self._task.request
+        reference = _reference(self._buffer.source.name, batch)
+        signature = self._task.app.tasks[DELIVER].signature_from_request(
+            request,
+            args=(),
+            countdown=countdown,
+            retries=request.retries + 1,
+            **reference,
+        )
+        try:
+            signature.apply_async()
+        except Exception as error:
+            raise Reject(error, requeue=False) from error
+        raise Retry(exc=cause, when=countdown, sig=signature) from None
+
+
+def _counted(batches: Sequence[BatchRef]) -> str:
+    """Return the numbers of batches and of their messages, as text."""
+    messages = sum(batch.count for batch in batches)
+    return f"{counted(len(batches), 'batch')}, {counted(messages, 'message')}"
+
+
+def _reference(source: str, batch: BatchRef) -> dict[str, Any]:
+    """Return the arguments of a batch's delivery, and how they are shown."""
+    messages, size = counted(batch.count, "message"), counted(batch.size, "byte")
+    return {
+        "kwargs": {
+            "source": source,
+            "batch": batch.id,
+            "messages": batch.count,
+            "bytes": batch.size,
+        },
+        "kwargsrepr": f"{source}, batch {batch.id}, {messages}, {size}",
+    }
