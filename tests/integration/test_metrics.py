@@ -26,7 +26,7 @@ from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.operations.metrics import METRICS, UP, Collector
 from celery_segment.testing import EmbeddedRedis, Reply
 from celery_segment_cli import segment
-from support import DEFAULTS, TESTS, WRITE_KEY, buffer_of, let_pass, wait_until
+from support import DEFAULTS, TESTS, WRITE_KEY, allow, buffer_of, let_pass, wait_until
 
 BREAKER = (5, 1.0, 60.0)
 
@@ -88,14 +88,16 @@ def test_every_figure_is_the_snapshots(make_app, redis):
     with Analytics().batch():
         for n in range(15):
             track.delay("u", f"E{n}")
+    allow(buffer, 32)
     one, two, three, four, five = claim_all(buffer)[:5]
     buffer.ack(buffer.begin(one, "t"), "200")
     buffer.bury(buffer.begin(two, "t"), "400", status="400", answered=True)
     buffer.bury(buffer.begin(three, "t"), "400", status="400", answered=True)
     buffer.admin.purge([two])
-    buffer.split(buffer.begin(four, "t"), "413")
     redis.zadd("{segment:default}:inflight", {five: 1})
     buffer.reap()
+    assert claim_all(buffer) == [five]
+    buffer.split(buffer.begin(four, "t"), "413")
     buffer.retry(buffer.begin(five, "t"), "asked", 90, "429", "429", breaker=BREAKER)
     buffer.count_dropped("full", 3)
     buffer.count_dropped("unavailable", 4)
@@ -128,6 +130,9 @@ def test_every_figure_is_the_snapshots(make_app, redis):
         "segment_uncalled_batches": 1,
         "segment_gate": {"open": 0, "probing": 0, "closed": 1, "paused": 0},
         "segment_max_buffer_bytes": 200_000,
+        "segment_max_memory_share": 0.75,
+        "segment_calls_refused": 0,
+        "segment_concurrency_limit": 16,
         "segment_max_dead_bytes": 100_000_000,
         "segment_messages_accepted_total": 16,
         "segment_messages_delivered_total": 2,
@@ -190,7 +195,8 @@ def test_attempts_are_the_requests_that_the_endpoint_saw(make_app, server, redis
     ):
         server.reply(reply)
     while Analytics().stats().delivered.messages + Analytics().stats().dead.messages < 40:
-        for batch in [*claim_all(buffer), *(batch.id for batch in buffer.reap()[0])]:
+        buffer.reap()  # whose retry is overdue
+        for batch in claim_all(buffer):
             attempt_delivery(buffer, batch)
         let_pass(redis, 600)
 

@@ -136,5 +136,14 @@ def _cells(s: Snapshot) -> dict[str, Text]:
     cells["dead"].stylize("red" if s.dead.messages else "")
     cells["dropped"].stylize("red" if figures["dropped"] else "")
     cells["oldest"] = Text(duration(s.oldest) if s.waiting else "-", no_wrap=True)
-    cells["gate"] = Text(one_line(str(s.gate)), "" if s.gate.state == "open" else "yellow")
+    cells["gate"] = _gate(s)
     return cells
+
+
+def _gate(s: Snapshot) -> Text:
+    """Return the gate's state, and whether calls are refused because Redis is full."""
+    gate = one_line(str(s.gate))
+    if s.refusing:
+        full = "" if s.memory is None else f": Redis is {s.memory * 100:.0f} % full"
+        return Text(f"{gate}; calls are refused{full}", "red")
+    return Text(gate, "" if s.gate.state == "open" else "yellow")

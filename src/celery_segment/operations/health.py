@@ -28,10 +28,10 @@ from celery_segment.operations.findings import (
     of_error,
     of_figures,
     of_key,
-    of_server,
     of_worker,
     of_workers,
 )
+from celery_segment.operations.server_findings import of_server
 from celery_segment.producer import DELIVER, impatient_connection
 from celery_segment.runtime import runtime_of
 
@@ -59,7 +59,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         SegmentError: It is unreachable, or refuses the user.
     """
     with closing(_impatient_pool(settings)) as pool:
-        yield from of_server(read_server_info(pool))
+        yield from of_server(read_server_info(pool), _lowest_share(settings.enabled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,15 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     try:
         runtime.buffer(enabled[0].name)  # raises if no Redis is configured
         stored = _in_thread(partial(_ask_redis, runtime.settings, enabled)).result(_left(deadline))
-        yield from of_server(stored.info)
+        yield from of_server(stored.info, _lowest_share(enabled))
     except SegmentError as error:
         yield of_error("redis", error)
     except Overdue:
         hint = "check the server, the network and the name server behind segment_redis_url"
         yield Finding("redis", None, "fail", f"no answer within {LIMIT:g} s", hint)
-    yield _of_workers(workers, deadline, of_workers)
-    yield from _of_sources(sources, stored, endpoints, deadline)
+    queue = runtime.settings.queue
+    yield _of_workers(workers, deadline, partial(of_workers, queue=queue))
+    yield from _of_sources(sources, stored, endpoints, deadline, queue)
 
 
 def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding]:
@@ -126,6 +127,11 @@ def _in_thread(ask: Callable[[], T]) -> Future[T]:
 
 def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0)
+
+
+def _lowest_share(sources: list[Source]) -> float:
+    """Return the share of Redis' memory from which on calls of a source are refused."""
+    return min((source.max_memory_share for source in sources), default=1.0)
 
 
 def _impatient_pool(settings: Settings) -> Pool:
@@ -195,6 +201,7 @@ def _of_sources(
     stored: _Stored | None,
     endpoints: dict[str, _Reached],
     deadline: float,
+    queue: str | None = None,
 ) -> Iterator[Finding]:
     for source in sources:
         if not source.enabled:
@@ -209,7 +216,7 @@ def _of_sources(
         if isinstance(found, SegmentError):
             yield of_error("figures", found, source.name)
         elif found:
-            yield from of_figures(source, *found)
+            yield from of_figures(source, *found, queue)
 
 
 def _of_endpoint(source: Source, asked: _Reached, deadline: float) -> Finding:

@@ -138,6 +138,30 @@ METRICS = (
         lambda s, _: float("inf") if s.gate.seconds is None else s.gate.seconds,
     ),
     Metric(
+        "segment_concurrency_limit",
+        "gauge",
+        "Number of requests that may be under way at the same time, as the endpoint allows.",
+        lambda s, _: s.concurrency,
+    ),
+    Metric(
+        "segment_redis_memory_share",
+        "gauge",
+        "Share of its maxmemory that Redis uses, from 0 to 1; absent where it is not known.",
+        lambda s, _: s.memory,
+    ),
+    Metric(
+        "segment_max_memory_share",
+        "gauge",
+        "Limit of segment_redis_memory_share, above which calls are refused.",
+        lambda _, source: source.max_memory_share,
+    ),
+    Metric(
+        "segment_calls_refused",
+        "gauge",
+        "1 while calls are refused because Redis uses more than segment_max_memory_share, else 0.",
+        lambda s, _: int(s.refusing),
+    ),
+    Metric(
         "segment_max_buffer_bytes",
         "gauge",
         "Limit of the waiting messages; absent if not set.",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
+from celery_segment import Analytics, BufferFull
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.server_info import read_server_info
 from celery_segment.operations import health
-from celery_segment.operations.findings import of_server
+from celery_segment.operations.server_findings import of_server
 from celery_segment.testing import EmbeddedRedis
-from checks import findings, rendered
-from support import free_port, wait_until
+from checks import findings, rendered, store
+from support import buffer_of, free_port, wait_until
 
 
 def test_redis_away(make_app, ask_workers, monkeypatch):
@@ -84,15 +86,54 @@ def test_memory(make_app, own, own_redis):
     # Much more than a connection's memory, and sent in few bytes, which no buffer has to hold.
     own_redis.setrange("much", 20_000_000, b"x")
     used = own_redis.info("memory")["used_memory"]
-    own_redis.config_set("maxmemory", used * 10)
+    own_redis.config_set("maxmemory", used * 100 // 55)
     assert findings(app)["memory"]["state"] == "ok"
-    own_redis.config_set("maxmemory", used * 10 // 9)
+    own_redis.config_set("maxmemory", used * 100 // 65)
     said = rendered(findings(app, status=0)["memory"])
-    assert re.fullmatch(r"warn \d\d\.\d MB used, (89|90) % of maxmemory \(.* MB\): raise .*", said)
+    assert re.fullmatch(
+        r"warn \d\d\.\d MB used, 6[45] % of maxmemory \(.* MB\); above segment_max_memory_share"
+        r" \(75 %\) calls are refused: let the workers drain it, raise maxmemory, or give .*",
+        said,
+    )
+    own_redis.config_set("maxmemory", used * 100 // 80)
+    said = rendered(findings(app, status=1)["memory"])
+    assert re.match(
+        r"fail .*, (79|80) % of maxmemory .*, more than segment_max_memory_share \(75 %\):"
+        r" calls are refused: let the workers drain it",
+        said,
+    )
     own_redis.config_set("maxmemory", used // 2)
     found = findings(app, status=1)
-    assert "calls are refused" in found["memory"]["hint"]
+    assert found["memory"]["state"] == "fail"
     assert found["default", "oldest"]["state"] == "ok"  # figures are read from a full Redis
+
+
+def test_memory_is_judged_by_the_lowest_share_of_the_enabled_sources(make_app, own, own_redis):
+    sources = {
+        "eager": {"max_memory_share": 0.3},
+        "off": {"max_memory_share": 0.2, "enabled": False},
+    }
+    app = make_app(broker_url=own.url, segment_sources=sources, segment_max_memory_share=1)
+    own_redis.setrange("much", 20_000_000, b"x")
+    used = own_redis.info("memory")["used_memory"]
+    own_redis.config_set("maxmemory", used * 10 // 4)
+    found = findings(app, status=1)["memory"]["found"]
+    assert found.endswith("more than segment_max_memory_share (30 %): calls are refused")
+    assert findings(app, "--source", "default")["memory"]["state"] == "ok"
+
+
+def test_calls_are_refused_where_the_check_says_so(make_app, own, own_redis):
+    app = make_app(broker_url=own.url)
+    own_redis.setrange("much", 20_000_000, b"x")
+    buffer = buffer_of(app)
+    for share, state in ((70, "warn"), (80, "fail"), (70, "warn")):
+        used = own_redis.info("memory")["used_memory"]
+        own_redis.config_set("maxmemory", used * 100 // share)
+        buffer.due(1)
+        assert findings(app, status=int(state == "fail"))["memory"]["state"] == state
+        assert Analytics(app=app).stats().refusing == (state == "fail")
+        with pytest.raises(BufferFull) if state == "fail" else nullcontext():
+            store(app)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +222,10 @@ def test_a_user_without_info(make_app, own, own_redis):
     found = findings(make_app(broker_url=own.url, segment_redis_url=url), status=0)
     expected = "warn INFO could not be read: allow the user of segment_redis_url to run INFO"
     assert rendered(found["server"]).startswith(expected)
+    assert rendered(found["memory"]) == (
+        "warn could not be read: segment_max_memory_share is not kept, so messages may fill Redis:"
+        " allow the user of segment_redis_url to run INFO, or set segment_max_buffer_bytes"
+    )
     assert "version" not in found
     assert found["redis"]["state"] == found["default", "gate"]["state"] == "ok"
 
@@ -212,13 +257,19 @@ def facts(redis_server):
             "but is loading its data: wait about 1 min 30 s: until",
         ),
         ("eviction", {"maxmemory_policy": None}, "warn maxmemory-policy could not be read"),
+        ("memory", {"maxmemory": None}, "warn could not be read: segment_max_memory_share is not"),
+        (
+            "memory",
+            {"used_memory": "90", "maxmemory": "100", "mem_not_counted_for_evict": "40"},
+            "ok 0.0 MB used, 50 % of maxmemory",
+        ),
         ("disk", {"aof_last_write_status": "err"}, "fail Redis failed to write the AOF"),
         ("role", {"role": "slave", "slave_read_only": "0"}, "fail a replica of"),
     ],
 )
 def test_states_that_a_test_cannot_bring_about(facts, name, info, expected):
     changed = {k: v for k, v in {**facts.info, **info}.items() if v is not None}
-    found = {f.check: f for f in of_server(replace(facts, info=changed))}[name]
+    found = {f.check: f for f in of_server(replace(facts, info=changed), 0.75)}[name]
     assert expected in f"{found.state} {found.found}: {found.hint}"
 
 
@@ -228,5 +279,5 @@ def test_states_that_a_test_cannot_bring_about(facts, name, info, expected):
 )
 def test_clocks(facts, ahead, expected):
     assert abs(facts.ahead) < 1
-    found = {f.check: f for f in of_server(replace(facts, ahead=ahead))}["clock"]
+    found = {f.check: f for f in of_server(replace(facts, ahead=ahead), 0.75)}["clock"]
     assert f"{found.state} {found.found}".startswith(expected)

@@ -68,6 +68,20 @@ def test_messages_that_no_worker_takes(make_app, redis):
     assert findings(app, status=1)["default", "oldest"]["state"] == "fail"
 
 
+def test_the_queue_that_no_worker_consumes_is_named(make_app, redis):
+    app = make_app(segment_queue="analytics", segment_flush_interval=0.1)
+    store(app)
+    redis.hincrby("{segment:default}:state", "since", -250)
+    found = findings(app, status=0)
+    assert rendered(found["workers"]) == (
+        "warn no worker answers: start one with `celery worker -Q analytics`"
+    )
+    assert rendered(found["default", "oldest"]).endswith(
+        "no worker claims them: start a worker that consumes segment_queue:"
+        " `celery worker -Q analytics`"
+    )
+
+
 def test_dead_letters(make_app):
     app = make_app(segment_sources={"b": {}})
     buffer = store(app, "b")

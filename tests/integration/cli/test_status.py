@@ -65,6 +65,25 @@ def test_status_shows_why_and_for_how_long_a_source_is_closed(app):
     assert default["in flight"] == default["retries"] == "1"
 
 
+def test_status_shows_that_calls_are_refused_and_how_full_redis_is(make_app):
+    with EmbeddedRedis() as own, own.client() as client:
+        app = make_app(broker_url=own.url)
+        buffer = buffer_of(app)
+        store(app, "a")
+        client.setrange("much", 20_000_000, b"x")
+        client.config_set("maxmemory", client.info("memory")["used_memory"] * 100 // 80)
+        buffer.due(1)
+        (default,) = cells(ok(app, "status"))
+        assert re.fullmatch(r"open; calls are refused: Redis is (79|80) % full", default["gate"])
+        figures = json.loads(ok(app, "status", "--json"))["default"]
+        assert figures["refusing"] is True
+        assert figures["memory"] == pytest.approx(0.8, abs=0.02)
+        client.config_set("maxmemory", 0)
+        buffer.due(1)
+        (default,) = cells(ok(app, "status"))
+        assert default["gate"] == "open"
+
+
 def test_status_as_json_holds_every_figure_plainly(app):
     bury(app, *["bad"] * 1_000)
     printed = ok(app, "status", "--json")
