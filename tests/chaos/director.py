@@ -7,6 +7,7 @@ twice, has a volley that explains it, and every kind of fault is seen alone as w
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from celery_segment.errors import SegmentBufferError
+from chaos import application
 from chaos.faults import FAULTS, Effect, Fault
 from chaos.stage import LEASE, TICK, Stage
 
@@ -27,6 +29,9 @@ LOOK = 0.05
 RECOVERY = LEASE + TICK + 5
 #: Seconds after which a recovery is not waited for any more.
 LONGEST = RECOVERY + 60
+#: Seconds within which the application's last tasks must run, at the end: those that were
+#: published within as many seconds before.
+LAST_TASKS = 5.0
 
 
 @dataclass
@@ -62,6 +67,16 @@ class Volley:
     @property
     def names(self) -> str:
         return ", ".join(injected.fault.name for injected in self.faults)
+
+    @property
+    def spares_the_application(self) -> bool:
+        """Whether the endpoint alone was at fault."""
+        return all(injected.fault.spares_the_application for injected in self.faults)
+
+    @property
+    def in_time(self) -> bool:
+        """Whether it was recovered from in time, once the source was open again."""
+        return self.recovered is not None and self.recovered <= RECOVERY + self.closed
 
 
 @dataclass
@@ -106,6 +121,7 @@ class Director:
             deaths = self._stage.deaths
             self._fire(volley)
             self._recover(volley)
+            self._stage.rewrite_file()
             volley.deaths = self._stage.deaths - deaths
         return self.end()
 
@@ -133,7 +149,18 @@ class Director:
             if not remain and self.story.end.accepted == self.story.end.delivered.messages:
                 break
         self.story.drained = time.monotonic() - began
+        self._await_the_last_tasks()
         return self.story
+
+    def _await_the_last_tasks(self) -> None:
+        """Wait until the tasks published last have run; what was lost before will not."""
+        now = time.monotonic()
+        lines = application.publications(self._stage.folder)
+        last = {name for mark, name, at, _ in lines if mark == "+" and at > now - LAST_TASKS}
+        while last - application.runs(self._stage.folder).keys():
+            if time.monotonic() > now + LAST_TASKS:
+                return
+            self._rest(LOOK)
 
     # ------------------------------------------------------------ volleys
 
@@ -168,9 +195,10 @@ class Director:
 
     def _undo(self, volley: Volley) -> None:
         for injected in volley.faults:
-            if not injected.undone and injected.at + injected.effect.seconds <= time.monotonic():
-                injected.effect.undo()
-                injected.undone = True
+            if not injected.undone and injected.effect.over(injected.at):
+                with contextlib.suppress(SegmentBufferError):  # Redis is away, by another fault
+                    injected.effect.undo()
+                    injected.undone = True
 
     def _recover(self, volley: Volley) -> None:
         mark = None

@@ -5,16 +5,16 @@ A fault that finds nobody to be done to returns None.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from celery_segment.errors import SegmentBufferError
 from celery_segment.testing import Reply
-from chaos.stage import LEASE, PROCESSES, TICK, Stage
+from chaos.outage import Outage
+from chaos.stage import HELD, LEASE, PROCESSES, TICK, WORKERS, Stage
 
 #: How every key of the buffer begins; the rest of Redis is the broker's.
 BUFFER = b"{segment:"
@@ -28,15 +28,27 @@ class Effect:
 
     Attributes:
         seconds: Until it is to be undone.
-        undo: Undoes it.
+        undo: Undoes it. What fails because of another fault is tried again.
         doubtful: How many messages it may have had posted again, at the most: a batch for
             each delivery that it cut off. Those which the endpoint accepted without an
             answer are counted there, not here.
+        tasks: How many of the application's tasks may have been lost, at the most: Celery's
+            Redis transport loses what Redis was sending, and gives back what a worker held
+            only after an hour.
+        outage: What the fault does step by step, until it is to be undone.
     """
 
     seconds: float = 0.0
     undo: Callable[[], None] = lambda: None
     doubtful: int = 0
+    tasks: int = 0
+    outage: Outage | None = None
+
+    def over(self, since: float) -> bool:
+        """Return whether it is to be undone, when it began at a time."""
+        if self.outage is not None:
+            return self.outage.over()
+        return since + self.seconds <= time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,11 @@ class Fault:
 
     name: str
     inject: Callable[[Stage, Random], Effect | None]
+
+    @property
+    def spares_the_application(self) -> bool:
+        """Whether it is one of the endpoint's, which the application must not feel."""
+        return self.name.startswith("endpoint")
 
 
 FAULTS: list[Fault] = []
@@ -75,7 +92,7 @@ def kill_worker(stage, chance):
         return None
     hand.kill()
     stage.add_worker()
-    return Effect(doubtful=PROCESSES * stage.load.batch)
+    return Effect(doubtful=PROCESSES * stage.load.batch, tasks=HELD)
 
 
 @fault
@@ -122,7 +139,8 @@ def kill_redis(stage, chance):
         stage.redis.start()
         stage.redis_is_away = False
 
-    return Effect(chance.uniform(0.1, 2), undo, stage.deliveries * stage.load.batch)
+    seconds, doubtful = chance.uniform(0.1, 2), stage.deliveries * stage.load.batch
+    return Effect(seconds, undo, doubtful, tasks=WORKERS * HELD)
 
 
 @fault
@@ -154,7 +172,7 @@ def _on_redis(function):
 def kill_connections(stage, _):
     for kind in ("normal", "pubsub"):
         stage.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    return Effect(doubtful=stage.deliveries * stage.load.batch)
+    return Effect(doubtful=stage.deliveries * stage.load.batch, tasks=WORKERS * HELD)
 
 
 @fault
@@ -168,9 +186,10 @@ def flush_scripts(stage, _):
 @_on_redis
 def delete_broker_keys(stage, _):
     keys = [key for key in stage.client.scan_iter() if not key.startswith(BUFFER)]
+    queued = stage.client.llen("celery")
     if keys:
         stage.client.delete(*keys)
-    return Effect()
+    return Effect(tasks=queued + WORKERS * HELD)
 
 
 @fault
@@ -217,7 +236,7 @@ def mute_workers_replies(stage, chance):
 @fault
 def cut_broker_replies(stage, chance):
     stage.broker_link.cut(chance.randint(1, REPLIES))
-    return Effect()
+    return Effect(tasks=WORKERS * HELD)
 
 
 @fault
@@ -225,14 +244,7 @@ def cut_broker_replies(stage, chance):
 def pause_the_source(stage, chance):
     """An operator's pause: long enough for a backlog that the workers pack."""
     stage.buffer.admin.pause()
-
-    def undo():
-        while True:
-            with contextlib.suppress(SegmentBufferError):
-                stage.buffer.admin.resume()
-                return
-
-    return Effect(chance.uniform(5, 8), undo)
+    return Effect(chance.uniform(5, 8), stage.buffer.admin.resume)
 
 
 # ---------------------------------------------------------------- the endpoint
@@ -268,6 +280,16 @@ def endpoint_closed(stage, chance):
         stage.endpoint_fails = False
 
     return Effect(chance.uniform(0.5, 3), undo, stage.deliveries * stage.load.batch)
+
+
+@fault
+@_on_redis
+def endpoint_outage_until_calls_are_refused(stage, chance):
+    if stage.endpoint_fails:
+        return None
+    outage = Outage(stage, chance)
+    doubtful = PROCESSES * stage.load.batch
+    return Effect(undo=outage.end, doubtful=doubtful, tasks=HELD, outage=outage)
 
 
 episode("500", Reply.status(500), 0.5, 3)

@@ -13,6 +13,7 @@ from typing import Any
 
 from chaos.director import RECOVERY, Story, Volley, balances
 from chaos.stage import PROCESSES, Stage
+from chaos.tasks import Tasks, p95
 
 _STALE = "taken over by another worker"
 _EARLY = "before its Retry-After had passed"
@@ -27,6 +28,7 @@ class Books:
         attempted: messageIds of calls that began.
         accepted: Of those that returned.
         raised: Of those that raised at least once.
+        refused: Of those that were refused because the buffer was full, and raised no other error.
         errors: How often a call raised, by error.
         slowest: The longest call that returned, and that raised, in seconds.
     """
@@ -34,6 +36,7 @@ class Books:
     attempted: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
     raised: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     errors: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
 
@@ -46,7 +49,9 @@ class Books:
                 if mark == "!":
                     books.errors.update(error)
                 sets = {"?": books.attempted, "+": books.accepted, "!": books.raised}
+                sets["-"] = books.refused
                 sets[mark].add(message_id)
+        books.refused -= books.raised
         for path in folder.glob("producer-*.json"):
             for outcome, seconds in json.loads(path.read_text()).items():
                 books.slowest[outcome] = max(books.slowest.get(outcome, 0.0), seconds)
@@ -93,6 +98,7 @@ class Ledger:
         failures: Task failures in the workers' logs that were not retries.
         strays: Keys left behind by batches that were settled.
         notes: What happened that nobody ordered.
+        tasks: What became of the application's own tasks.
     """
 
     books: Books
@@ -106,6 +112,7 @@ class Ledger:
     failures: Counter[str]
     strays: list[bytes]
     notes: list[str]
+    tasks: Tasks
 
     @classmethod
     def draw_up(cls, stage: Stage, story: Story) -> Ledger:
@@ -124,6 +131,7 @@ class Ledger:
             failures=Counter(" ".join(found) for found in _UNEXPECTED.findall(logs)),
             strays=stage.stray_keys(),
             notes=stage.notes,
+            tasks=Tasks.draw_up(stage, story),
         )
 
     @property
@@ -134,6 +142,11 @@ class Ledger:
     def unknown(self) -> set[str]:
         """What was received although no call returned, nor raised in doubt."""
         return set(self.received) - self.books.accepted - self.ambiguous
+
+    @property
+    def admitted(self) -> set[str]:
+        """What was received although its call was refused: part of what is unknown."""
+        return set(self.received) & self.books.refused
 
     @property
     def ambiguous(self) -> set[str]:
@@ -169,7 +182,7 @@ class Ledger:
     def slow(self) -> list[Volley]:
         """The volleys that were recovered from too late, or never."""
         volleys = [v for v in self.story.volleys if v.ended is not None]
-        return [v for v in volleys if v.recovered is None or v.recovered > RECOVERY]
+        return [volley for volley in volleys if not volley.in_time]
 
     @property
     def ok(self) -> bool:
@@ -182,6 +195,7 @@ class Ledger:
             or self.unexplained
             or self.slow
             or self.strays
+            or any(self.tasks.problems.values())
         )
 
     def as_markdown(self) -> str:
@@ -199,6 +213,7 @@ class Ledger:
             ("Violations", self.violations),
             ("Unbalanced", self.story.unbalanced),
             ("Stray keys", self.strays),
+            *self.tasks.problems.items(),
             ("Notes", self.notes),
         ):
             if found:
@@ -214,6 +229,8 @@ class Ledger:
         yield "lost", len(self.lost)
         yield "unknown", len(self.unknown)
         yield "received of calls that only raised", len(self.ambiguous)
+        yield "refused by a full buffer, calls' messages", len(books.refused)
+        yield "… received all the same", len(self.admitted)
         yield "dead", end.dead.messages
         yield "violations of Segment's limits", len(self.violations)
         yield "conservation at every look", "holds" if self.conserved else "BROKEN"
@@ -236,10 +253,12 @@ class Ledger:
         yield "most bytes saved by packing a backlog", self.story.saved
         yield "faults / volleys", f"{len(self.story.faults):,} / {len(self.story.volleys):,}"
         recovered = [volley.recovered or 0 for volley in self.story.volleys]
-        yield "longest recovery", f"{max(recovered, default=0):.1f} s, allowed are {RECOVERY:g} s"
+        longest = f"{max(recovered, default=0):.1f} s"
+        yield "longest recovery", f"{longest}, allowed are {RECOVERY:g} s from when it is open"
         yield "drained after the last fault", f"{self.story.drained:.1f} s"
+        yield from self.tasks.figures()
 
-    def _faults(self) -> Iterator[tuple[str, Any, Any, str, str, Any, Any]]:
+    def _faults(self) -> Iterator[tuple[Any, ...]]:
         """A row for each kind of fault that came alone, and for volleys of several."""
         by_name: dict[str, list[Account]] = defaultdict(list)
         for account in self.accounts:
@@ -257,12 +276,18 @@ class Ledger:
                 f"{max(a.volley.closed for a in accounts):.1f}",
                 sum(a.again for a in accounts),
                 sum(a.explained for a in accounts),
+                *self._waits(accounts),
             )
+
+    def _waits(self, accounts: list[Account]) -> tuple[str, str]:
+        """Return the 95th percentile of the tasks' waits in some volleys, and the longest."""
+        waits = self.tasks.waits_in(*(account.volley.names for account in accounts))
+        return (f"{p95(waits):.2f}", f"{waits[-1]:.2f}") if waits else ("-", "-")
 
 
 _PER_FAULT = (
     *("fault", "times", "recovery, mean s", "max s", "of it closed, max s"),
-    *("messages posted again", "at most"),
+    *("messages posted again", "at most", "tasks' wait, p95 s", "max s"),
 )
 
 

@@ -1,11 +1,13 @@
-"""A client process of the chaos: tracks events, and keeps a book of its calls.
+"""A client process of the chaos: tracks events, and publishes tasks of the application.
 
-The book is append-only, a line per fact: ``? id`` a call began, ``! id Error`` it
-raised and will be repeated with the same messageId, ``+ id`` it returned.
+Its books are append-only, a line per fact: ``? id`` a call began, ``! id Error`` it
+raised and will be repeated with the same messageId, ``+ id`` it returned, ``- id`` it was
+refused because the buffer is full, and is not repeated. Refusals have a book of their own.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -16,32 +18,44 @@ import time
 from pathlib import Path
 
 from celery_segment import Analytics, track
-from celery_segment.errors import SegmentBufferError
+from celery_segment.errors import BufferFull, SegmentBufferError
+from chaos.application import Publisher
 from support import new_app
 
 #: Seconds between two attempts at a call that raised.
 PAUSE = 0.05
+#: Messages of a ``batch()`` that fills the buffer, and random bytes in each, as base64.
+TOGETHER, LARGE = 8, 22_000
 TEXTS = ["x" * 40, "Núria " * 30, "漢字" * 200, '"\\\n\u2028' * 100, "🦉" * 300]
 
 
 class Producer:
-    def __init__(self, number: int, load: dict, messages: int, book) -> None:
+    def __init__(self, number: int, load: dict, messages: int, book, refused) -> None:
         self._number = number
         self._load = load
         self._messages = messages
         self._book = book
+        self._refused = refused
         self._chance = random.Random(number)
         self._stop = threading.Event()
         self._analytics = Analytics()
         self._made = 0
+        self._filling = False
         self.slowest = {"returned": 0.0, "raised": 0.0}
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGUSR1, lambda *_: self._fill(True))
+        signal.signal(signal.SIGUSR2, lambda *_: self._fill(False))
 
     def run(self) -> None:
         due = time.monotonic()
         while self._is_to_go_on(due):
-            ids = [self._new_id() for _ in range(self._size())]
-            self._until_accepted(ids)
+            if self._filling:
+                large = base64.b64encode(self._chance.randbytes(LARGE)).decode()
+                if not self._until_settled(self._new_ids(TOGETHER), large):
+                    self._filling = False
+                continue
+            ids = self._new_ids(self._size())
+            self._until_settled(ids, self._chance.choice(TEXTS))
             # After an outage it goes on at its rate, with a second's worth to catch up.
             due = max(due + len(ids) / self._load["rate"], time.monotonic() - 1)
 
@@ -54,20 +68,28 @@ class Producer:
         together = self._chance.randrange(self._load["every"]) == 0
         return self._load["together"] if together else 1
 
-    def _new_id(self):
-        self._made += 1
-        return f"p{self._number}-{self._made:07d}"
+    def _fill(self, filling):
+        """Call with large messages, as fast as can be, until a call is refused."""
+        self._filling = filling
 
-    def _until_accepted(self, ids):
-        self._note("?", ids)
-        while (error := self._call(ids)) is not None:
-            self._note("!", ids, error)
+    def _new_ids(self, count):
+        self._made += count
+        return [f"p{self._number}-{n:07d}" for n in range(self._made - count + 1, self._made + 1)]
+
+    def _until_settled(self, ids, text):
+        """Call until the messages are accepted or refused; return whether they are accepted."""
+        _note(self._book, "?", ids)
+        while (error := self._call(ids, text)) is not None:
+            if error == BufferFull.__name__:
+                _note(self._refused, "-", ids)
+                return False
+            _note(self._book, "!", ids, error)
             time.sleep(PAUSE)
-        self._note("+", ids)
+        _note(self._book, "+", ids)
+        return True
 
-    def _call(self, ids):
+    def _call(self, ids, text):
         began = time.monotonic()
-        text = self._chance.choice(TEXTS)
         try:
             if len(ids) == 1:
                 track.delay("user", "Ordered", {"text": text}, message_id=ids[0])
@@ -86,17 +108,25 @@ class Producer:
     def _time(self, outcome, began):
         self.slowest[outcome] = max(self.slowest[outcome], time.monotonic() - began)
 
-    def _note(self, mark, ids, *more):
-        self._book.writelines(" ".join((mark, each, *more)) + "\n" for each in ids)
-        self._book.flush()
+
+def _note(book, mark, ids, *more):
+    book.writelines(" ".join((mark, each, *more)) + "\n" for each in ids)
+    book.flush()
 
 
 def main(number: int, folder: Path, load: dict, messages: int) -> None:
     app = new_app(json.loads(os.environ["TESTS_CONF"]))
     app.set_current()
-    with (folder / f"producer-{number}.book").open("a") as book:
-        producer = Producer(number, load, messages, book)
-        producer.run()
+    app.set_default()  # for the publisher's thread
+    publisher = Publisher(f"p{number}", load["tasks"], folder)
+    calls, refusals = folder / f"producer-{number}.book", folder / f"producer-{number}-refused.book"
+    with calls.open("a") as book, refusals.open("a") as refused:
+        producer = Producer(number, load, messages, book, refused)
+        publisher.start()
+        try:
+            producer.run()
+        finally:
+            publisher.end()
     (folder / f"producer-{number}.json").write_text(json.dumps(producer.slowest))
 
 

@@ -12,11 +12,13 @@ class Proxy:
     Attributes:
         port: Where it listens.
         lost: How many replies it has lost.
+        connections: How many connections it has accepted.
     """
 
     def __init__(self, target: int) -> None:
         self.port = 0
         self.lost = 0
+        self.connections = 0
         self._target = target
         self._manner = ""
         self._left = 0
@@ -55,6 +57,7 @@ class Proxy:
         async def accept(reader, writer):
             task = asyncio.current_task()
             tasks.add(task)
+            self.connections += 1
             try:
                 await self._serve(reader, writer)
             except asyncio.CancelledError:  # asyncio's streams report a cancelled task

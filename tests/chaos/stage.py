@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import redis
 from kombu import pools
 
 from celery_segment import Analytics
@@ -21,15 +22,21 @@ from chaos.proxy import Proxy
 from support import DEFAULTS, TESTS, Worker, buffer_of, new_app, wait_until
 
 LEASE, TIMEOUT, INTERVAL = 4.0, 2.0, 0.5
-TICK = INTERVAL / 4
+TICK = 0.25
 CONF = {
     **DEFAULTS,
+    "imports": [*DEFAULTS["imports"], "chaos.application"],
     "segment_lease": LEASE,
     "segment_timeout": TIMEOUT,
     "segment_flush_interval": INTERVAL,
     "segment_redis_timeout": 1,
 }
 WORKERS, PROCESSES, PRODUCERS = 2, 2, 2
+#: How many of the application's tasks a worker holds at the most: what it fetches ahead for
+#: each process by default, and the one that Redis is sending to it.
+HELD = 4 * PROCESSES + 1
+#: A producer whose reply from the broker was lost publishes again after so many seconds.
+PUBLISHING = 2.0
 #: Seconds that a warm stop may take.
 WARM = 30.0
 
@@ -43,15 +50,20 @@ class Load:
         together: How many messages a ``batch()`` has.
         every: A round is a ``batch()`` so often, else one call.
         batch: The greatest number of messages in a request.
+        tasks: The application's own tasks per second and producer.
+        memory: The ``maxmemory`` of Redis, in MB; 0 for none. Above what idle processes use,
+            it has room for the backlog of any volley but one that is to fill it.
     """
 
     rate: float
     together: int
     every: int
     batch: int
+    tasks: float = 5.0
+    memory: int = 0
 
 
-STEADY = Load(rate=250.0, together=10, every=25, batch=40)
+STEADY = Load(rate=250.0, together=10, every=25, batch=40, memory=32)
 MANY = Load(rate=6_000.0, together=250, every=1, batch=2_500)
 
 
@@ -108,7 +120,8 @@ class Stage:
 
     Attributes:
         load: What the producers do, until they are stopped or have tracked ``messages``.
-        redis: The server; its append-only file is synced before each reply.
+        redis: The server, the buffer's and the broker's. It syncs its append-only file before
+            each reply, and evicts nothing.
         server: The endpoint.
         producers_link: The proxy through which the producers reach Redis.
         workers_link: That through which the workers reach the buffer.
@@ -124,7 +137,11 @@ class Stage:
         self.folder = folder
         self.load = load
         self._messages = messages
-        self.redis = EmbeddedRedis(folder / "redis", config={"appendfsync": "always"})
+        config = {"appendfsync": "always", "maxmemory": f"{load.memory}mb"}
+        if load.memory:
+            # Redis 6.2 takes 10 MB more while it rewrites its file: the calm is for that.
+            config["auto-aof-rewrite-percentage"] = 0
+        self.redis = EmbeddedRedis(folder / "redis", config=config)
         self.server = SegmentServer(record="ids", in_flight_grace=0.25)
         self.hands: list[Hand] = []
         self.notes: list[str] = []
@@ -218,7 +235,8 @@ class Stage:
 
     def _start_producers(self) -> None:
         url = _url(self.producers_link)
-        conf = json.dumps(self._conf(url, url))
+        options = {"broker_transport_options": {"socket_timeout": PUBLISHING}}
+        conf = json.dumps({**self._conf(url, url), **options})
         environ = {**os.environ, "TESTS_CONF": conf, "PYTHONPATH": str(TESTS)}
         for number in range(1, PRODUCERS + 1):
             load, share = self.load, -(-self._messages // PRODUCERS)
@@ -233,9 +251,28 @@ class Stage:
                     start_new_session=True,
                 )
             self._producers.append(process)
+        wait_until(self._producers_publish, 60, "the producers do not publish")
+
+    def _producers_publish(self):
+        return len([*self.folder.glob("application-*.book")]) == PRODUCERS
 
     def producers_run(self) -> bool:
         return any(process.poll() is None for process in self._producers)
+
+    def fill(self) -> None:
+        """Have the producers call with large messages, each until a call of it is refused."""
+        self._signal_producers(signal.SIGUSR1)
+
+    def stop_filling(self) -> None:
+        self._signal_producers(signal.SIGUSR2)
+
+    def _signal_producers(self, number):
+        for process in self._producers:
+            process.send_signal(number)
+
+    def refusals(self) -> int:
+        """Return a number that grows with each call that is refused for want of room."""
+        return sum(path.stat().st_size for path in self.folder.glob("producer-*-refused.book"))
 
     def stop_producers(self) -> None:
         """End the producers once each has its last call accepted."""
@@ -258,6 +295,17 @@ class Stage:
             *self.client.scan_iter(r"{segment:*}:batch:*"),
             *self.client.scan_iter(r"{segment:*}:meta:*"),
         ]
+
+    def rewrite_file(self) -> None:
+        """Have Redis rewrite its append-only file, so that it starts quickly."""
+        with contextlib.suppress(redis.RedisError):  # it is being rewritten, say
+            self.client.bgrewriteaof()
+
+    def tasks_left(self) -> set[str]:
+        """Return the ids of the tasks that the broker still has, queued or with a worker."""
+        queued = [json.loads(message) for message in self.client.lrange("celery", 0, -1)]
+        unacked = [json.loads(entry)[0] for entry in self.client.hvals("unacked")]
+        return {message["headers"]["id"] for message in queued + unacked}
 
     def snapshot(self):
         """Return the buffer's figures, or None while Redis is unreachable."""

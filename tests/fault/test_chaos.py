@@ -6,7 +6,7 @@ from chaos.__main__ import run
 
 
 def test_chaos_loses_nothing(tmp_path):
-    ledger = run(seconds=40, seed=20261123, folder=tmp_path)
+    ledger = run(seconds=40, seed=20261125, folder=tmp_path)
     report = ledger.as_markdown()
     assert not ledger.lost, report
     assert not ledger.unknown, report
@@ -16,5 +16,8 @@ def test_chaos_loses_nothing(tmp_path):
     assert ledger.strays == [], report
     assert ledger.unexplained == [], report
     assert ledger.slow == [], report
+    assert not any(ledger.tasks.problems.values()), report
+    assert any(outage.started for outage in ledger.tasks.outages), report
     assert len({injected.fault.name for injected in ledger.story.faults}) >= 10
     assert len(ledger.books.accepted) > 2_000
+    assert len(ledger.tasks.published) > 200
