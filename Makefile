@@ -14,6 +14,7 @@ CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do comm
 PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
 EXTRAS = demo,django,flask,metrics,opentelemetry
 DOCUMENTED = django,flask,metrics
+MEASURED = demo,django
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
 # python3-venv is absent; dependency groups need the newer pip that is installed into it.
 FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
@@ -86,7 +87,7 @@ chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
 		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
-## Measure every figure beside its peers, which get an environment of their own; QUICK=1 takes three minutes.
+## Measure every figure beside its peers, which get an environment of their own; QUICK=1 takes six minutes.
 bench: build/bench/.installed build/peers/.installed
 	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
@@ -129,7 +130,7 @@ build/docs/.installed: $(SOURCES)
 	$(call INSTALL,$(DOCUMENTED),docs)
 
 build/bench/.installed: $(SOURCES)
-	$(call INSTALL,demo,bench)
+	$(call INSTALL,$(MEASURED),bench)
 
 build/peers/.installed: benchmarks/peers/requirements.txt
 	$(FRESH)

@@ -1,7 +1,7 @@
 """Measure the figures, and write the results.
 
     python -m benchmarks                 all figures
-    python -m benchmarks --quick         all figures, in less than three minutes
+    python -m benchmarks --quick         all figures, in about six minutes
     python -m benchmarks call memory     some figures
 
 Only the first form writes benchmarks/RESULTS.md and docs/images/performance.svg. The exit status
@@ -22,7 +22,12 @@ from rich.table import Table
 from benchmarks.figures import Figure
 
 HERE = Path(__file__).parent
-FIGURES = ("call", "append", "delivery", "backlog", "memory", "importing", "footprint")
+#: Those of live traffic come first.
+FIGURES = (
+    *("live_call", "live_cost", "live_backlog", "latency", "web_view", "idle", "config_styles"),
+    *("longest_script", "append", "call", "delivery", "backlog", "memory", "importing"),
+    "footprint",
+)
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Contestants: child processes that are set up once, and then run a round at each request.
 
 A contestant is a module with a function ``setup(**settings)``. It returns a function that takes
-the number of events of a round, and returns the measurements as a value that JSON has. Each
+the number of events of a round, or what else a round is made of, and returns the measurements as a
+value that JSON has. Each
 contestant has its own process, and the peers have their own environment. The rounds of all
 contestants alternate, so that other load on the machine affects all of them alike.
 """
@@ -35,19 +36,30 @@ class Contestant:
         module: Its module, such as ``benchmarks.peers.official``.
         settings: The arguments of its ``setup``.
         peer: Whether it runs in the peers' environment.
+        environ: Additional environment variables.
     """
 
     def __init__(
-        self, name: str, module: str, settings: Mapping[str, Any], *, peer: bool = False
+        self,
+        name: str,
+        module: str,
+        settings: Mapping[str, Any],
+        *,
+        peer: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._command = [PEERS if peer else sys.executable, "-m", "benchmarks.children", module]
         self._settings = settings
+        self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
 
     def __enter__(self) -> Self:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environ,
+            text=True,
         )
         self._ask(self._settings)
         return self
@@ -56,9 +68,9 @@ class Contestant:
         self.process.kill()
         self.process.communicate()
 
-    def round(self, number: int) -> Any:
-        """Run a round and return the measurements."""
-        return self._ask(number)
+    def round(self, spec: Any) -> Any:
+        """Run a round of so many events, or as specified, and return the measurements."""
+        return self._ask(spec)
 
     def _ask(self, question: Any) -> Any:
         self.process.stdin.write(json.dumps(question) + "\n")

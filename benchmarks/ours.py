@@ -65,8 +65,8 @@ def file(app: Any, path: str) -> Round:
     return run
 
 
-def bare_socket(app: Any) -> Round:
-    """APPEND the same bytes through a socket and read the reply: the bare round trip."""
+def bare_append(app: Any) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return a function that APPENDs a call's bytes through a socket, and one that deletes them."""
     from celery_segment import messages
     from celery_segment.buffer.scripts import encode_command
     from celery_segment.calls import api
@@ -82,10 +82,20 @@ def bare_socket(app: Any) -> Round:
         sock.sendall(command)
         sock.recv(64)
 
-    def run(number: int) -> dict[str, float]:
-        taken = percentiles(one, number)
+    def clear() -> None:
         sock.sendall(encode_command("DEL", "bench:bare"))
         sock.recv(64)
+
+    return one, clear
+
+
+def bare_socket(app: Any) -> Round:
+    """APPEND the same bytes through a socket and read the reply: the bare round trip."""
+    one, clear = bare_append(app)
+
+    def run(number: int) -> dict[str, float]:
+        taken = percentiles(one, number)
+        clear()
         return taken
 
     return run

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +18,35 @@ if TYPE_CHECKING:
 
 #: Maximum number of seconds for the start of a worker.
 START = 60.0
+#: The options of a worker with one process in its pool, for the figures of a backlog.
+ONE_PROCESS = (
+    *("--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
+#: The options of a worker with Celery's defaults.
+DEFAULT = ()
 #: CPU seconds per half second below which a worker is idle.
 IDLE = 0.01
 
 
 class Worker:
-    """A worker with one process in its pool, which runs during a ``with`` block.
+    """A worker, which runs during a ``with`` block.
 
     Args:
         app: The module of the Celery application.
         environ: Additional environment variables.
+        options: Its options; by default, it has one process in its pool.
         peer: Whether it runs in the peers' environment.
     """
 
-    def __init__(self, app: str, environ: Mapping[str, str], *, peer: bool = False) -> None:
-        options = ("--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING")
-        options += ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    def __init__(
+        self,
+        app: str,
+        environ: Mapping[str, str],
+        options: Sequence[str] = ONE_PROCESS,
+        *,
+        peer: bool = False,
+    ) -> None:
         python = PEERS if peer else sys.executable
         self._command = [python, "-m", "celery", "-A", app, "worker", *options]
         self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
@@ -64,9 +77,8 @@ class Worker:
             time.sleep(0.5)
             if self._process.poll() is not None:
                 raise RuntimeError(f"the worker ended:\n{self._log.read_text()}")
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
             now = self.cpu()
-            if children.read_text().split() and now - seen < IDLE:
+            if self._children() and now - seen < IDLE:
                 return
             seen = now
         raise RuntimeError(f"the worker did not start:\n{self._log.read_text()}")
@@ -74,3 +86,11 @@ class Worker:
     def cpu(self) -> float:
         """Return the CPU seconds of the worker so far."""
         return cpu_seconds(self._process.pid)
+
+    def pool_cpu(self) -> list[float]:
+        """Return the CPU seconds of each process of the pool so far."""
+        return [cpu_seconds(child) for child in self._children()]
+
+    def _children(self) -> list[int]:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(child) for child in children.read_text().split()]

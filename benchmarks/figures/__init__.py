@@ -40,7 +40,7 @@ class Figure:
 
     Attributes:
         title: The name of the figure.
-        unit: The unit of the rows' values.
+        unit: The unit of the rows' values; empty if each row names its own.
         rows: The contestants' values.
         claims: The values to check, and their goals.
         notes: Remarks for the reader.

@@ -1,4 +1,4 @@
-"""segment-analytics-python: a call, its consumer, and a loop over a file."""
+"""segment-analytics-python: a call, its consumer, its whole process, and a loop over a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from segment.analytics.client import Client
 from segment.analytics.consumer import Consumer
 
 from benchmarks.events import EVENT, PROPERTIES, USER, percentiles
+from benchmarks.pacing import Paced, others_cpu, pace
 
 SIZE = 10**7
 
 
-def setup(kind: str, **settings: Any) -> Callable[[int], Any]:
-    return {"call": call, "consume": consume, "file": file}[kind](**settings)
+def setup(kind: str, **settings: Any) -> Callable[[Any], Any]:
+    kinds = {"call": call, "paced": paced, "live": live, "stamped": stamped}
+    return {**kinds, "consume": consume, "file": file}[kind](**settings)
 
 
 def client() -> Client:
@@ -41,6 +43,52 @@ def call() -> Callable[[int], Any]:
         return percentiles(lambda: made.track(USER, EVENT, PROPERTIES), number)
 
     return run
+
+
+def paced() -> Callable[[list[float]], Paced]:
+    """Time calls at a rate; a round has the rate and a number."""
+    made = client()
+
+    def run(spec: list[float]) -> Paced:
+        made.queue = Queue(SIZE)
+        rate, number = spec
+        return {"took": pace(lambda: track(made), rate, int(number))["took"]}
+
+    return run
+
+
+def live(host: str) -> Callable[[list[float]], Paced]:
+    """Call at a rate with the default settings; measure the CPU time of calls and consumer."""
+
+    def run(spec: list[float]) -> Paced:
+        rate, number = spec
+        made = Client("key", host=host)
+        others = others_cpu()
+        calls = pace(lambda: track(made), rate, int(number))["cpu"]
+        made.shutdown()
+        return {"cpu": calls + others_cpu() - others, "calls": calls}
+
+    return run
+
+
+def stamped(host: str) -> Callable[[list[float]], list[tuple[str, float]]]:
+    """Return when each call was made, by its message's id."""
+    made = Client("key", host=host)
+
+    def one() -> tuple[str, float]:
+        at = time.monotonic()
+        return made.track(USER, EVENT, PROPERTIES)[1]["messageId"], at
+
+    def run(spec: list[float]) -> list[tuple[str, float]]:
+        results: list[tuple[str, float]] = pace(one, spec[0], int(spec[1]))["results"]
+        made.flush()
+        return results
+
+    return run
+
+
+def track(made: Client) -> None:
+    made.track(USER, EVENT, PROPERTIES)
 
 
 def consume(host: str) -> Callable[[int], Any]:

@@ -10,6 +10,7 @@ import requests
 from celery import Celery
 
 from benchmarks.events import EVENT, PROPERTIES, USER, percentiles
+from benchmarks.pacing import pace
 
 app = Celery("plain", broker=os.environ.get("SEGMENT_BENCH_REDIS", "redis://127.0.0.1:6379/0"))
 app.conf.task_ignore_result = True
@@ -42,9 +43,15 @@ def message(number: int) -> dict[str, Any]:
     }
 
 
-def setup(redis_url: str) -> Callable[[int], Any]:
-    """Time ``.delay`` of one event."""
+def setup(redis_url: str, *, paced: bool = False) -> Callable[[Any], Any]:
+    """Time ``.delay`` of one event, in a loop or at a rate."""
     app.conf.broker_url = redis_url
     one = message(1)
     deliver.delay(one)
+    if paced:
+        return lambda spec: {"took": pace(lambda: _delay(one), spec[0], int(spec[1]))["took"]}
     return lambda number: percentiles(lambda: deliver.delay(one), number)
+
+
+def _delay(one: dict[str, Any]) -> None:
+    deliver.delay(one)
