@@ -41,11 +41,17 @@ if os.environ.get("SEGMENT_STAND_IN") and not os.environ.get("SEGMENT_WRITE_KEY"
     segment_host = os.environ["SEGMENT_STAND_IN"]
     segment_allow_http = True
 
-# Workers deliver as soon as 20 messages wait, or after 10 seconds.
+# Workers deliver all that waits about four times a second. Upper limits, which are reached only
+# while no worker is free:
 segment_flush_at = 20
 segment_flush_interval = 10.0
 
-# The buffer is stored in the broker's Redis. Set segment_redis_url to use another one.
+# Half of the processes of a worker may deliver at the same time; the others run your tasks.
+segment_worker_share = 0.5
+
+# The buffer is stored in the broker's Redis. Set segment_redis_url to use another one. Calls are
+# refused while that Redis uses more than this share of its maxmemory, so that the broker works on.
+segment_max_memory_share = 0.75
 
 # More sources, used as Analytics("marketing").track.delay(...). Each may override most
 # settings. Delete this one if you have a single source.
