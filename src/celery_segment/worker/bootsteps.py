@@ -64,6 +64,7 @@ class Tick(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **_: Any) -> None:
         self._entry: Any = None
+        self._ticker: Ticker | None = None
         self._count = 0
         self._queue = ""
         self.enabled = runtime_of(consumer.app).settings.tick
@@ -77,8 +78,9 @@ class Tick(bootsteps.StartStopStep):
             return
         self._queue = queue_of(consumer.app, DRAIN, runtime.settings.queue)
         period = tick_period(sources)
-        ticker = Ticker(sources, runtime.new_pool(timeout), period, timeout)
-        self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, ticker))
+        if self._ticker is None:  # a reconnect to the broker leaves its connection as it is
+            self._ticker = Ticker(sources, runtime.new_pool(timeout), period, timeout)
+        self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, self._ticker))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Stop ticking."""

@@ -10,6 +10,7 @@ import os
 import struct
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -48,6 +49,7 @@ class Slots:
         self._lock = Lock()
         self._own: set[int] = set()
         self._file = _new_file()
+        weakref.finalize(self, os.close, self._file)
         self.resize(1)
 
     @property

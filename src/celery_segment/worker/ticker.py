@@ -19,8 +19,8 @@ logger = logging.getLogger("celery_segment")
 PATIENCE, LONGEST = 0.2, 0.5
 #: After a failure the ticker rests for so many times as long as it waited.
 REST = 10
-#: A drain follows another after this part of the tick's period at the earliest: ticks of
-#: several workers fall between those of one.
+#: A drain follows another after this part of the tick's period at the earliest, so that the
+#: ticks of several workers do not flush a source more often than those of one.
 SHORTEST = 0.8
 #: One of so many ticks looks how full Redis is.
 LOOK = 4

@@ -14,7 +14,7 @@
 -- ARGV[8] -> largest share of its maxmemory that Redis may use; '' not to look
 --
 -- Returns 1 when the caller is to start a drain
--- Returns 0 when there is nothing to do, or a caller was told to, lately
+-- Returns 0 when there is nothing to do, or when another caller has just got 1
 local source = KEYS[1]
 local shortest, max_inflight, overdue = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local again, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
