@@ -50,6 +50,8 @@ class Sealed:
     attempts: int = 0
     requests: int = 0
     began: float | None = None
+    failed: float | None = None  # when it failed first
+    refusals: int = 0
     cause: str = ""
 
     @property
@@ -82,6 +84,8 @@ class Model:
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
+        self.refused = ""  # the last that was refused
+        self.last_delivered: float | None = None
         self.ticked, self.unanswered = -1e6 * HOUR, 0
         self.limit, self.threshold, self.halved = 2.0, float(MAX_INFLIGHT), -1e6 * HOUR
         self.latency: float | None = None
@@ -160,7 +164,10 @@ class Model:
 
     def endpoint_answered(self) -> None:
         self.failures, self.trips = 0, Counter()
-        self.probe = (0.0, "")
+        self.probe, self.refused = (0.0, ""), ""
+
+    def untried(self) -> list[Sealed]:
+        return [batch for batch in self.at("ready") if not batch.cause]
 
     def end_probe_of(self, batch: Sealed) -> None:
         if self.probe[1] == batch.id:
@@ -170,7 +177,9 @@ class Model:
         """For how long a begin finds the source closed; make the batch the probe if need be."""
         closed = self.closed_for()
         if closed == 0 and self.trips.total():
-            if self.probe[0] <= self.now:
+            if batch.cause and self.untried():
+                closed = 0.001
+            elif self.probe[0] <= self.now:
                 self.probe = (self.now + LEASE, batch.id)
             elif self.probe[1] != batch.id:
                 closed = self.probe[0] - self.now

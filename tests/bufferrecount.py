@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from buffermodel import LEASE, MAX_BYTES, MAX_INFLIGHT, MAX_MESSAGES, Model, Sealed, near, stored
-from celery_segment.buffer import ENVELOPE, Amount, Gate, Settled, keys
+from celery_segment.buffer import ENVELOPE, Amount, Gate, Lease, Settled, keys
 from celery_segment.buffer.body import decompressed
 
 TAG = keys.prefix("default")
@@ -207,6 +207,20 @@ class Recount(Model):
         if closed == 0:
             return Gate("probing" if self.trips.total() else "open")
         return Gate("closed", self.gate[2], near(closed), self.gate[1] == "refused")
+
+    def past_of(self, batch: Sealed, found: Lease) -> dict:
+        """Return what a lease says of what happened to a batch, and to others."""
+        others = sum(len(self.at(place)) for place in ("ready", "inflight", "retrying"))
+        ago = None if self.last_delivered is None else near(self.now - self.last_delivered)
+        later = None not in (batch.failed, ago) and self.last_delivered > batch.failed
+        if batch.failed == self.last_delivered:  # which was first, its time does not tell
+            later = found.others_delivered
+        return {
+            "refusals": batch.refusals,
+            "others_delivered": later,
+            "alone": others + bool(self.open) == 1,
+            "delivered_ago": ago,
+        }
 
     def check_lists(self):
         letters = [(d.id, d.messages, d.bytes, d.reason) for d in self.buffer.admin.dead_letters()]

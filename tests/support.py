@@ -80,11 +80,14 @@ end
 local hashes = redis.call('KEYS', source .. ':meta:*')
 table.insert(hashes, source .. ':state')
 for _, hash in ipairs(hashes) do
-  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'buried'}) do
+  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'failed', 'buried'}) do
     if redis.call('HEXISTS', hash, field) == 1 then
       redis.call('HINCRBY', hash, field, -passed)
     end
   end
+end
+if redis.call('HEXISTS', source .. ':stats', 'last_delivered') == 1 then
+  redis.call('HINCRBY', source .. ':stats', 'last_delivered', -passed)
 end
 """
 

@@ -141,7 +141,11 @@ class Machine(Recount, RuleBasedStateMachine):
             room = min(room, max(ceil((ready + takes_open) * latency / (stint * 1000)), 1))
         if takes_open and ready < room:
             self.seal()
-        claimed = self.at("ready")[: max(room, 0)]
+        claimed = []
+        while (waiting := self.at("ready")) and len(claimed) < room:
+            batch = [*(self.untried() if self.trips.total() else ()), *waiting][0]
+            batch.place = "inflight"
+            claimed.append(batch)
         for batch in claimed:
             batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
         return [batch.reference for batch in claimed]
@@ -173,6 +177,7 @@ class Machine(Recount, RuleBasedStateMachine):
         batch = self.batches.get(names[pick % len(names)])
         if batch and batch.place in ("inflight", "retrying") and not batch.token:
             self.put_back(batch)
+            self.end_probe_of(batch)
             assert self.buffer.release(batch.id)
         else:
             name = batch.id if batch else "999"
@@ -232,6 +237,7 @@ class Machine(Recount, RuleBasedStateMachine):
             batch.requests,
             near(self.now - batch.began),
             len(self.own(batch.messages, "trace")),
+            **self.past_of(batch, found),
         )
         assert self.buffer.traces(found) == [*self.own(batch.messages, "trace").values()]
         batch.requests += 1
@@ -262,12 +268,13 @@ class Machine(Recount, RuleBasedStateMachine):
         self.delivered += [self.accepted[message["messageId"]] for message in posted]
         assert stored(self.batches.pop(lease.id).messages) == decompressed(lease.body)
         self.count["delivered_batches"] += 1
+        self.last_delivered = self.now
         self.endpoint_answered()
 
     @precondition(lambda self: self.holders)
     @rule(
         pick=PICK,
-        what=st.sampled_from(["failure", "failure", "asked", "refused"]),
+        what=st.sampled_from(["failure", "failure", "own", "asked", "refused"]),
         hours=st.sampled_from([0, 0, 1, 3]),
         status=STATUS,
         seconds=SECONDS,
@@ -281,17 +288,21 @@ class Machine(Recount, RuleBasedStateMachine):
             if closed and abs(wait - closed) < 2 * DRIFT:
                 wait += 4 * DRIFT  # one of the two is plainly the longer
             close_for = wait
+        elif what == "own":
+            close_for = 0.0
         else:
             self.failures += 1
             fails = what == "refused" or self.trips.total() or self.failures >= BREAKER[0]
             close_for = 0.0
             if closed == 0 and fails:
-                close_for = min(BREAKER[1] * 2 ** self.trips[what], BREAKER[2])
-                self.trips[what] += 1
+                same = what == "refused" and self.refused == batch.id
+                self.trips[what] += not same
                 tripped = self.trips[what]
+                close_for = min(BREAKER[1] * 2 ** (tripped - 1), BREAKER[2])
+                self.refused = batch.id if what == "refused" else self.refused
         if close_for > closed:
             self.gate = (self.now + close_for, what, cause)
-        if what != "refused":
+        if what not in ("refused", "own"):
             self.failed_in(seconds)
         found = self.buffer.retry(lease, what, wait, cause, status, seconds, breaker=BREAKER)
         self.attempts[status] += 1
@@ -299,23 +310,30 @@ class Machine(Recount, RuleBasedStateMachine):
         assert found == (near(wait), tripped)
         batch.place, batch.token = "retrying", None
         batch.deadline, batch.cause = self.now + wait, cause
-        batch.attempts += what == "failure"
+        batch.attempts += what in ("failure", "own")
+        batch.refusals += what == "refused"
+        batch.failed = self.now if batch.failed is None else batch.failed
         self.count["retries"] += 1
         self.end_probe_of(batch)
 
     @precondition(lambda self: any(lease.count > 1 for lease in self.holders))
-    @rule(pick=PICK, status=STATUS)
-    def split(self, pick, status):
+    @rule(pick=PICK, status=STATUS, answered=st.booleans())
+    def split(self, pick, status, answered):
         several = [lease for lease in self.holders if lease.count > 1]
         lease = several[pick % len(several)]
-        self.buffer.split(lease, status)
+        self.buffer.split(lease, status, answered=answered)
         self.attempts[status] += 1
         batch = self.batches.pop(lease.id)
         half = len(batch.messages) // 2
         for suffix, part in ((".1", batch.messages[:half]), (".2", batch.messages[half:])):
-            self.batches[lease.id + suffix] = Sealed(lease.id + suffix, part, batch.since)
+            made = Sealed(lease.id + suffix, part, batch.since)
+            made.began, made.failed = batch.began, batch.failed
+            made.attempts, made.requests = batch.attempts, batch.requests
+            self.batches[made.id] = made
         self.count["splits"] += 1
-        self.endpoint_answered()
+        if answered:
+            self.endpoint_answered()
+        self.end_probe_of(batch)
 
     @precondition(lambda self: self.holders)
     @rule(pick=PICK, answered=st.booleans(), status=STATUS)
@@ -471,7 +489,8 @@ class Machine(Recount, RuleBasedStateMachine):
         for batch in self.at("dead"):
             if batch.id in names:
                 batch.place, batch.began, batch.cause = "ready", None, ""
-                batch.attempts = batch.requests = 0
+                batch.attempts = batch.requests = batch.refusals = 0
+                batch.failed = None
                 messages += len(batch.messages)
         assert self.buffer.admin.replay(names) == messages
 

@@ -11,7 +11,15 @@ from segment.analytics.consumer import BATCH_SIZE_LIMIT, MAX_MSG_SIZE, Consumer
 from segment.analytics.request import APIError, parse_retry_after
 
 from celery_segment.config import Source, WriteKey
-from celery_segment.delivery.outcome import Answer, Delivered, Retry, backoff, decide, retry_after
+from celery_segment.delivery.outcome import (
+    Answer,
+    Delivered,
+    Past,
+    Retry,
+    backoff,
+    decide,
+    retry_after,
+)
 from celery_segment.delivery.request import build
 from celery_segment.messages import MAX_MESSAGE_BYTES
 from celery_segment.testing import Reply, SegmentServer
@@ -59,7 +67,7 @@ def theirs(endpoint, reply, **options):
 def ours(status, attempts=0, **headers):
     answer = Answer(status, CaseInsensitiveDict(headers))
     now = datetime.now(timezone.utc)
-    return decide(answer, SOURCE, count=1, attempts=attempts, age=0.0, now=now)
+    return decide(answer, SOURCE, Past(1, attempts), key_works=True, now=now)
 
 
 @pytest.mark.parametrize("status", STATUSES)

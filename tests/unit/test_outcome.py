@@ -17,6 +17,7 @@ from celery_segment.delivery.outcome import (
     Bury,
     Delivered,
     Failure,
+    Past,
     Refused,
     Retry,
     Split,
@@ -36,15 +37,14 @@ BAD_DATA = {400, 413, 422}
 STATUSES = range(100, 600)
 
 
-def ask(status, *, count=10, attempts=0, age=0.0, headers=(), text="", source=SOURCE):
-    return decide(
-        Answer(status, CaseInsensitiveDict(headers), text),
-        source,
-        count=count,
-        attempts=attempts,
-        age=age,
-        now=NOW,
-    )
+def ask(status, *, headers=(), text="", source=SOURCE, key_works=True, **past):
+    answer = Answer(status, CaseInsensitiveDict(headers), text)
+    return decide(answer, source, Past(**{"count": 10, **past}), key_works=key_works, now=NOW)
+
+
+def fail(cause="x", **past):
+    """Decide on a request without a response."""
+    return decide(Failure(cause), SOURCE, Past(**past), key_works=True, now=NOW)
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -110,9 +110,7 @@ def test_the_cause_is_bounded_whatever_the_answers_text(status):
 
 
 def test_a_failure_is_retried_with_its_cause():
-    result = Failure("no answer within 15 s")
-    decision = decide(result, SOURCE, count=1, attempts=0, age=0.0, now=NOW)
-    assert decision == Retry(0.0, "no answer within 15 s")
+    assert fail("no answer within 15 s", count=1) == Retry(0.0, "no answer within 15 s")
 
 
 # ---------------------------------------------------------------- Retry-After
@@ -231,7 +229,7 @@ def test_the_waits_are_jittered():
 
 @pytest.mark.parametrize("attempts", [0, 1, 4, 30])
 def test_a_failure_and_an_answer_wait_alike(attempts):
-    failed = decide(Failure("x"), SOURCE, count=1, attempts=attempts, age=0.0, now=NOW)
+    failed = fail(count=1, attempts=attempts)
     for decision in (failed, ask(500, attempts=attempts), ask(429, attempts=attempts)):
         floor = min(0.5 * 2 ** (attempts - 1), 54) if attempts else 0
         assert floor <= decision.wait <= max(floor * 1.1, 60 * (attempts > 20))
@@ -245,8 +243,7 @@ def test_a_failure_and_an_answer_wait_alike(attempts):
 def test_a_batch_is_given_up_only_when_both_limits_are_exceeded(status):
     def after(attempts, age):
         if status is None:
-            result = Failure("no answer")
-            return decide(result, SOURCE, count=5, attempts=attempts, age=age, now=NOW)
+            return fail(count=5, attempts=attempts, age=age)
         return ask(status, attempts=attempts, age=age)
 
     for attempts, age in ((0, 0), (9, 43_201), (10, 43_199), (0, 1e9), (10**6, 0)):
@@ -310,3 +307,52 @@ def test_a_retry_after_comes_before_it_and_other_statuses_have_none():
     assert ask(429, headers=both) == ask(429, headers={"Retry-After": "5"})
     assert ask(503, headers={"X-RateLimit-Reset": "60"}) == ask(503)
     assert ask(400, headers={"X-RateLimit-Reset": "60"}) == ask(400)
+
+
+# ---------------------------------------------------------------- whose fault it is
+
+REFUSED = [*range(300, 400), *(s for s in range(400, 600) if s not in RETRIED | BAD_DATA)]
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_a_refusal_while_others_are_delivered_is_about_what_the_batch_holds(status):
+    many, one = (ask(status, count=n, others_delivered=True, text="no") for n in (10, 1))
+    assert type(many) is Split
+    assert many.answered
+    assert one == Bury(many.cause, answered=True, text="no")
+
+
+def test_a_key_that_is_refused_is_not_the_fault_of_the_data():
+    for past in ({}, {"alone": True}, {"others_delivered": True}):
+        assert type(ask(401, key_works=False, **past)) is Refused
+    assert type(ask(401, others_delivered=True)) is Split
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_a_batch_that_is_alone_is_compared_with_its_own_half(status):
+    assert type(ask(status, alone=True)) is Refused
+    again = ask(status, alone=True, refusals=1)
+    assert again == Split(again.cause, answered=False)
+    assert type(ask(status, count=1, alone=True, refusals=1)) is Refused
+    assert type(ask(status, refusals=9)) is Refused, "there are others to compare it with"
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 599, None])
+def test_a_batch_that_fails_again_and_again_is_split_where_that_shows_more(status):
+    def after(**past):
+        return fail(**{"count": 10, **past}) if status is None else ask(status, **past)
+
+    for attempts in (0, 1):
+        for past in ({"others_delivered": True}, {"alone": True}):
+            assert type(after(attempts=attempts, **past)) is Retry
+    assert after(attempts=2, others_delivered=True).answered
+    assert not after(attempts=2, alone=True).answered
+    assert type(after(attempts=2)) is Retry, "all of them fail: it is the endpoint"
+    for past in ({"others_delivered": True}, {"alone": True}):
+        assert type(after(count=1, attempts=2, **past)) is Retry
+
+
+def test_a_failure_is_the_batchs_own_while_others_are_delivered():
+    assert ask(500, count=1, others_delivered=True).own
+    assert not ask(500, count=1).own
+    assert not ask(500, headers={"Retry-After": "1"}, others_delivered=True).own

@@ -86,13 +86,17 @@ class Buffer:
         flat = self._pool.run(script("claim"), self._key, *limits, int(continues), once=True)
         return [BatchRef(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
 
-    def release(self, batch_id: str) -> bool:
-        """Give a claimed batch back, since no delivery of it begins now.
+    def release(self, batch_id: str, token: str = "") -> bool:
+        """Give a claimed batch back, since this process does not deliver it.
+
+        Args:
+            batch_id: The batch's id.
+            token: The holder's token, where a delivery has begun.
 
         Returns:
             False where it is not in flight, or another process delivers it.
         """
-        return bool(self._pool.run(script("release"), self._key, batch_id))
+        return bool(self._pool.run(script("release"), self._key, batch_id, token))
 
     def reap(self) -> tuple[int, bool]:
         """Put batches back whose worker, or the task message of whose retry, is gone.
@@ -126,9 +130,7 @@ class Buffer:
         (verdict, *rest), content = self._pool.run_and_get(begin, command, key)
         match verdict:
             case 1:
-                count, size, attempts, requests, age, traces = rest
-                counts = (count, size, attempts, requests)
-                return Lease(batch_id, token, content, *counts, age / 1000, traces)
+                return _lease(batch_id, token, content, rest)
             case -1:
                 return LeasedElsewhere()
             case -2:
@@ -169,7 +171,7 @@ class Buffer:
 
         Args:
             lease: The batch.
-            what: "failure", "asked" or "refused", as retry.lua says.
+            what: "failure", "own", "asked" or "refused", as retry.lua says.
             wait: The least number of seconds until the next attempt.
             cause: The cause, for people.
             status: What the attempt is counted under.
@@ -186,14 +188,21 @@ class Buffer:
         _unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
 
-    def split(self, lease: Lease, status: str = "") -> None:
-        """Put a batch's two halves back in its place."""
+    def split(self, lease: Lease, status: str = "", *, answered: bool = True) -> None:
+        """Put a batch's two halves back in its place.
+
+        Args:
+            lease: The batch.
+            status: What the attempt is counted under.
+            answered: Whether the endpoint answered to its content, and so is not failing.
+        """
         parts = list(messages_of(lease.body))
         first = parts[: len(parts) // 2]
         cut = sum(len(part) + 1 for part in first)
         # The script cuts what it finds; it cannot decompress.
         content = (bytes(decompressed(lease.body)),) if is_compressed(lease.body) else ()
-        _unless_stale(self._settle("split", lease, status, cut, len(first), *content))
+        arguments = (cut, len(first), int(answered), *content)
+        _unless_stale(self._settle("split", lease, status, *arguments))
 
     def bury(
         self, lease: Lease, cause: str, text: str = "", status: str = "", *, answered: bool
@@ -261,6 +270,26 @@ class Buffer:
         # Also where there is nothing to do: ``compressible`` is not to return it again.
         arguments = (batch_id, len(content), compressed(content)) if plain else (batch_id, 0, b"")
         return bool(self._pool.run(script("compress"), self._key, *arguments))
+
+
+def _lease(batch_id: str, token: str, content: Any, found: list[int]) -> Lease:
+    """Return what begin.lua leased."""
+    count, size, attempts, requests, age, traces, refusals, others, alone, delivered = found
+    return Lease(
+        batch_id,
+        token,
+        content,
+        count,
+        size,
+        attempts,
+        requests,
+        age=age / 1000,
+        traces=traces,
+        refusals=refusals,
+        others_delivered=bool(others),
+        alone=bool(alone),
+        delivered_ago=None if delivered < 0 else delivered / 1000,
+    )
 
 
 def _settled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.keys import prefix
@@ -39,18 +39,21 @@ class Due:
 
     def __init__(self, sources: Iterable[Source], shortest: float) -> None:
         sources = list(sources)
-        self._names = [source.name for source in sources]
-        self._ask = [encode_due(source, shortest, look=False) for source in sources]
-        self._ask_and_look = [encode_due(source, shortest, look=True) for source in sources]
+        self._ask = {s.name: encode_due(s, shortest, look=False) for s in sources}
+        self._ask_and_look = {s.name: encode_due(s, shortest, look=True) for s in sources}
 
-    def ask(self, pool: Pool, *, look: bool) -> Iterator[tuple[str, bool | SegmentBufferError]]:
+    def ask(
+        self, pool: Pool, *, look: bool, but: Collection[str] = ()
+    ) -> Iterator[tuple[str, bool | SegmentBufferError]]:
         """Return for each source whether the caller is to start a drain, or what went wrong.
 
         Args:
             pool: Connections to Redis.
             look: Whether to look how full Redis is, too.
+            but: The names of sources that are left out.
         """
         commands = self._ask_and_look if look else self._ask
-        replies = pool.run_all(script("due"), commands)
-        for name, reply in zip(self._names, replies, strict=True):
+        asked = {name: commands[name] for name in commands if name not in but}
+        replies = pool.run_all(script("due"), list(asked.values())) if asked else []
+        for name, reply in zip(asked, replies, strict=True):
             yield name, reply if isinstance(reply, SegmentBufferError) else bool(reply)

@@ -75,6 +75,10 @@ class Lease:
         requests: All requests before this attempt.
         age: Seconds since the first request.
         traces: How many of the messages have a trace context.
+        refusals: How often the endpoint refused the configuration in an answer to this batch.
+        others_delivered: Whether another batch was delivered since this one failed first.
+        alone: Whether the source has no other batch that could be tried.
+        delivered_ago: Seconds since a batch of the source was delivered; None before the first.
     """
 
     id: str
@@ -86,6 +90,10 @@ class Lease:
     requests: int
     age: float
     traces: int
+    refusals: int = 0
+    others_delivered: bool = False
+    alone: bool = False
+    delivered_ago: float | None = None
 
 
 class Gone(msgspec.Struct, frozen=True):

@@ -6,12 +6,14 @@ import logging
 import time
 from datetime import datetime, timezone
 from functools import partial
+from http import HTTPStatus
 from secrets import token_hex
 
 from celery_segment.buffer import Buffer, Busy, Gone, Lease, LeasedElsewhere, SourceClosed
-from celery_segment.config import Source
+from celery_segment.config import Source, WriteKey
 from celery_segment.delivery import transport
-from celery_segment.delivery.outcome import Answer, Delivered, Refused, decide
+from celery_segment.delivery.key import KeyRecord, record_of
+from celery_segment.delivery.outcome import Answer, Delivered, Past, Refused, WrongKey, decide
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_patiently
 from celery_segment.text import counted
@@ -22,25 +24,32 @@ __all__ = ["attempt_delivery", "put_back"]
 logger = logging.getLogger("celery_segment")
 
 
-def attempt_delivery(buffer: Buffer, batch_id: str) -> Report:
+def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None) -> Report:
     """Post a batch once, and settle it according to the response.
 
     Do nothing if the batch is gone or leased elsewhere, or if its source is closed; the
     report says which.
 
+    Args:
+        buffer: The buffer of the source.
+        batch_id: The batch's id.
+        key: The answers to the write key so far; by default those that this process had.
+
     Raises:
         BufferUnavailable: Redis is unreachable. If the request was made, its outcome is not
             recorded, and the batch is sent again once its lease has expired.
     """
+    source, write_key = buffer.source, buffer.source.write_key
+    if write_key is None:
+        return put_back(buffer, batch_id, "this worker has no write key for the source")
     lease = buffer.begin(batch_id, token_hex(8))
     if not isinstance(lease, Lease):
         return _not_begun(lease)
-    source = buffer.source
     traces = partial(buffer.traces, lease)
     with span_of_delivery(
         source.name, lease.id, traces, count=lease.count, size=lease.size
     ) as end_span:
-        posted = _post(source, lease)
+        posted = _post(source, write_key, lease, key or record_of(source.name, source.host))
         report = settle_patiently(buffer, lease, posted)
         delivered = isinstance(posted.decision, Delivered)
         end_span(posted.status, "" if delivered else report.text)
@@ -71,24 +80,29 @@ def _not_begun(found: Gone | LeasedElsewhere | SourceClosed | Busy) -> Report:
             return Report(f"put back: {counted(limit, 'request')} may be under way at present")
 
 
-def _post(source: Source, lease: Lease) -> Posted:
+def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> Posted:
     """Make the request, and decide what to do with the batch."""
-    if source.write_key is None:
-        refused = Refused(
-            f"source {source.name!r} has no write key in this worker's configuration; set"
-            " segment_write_key, SEGMENT_WRITE_KEY or its entry in segment_sources"
-        )
-        return Posted(refused, "", 0.0)
     started, now = time.monotonic(), datetime.now(timezone.utc)
-    request = build(source, source.write_key, lease.body, lease.requests, now)
+    request = build(source, write_key, lease.body, lease.requests, now)
     result = transport.post(request, source)
-    decision = decide(
-        result,
-        source,
-        count=lease.count,
-        attempts=lease.attempts,
-        age=lease.age,
-        now=datetime.now(timezone.utc),
-    )
+    now = datetime.now(timezone.utc)
     status = str(result.status) if isinstance(result, Answer) else result.kind
+    decision = decide(result, source, _past(lease), key_works=key.works, now=now)
+    if isinstance(decision, Refused) and status == str(HTTPStatus.UNAUTHORIZED.value):
+        key.refuse()
+        if key.is_the_only_one_refused(lease.delivered_ago):
+            decision = WrongKey("this worker's write key is refused (401), while others deliver")
+    elif isinstance(result, Answer):
+        key.accept()
     return Posted(decision, status, time.monotonic() - started)
+
+
+def _past(lease: Lease) -> Past:
+    return Past(
+        lease.count,
+        lease.attempts,
+        lease.age,
+        lease.refusals,
+        lease.others_delivered,
+        lease.alone,
+    )

@@ -8,6 +8,10 @@ two kinds of errors are treated differently, so that no valid message is lost:
   halves until the invalid message is alone. Only that message becomes a dead letter.
 - When the response points to a wrong configuration (401, 404, a redirect, …), the source is
   closed and the batch is kept.
+
+A response says so of one batch only. Where other batches are delivered meanwhile, it is about
+what this batch holds: a firewall, say, that refuses a message. Such a batch is split until the
+message is alone, whatever the status, and holds up no other.
 """
 
 from __future__ import annotations
@@ -29,9 +33,11 @@ __all__ = [
     "Decision",
     "Delivered",
     "Failure",
+    "Past",
     "Refused",
     "Retry",
     "Split",
+    "WrongKey",
     "backoff",
     "decide",
     "rate_limit_reset",
@@ -41,6 +47,9 @@ __all__ = [
 RETRYABLE = frozenset({408, 410, 429, 460})
 NOT_IMPLEMENTED = frozenset({501, 505})
 BAD_DATA = frozenset({400, 413, 422})
+
+#: From so many counted failures on, a batch is suspected to be what fails.
+SUSPECT = 2
 
 #: Backoff of Segment's libraries: 0, 0.5, 1, 2, 4 … s, plus up to a tenth of jitter.
 BACKOFF_FIRST = 0.5
@@ -99,11 +108,13 @@ class Retry:
         cause: Why the attempt failed.
         asked: Whether the endpoint requested the wait (Retry-After). All workers respect
             such a wait, and the attempt does not count towards the retry limits.
+        own: Whether the failure is the batch's own, since others are delivered.
     """
 
     wait: float
     cause: str
     asked: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +125,49 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Split the batch in two halves: the endpoint refused it for its content."""
+class WrongKey:
+    """Leave the batch to other workers: they deliver, while this one's write key is refused."""
 
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Split the batch in two halves: the endpoint refused it for its content.
+
+    Attributes:
+        cause: Why.
+        answered: Whether the endpoint works, as far as is known.
+    """
+
+    cause: str
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a batch before an attempt.
+
+    Attributes:
+        count: The number of its messages.
+        attempts: The number of failures that were counted.
+        age: Seconds since its first request.
+        refusals: How often it was answered as if the configuration were wrong.
+        others_delivered: Whether another batch was delivered since this one failed first.
+        alone: Whether the source has no other batch that could be tried.
+    """
+
+    count: int
+    attempts: int = 0
+    age: float = 0.0
+    refusals: int = 0
+    others_delivered: bool = False
+    alone: bool = False
+
+    @property
+    def shows(self) -> bool:
+        """Whether splitting the batch shows what it is that fails: the batch, or the endpoint."""
+        return self.count > 1 and (self.others_delivered or self.alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,53 +186,50 @@ class Bury:
     text: str = ""
 
 
-Decision = Delivered | Retry | Refused | Split | Bury
+Decision = Delivered | Retry | Refused | WrongKey | Split | Bury
 
 
 def decide(  # noqa: PLR0911 - a table of outcomes
-    result: Answer | Failure,
-    source: Source,
-    *,
-    count: int,
-    attempts: int,
-    age: float,
-    now: datetime,
+    result: Answer | Failure, source: Source, past: Past, *, key_works: bool, now: datetime
 ) -> Decision:
     """Return what to do with a batch.
 
     Args:
         result: The endpoint's response, or the error.
         source: The source, for its retry limits.
-        count: The number of messages in the batch.
-        attempts: The number of failures counted before this one.
-        age: Seconds since the batch's first request.
+        past: What is known of the batch.
+        key_works: Whether this process' write key was accepted lately.
         now: The current time, for a Retry-After that is a date.
     """
     if isinstance(result, Failure):
-        return _again(result.cause, source, attempts, age)
+        return _again(result.cause, source, past)
     status = result.status
-    cause = f"{status} {http_phrase(status)}".rstrip()
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Delivered(status)
+    cause = f"{status} {http_phrase(status)}".rstrip()
     if status in RETRYABLE or (status // 100 == 5 and status not in NOT_IMPLEMENTED):  # noqa: PLR2004
         asked, name = retry_after(result.headers, now), "Retry-After"
         if asked is None and status == HTTPStatus.TOO_MANY_REQUESTS:
             asked, name = rate_limit_reset(result.headers, now), "X-RateLimit-Reset"
         if asked is not None:
             return Retry(asked, f"{cause}, {name} {asked:g} s", asked=True)
-        return _again(cause, source, attempts, age)
-    if status in BAD_DATA:
-        if count > 1:
-            return Split(cause)
-        return Bury(cause, answered=True, text=" ".join(result.text.split())[:TEXT])
+        return _again(cause, source, past)
+    about_data = past.others_delivered and (status != HTTPStatus.UNAUTHORIZED or key_works)
+    if status in BAD_DATA or about_data:
+        text = " ".join(result.text.split())[:TEXT]
+        return Split(cause) if past.count > 1 else Bury(cause, answered=True, text=text)
+    if past.count > 1 and past.alone and past.refusals:
+        return Split(cause, answered=False)
     return Refused(cause + _HINTS.get(status, _OTHER_HINT))
 
 
-def _again(cause: str, source: Source, attempts: int, age: float) -> Retry | Bury:
-    if attempts >= source.max_retries and age >= source.retry_for:
-        tried = f"{attempts + 1} attempts in {age:,.0f} s"
+def _again(cause: str, source: Source, past: Past) -> Retry | Split | Bury:
+    if past.attempts >= SUSPECT and past.shows:
+        return Split(cause, answered=past.others_delivered)
+    if past.attempts >= source.max_retries and past.age >= source.retry_for:
+        tried = f"{past.attempts + 1} attempts in {past.age:,.0f} s"
         return Bury(f"{cause}; given up after {tried}", answered=False)
-    return Retry(backoff(attempts), cause)
+    return Retry(backoff(past.attempts), cause, own=past.others_delivered)
 
 
 def backoff(attempts: int) -> float:

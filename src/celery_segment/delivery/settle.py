@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import Buffer, DeadLettersFull, Lease, Settled, Stale
-from celery_segment.delivery.outcome import Bury, Decision, Delivered, Refused, Retry, Split
+from celery_segment.delivery.outcome import (
+    Bury,
+    Decision,
+    Delivered,
+    Refused,
+    Retry,
+    Split,
+    WrongKey,
+)
 from celery_segment.errors import BufferUnavailable
 from celery_segment.signals import batch_delivered, batch_failed, batch_retried
 from celery_segment.text import counted, megabytes
@@ -65,6 +73,7 @@ class Report:
         settled: The batch, if it has callbacks to run.
         may_continue: Whether this worker may deliver another batch now.
         buried: Whether the batch became a dead letter.
+        wrong_key: Whether this worker's write key is refused while other workers deliver.
     """
 
     text: str
@@ -72,6 +81,7 @@ class Report:
     settled: Settled | None = None
     may_continue: bool = False
     buried: bool = False
+    wrong_key: bool = False
 
 
 def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
@@ -107,12 +117,17 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
             batch_delivered.send(**about, status=http_status, seconds=seconds)
             text = f"delivered {counted(lease.count, 'message')} in {seconds * 1000:,.0f} ms"
             return Report(f"{text}: {http_status}", settled=settled, may_continue=True)
-        case Retry(wait, cause, asked):
-            return _retry(buffer, lease, posted, "asked" if asked else "failure", wait, cause)
+        case Retry(wait, cause, asked, own):
+            kind = "asked" if asked else "own" if own else "failure"
+            return _retry(buffer, lease, posted, kind, wait, cause)
         case Refused(cause):
             return _retry(buffer, lease, posted, "refused", 0.0, cause)
-        case Split(cause):
-            buffer.split(lease, status)
+        case WrongKey(cause):
+            buffer.release(lease.id, lease.token)
+            logger.error("%s: %s; it leaves the messages to them", buffer.source.name, cause)
+            return Report(f"put back: {cause}", wrong_key=True)
+        case Split(cause, answered):
+            buffer.split(lease, status, answered=answered)
             return Report(f"split {lease.count:,} messages in two: {cause}", may_continue=True)
         case Bury():
             return _bury(buffer, lease, posted, decision)

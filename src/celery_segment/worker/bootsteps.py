@@ -73,10 +73,12 @@ class Tick(bootsteps.StartStopStep):
         """Start ticking; also after a reconnect, when the last timer still runs."""
         self.stop(consumer)
         runtime = runtime_of(consumer.app)
-        sources, timeout = runtime.settings.enabled, runtime.settings.redis_timeout
+        # Without the write key, this worker leaves a source to others.
+        sources = [source for source in runtime.settings.enabled if source.write_key is not None]
         if not sources:
             return
         self._queue = queue_of(consumer.app, DRAIN, runtime.settings.queue)
+        timeout = runtime.settings.redis_timeout
         period = tick_period(sources)
         if self._ticker is None:  # a reconnect to the broker leaves its connection as it is
             self._ticker = Ticker(sources, runtime.new_pool(timeout), period, timeout)
@@ -94,7 +96,9 @@ class Tick(bootsteps.StartStopStep):
         """Start a drain of each source that is due, if this worker is one of those that drain."""
         runtime = runtime_of(consumer.app)
         if self._queue in consumer.app.amqp.queues.consume_from:
-            for source in ticker.tick(free=_has_free_process(consumer)):
+            slots = slots_of(consumer.app)
+            resting = {s for s in runtime.settings.sources if slots is not None and slots.rests(s)}
+            for source in ticker.tick(free=_has_free_process(consumer), but=resting):
                 run_here(consumer, DRAIN, self._queue, source)
         self._count += 1
         if self._count % SPILL == 0 and not ticker.is_resting:

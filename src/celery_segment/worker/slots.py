@@ -14,20 +14,25 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import fcntl
 except ImportError:  # there is none on Windows, where a worker has one process
     fcntl = None  # type: ignore[assignment]
 
+if TYPE_CHECKING:
+    from celery_segment.delivery.key import KeyTimes
+
 __all__ = ["Slots", "share_slots", "slots_of"]
 
 #: Where an application keeps the slots of its worker.
 _ATTRIBUTE = "_segment_slots"
-#: The file holds the number of slots and, for each source, since when it waits for one, by the
-#: clock that all processes share (0: it does not wait).
-_COUNT, _SINCE = struct.Struct("<Q"), struct.Struct("<d")
+#: The file holds the number of slots and, for each source, four times by the clock that all
+#: processes share: since when it waits for a slot (0: it does not), until when it is left to other
+#: workers, and when its write key was accepted and refused (see ``KeyTimes``).
+_COUNT, _TIME = struct.Struct("<Q"), struct.Struct("<d")
+_SINCE, _UNTIL, _ACCEPTED, _REFUSED, _TIMES = range(5)
 #: A slot is a locked byte: the first range is that of all sources, then each has one of its own.
 _RANGE = 4_096
 
@@ -75,7 +80,7 @@ class Slots:
 
     def next_waiting(self) -> str | None:
         """Return the source that has waited for a slot for the longest, and forget that it did."""
-        since = {source: self._waits_since(source) for source in self._sources}
+        since = {source: self.read(source, _SINCE) for source in self._sources}
         waiting = [source for source in self._sources if since[source]]
         if not waiting:
             return None
@@ -116,17 +121,58 @@ class Slots:
             if fcntl:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, slot)
 
-    def _waits_since(self, source: str) -> float:
-        found = os.pread(self._file, _SINCE.size, self._place(source))
-        return float(_SINCE.unpack(found)[0]) if len(found) == _SINCE.size else 0.0
+    def rest(self, source: str, seconds: float) -> None:
+        """Have this worker leave a source to other workers for some time."""
+        self.write(source, _UNTIL, time.monotonic() + seconds)
+
+    def rests(self, source: str) -> bool:
+        """Return whether this worker leaves a source to other workers at present."""
+        return self.read(source, _UNTIL) > time.monotonic()
+
+    def key_times(self, source: str) -> KeyTimes:
+        """Return when a source's write key was accepted and refused in this worker."""
+        return _SharedTimes(self, source)
 
     def _note(self, source: str, *, waits: bool) -> None:
-        if waits and self._waits_since(source):
+        if waits and self.read(source, _SINCE):
             return  # since the first time
-        os.pwrite(self._file, _SINCE.pack(time.monotonic() if waits else 0.0), self._place(source))
+        self.write(source, _SINCE, time.monotonic() if waits else 0.0)
 
-    def _place(self, source: str) -> int:
-        return _COUNT.size + self._sources.index(source) * _SINCE.size
+    def read(self, source: str, which: int) -> float:
+        """Return one of a source's times; 0 where there is none."""
+        found = os.pread(self._file, _TIME.size, self._place(source, which))
+        return float(_TIME.unpack(found)[0]) if len(found) == _TIME.size else 0.0
+
+    def write(self, source: str, which: int, at: float) -> None:
+        """Set one of a source's times."""
+        os.pwrite(self._file, _TIME.pack(at), self._place(source, which))
+
+    def _place(self, source: str, which: int) -> int:
+        return _COUNT.size + (_TIMES * self._sources.index(source) + which) * _TIME.size
+
+
+class _SharedTimes:
+    """The times of a write key's answers, of all processes of a worker: they share the key."""
+
+    def __init__(self, slots: Slots, source: str) -> None:
+        self._slots = slots
+        self._source = source
+
+    @property
+    def accepted(self) -> float:
+        return self._slots.read(self._source, _ACCEPTED)
+
+    @accepted.setter
+    def accepted(self, at: float) -> None:
+        self._slots.write(self._source, _ACCEPTED, at)
+
+    @property
+    def refused(self) -> float:
+        return self._slots.read(self._source, _REFUSED)
+
+    @refused.setter
+    def refused(self, at: float) -> None:
+        self._slots.write(self._source, _REFUSED, at)
 
 
 def slots_of(app: Any) -> Slots | None:

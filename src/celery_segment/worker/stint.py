@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery.exceptions import Reject, Retry
 
 from celery_segment.buffer import BatchRef, Buffer, Pace
+from celery_segment.delivery.key import KeyRecord
 from celery_segment.errors import (
     DeliveryFailed,
     SegmentBufferError,
@@ -20,6 +21,7 @@ from celery_segment.producer import DELIVER
 from celery_segment.runtime import runtime_of
 from celery_segment.text import counted
 from celery_segment.worker import callbacks
+from celery_segment.worker.slots import slots_of
 
 if TYPE_CHECKING:
     from celery_segment.delivery.settle import Report
@@ -37,6 +39,8 @@ STINT = 0.25
 NEXT = 2
 #: Seconds until a delivery that found Redis away is tried again.
 AGAIN = 5.0
+#: Seconds for which a worker whose write key is refused leaves the source to other workers.
+WRONG_KEY = 30.0
 
 
 class DeliveryError(SegmentError):
@@ -59,6 +63,9 @@ class Stint:
         self._began = time.monotonic()
         self._done: list[BatchRef] = []
         self._last = ""
+        slots = slots_of(task.app)
+        times = None if slots is None else slots.key_times(buffer.source.name)
+        self._key = None if times is None else KeyRecord(times)
         self._others: list[BatchRef] = []
 
     def deliver(self, batches: Sequence[BatchRef]) -> str:
@@ -84,6 +91,8 @@ class Stint:
                 self._retry(batch, AGAIN, error)
             self._done.append(batch)
             self._last = report.text
+            if report.wrong_key and (slots := slots_of(self._task.app)) is not None:
+                slots.rest(self._buffer.source.name, WRONG_KEY)
             if report.retry_in is not None and not self._task.request.is_eager:
                 self._retry(batch, report.retry_in, DeliveryError(self.text))
             continues = bool(following) and self._seconds < STINT and not report.buried
@@ -147,7 +156,7 @@ class Stint:
 
         if not self._pace.wait(STINT):
             return put_back(self._buffer, batch.id, "segment_max_requests_per_second is reached")
-        return attempt_delivery(self._buffer, batch.id)
+        return attempt_delivery(self._buffer, batch.id, self._key)
 
     def _following(self, report: Report) -> list[BatchRef]:
         return self._buffer.claim_next(NEXT, stint=STINT) if report.may_continue else []

@@ -45,6 +45,8 @@ _OPTIONS = {
 def drain(self: Any, source: str) -> str:
     """Deliver what waits in a source's buffer."""
     buffer = runtime_of(self.app).buffer(source)
+    if buffer.source.write_key is None:
+        return "this worker has no write key for the source"
     with _stint(self, buffer) as stint:
         if stint is None:
             return _NO_SLOT

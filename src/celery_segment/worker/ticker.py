@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from celery_segment.buffer import Due, Pool
 from celery_segment.config import Source
@@ -51,12 +51,13 @@ class Ticker:
         # The errors that were logged, by source; "" for those of all.
         self._errors: dict[str, str] = {}
 
-    def tick(self, *, free: bool = True) -> list[str]:
+    def tick(self, *, free: bool = True, but: Collection[str] = ()) -> list[str]:
         """Return the names of the sources that are due.
 
         Args:
             free: Whether a delivery could begin in this worker. If not, another worker is left to
                 ask, most of the time.
+            but: The names of sources that are left to other workers.
         """
         if self.is_resting:
             return []
@@ -66,7 +67,7 @@ class Ticker:
             return []
         began = time.monotonic()
         try:
-            answers = list(self._due.ask(self._pool, look=look))
+            answers = list(self._due.ask(self._pool, look=look, but=but))
         except SegmentError as error:
             self._log("", error)
             # A refused connection takes no time, so it is tried again at the next tick.

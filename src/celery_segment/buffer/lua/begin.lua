@@ -7,9 +7,11 @@
 -- ARGV[3] -> lease, milliseconds
 -- ARGV[4] -> max_inflight, the ceiling of concurrent requests
 --
--- Returns {1, messages, bytes, attempts, requests, age, traces}: leased; attempts counted and
---         requests made before this one, milliseconds since the first, number of messages
---         with a trace context
+-- Returns {1, messages, bytes, attempts, requests, age, traces, refusals, spoken_for, alone,
+--         delivered}: leased; attempts counted and requests made before this one, milliseconds
+--         since the first, number of messages with a trace context; how often it was refused;
+--         1 when another batch was delivered since this one failed first; 1 when no other
+--         batch of the source could be tried; milliseconds since a delivery, -1 before the first
 -- Returns {0}: no batch of this id is in flight; it is settled or ready again
 -- Returns {-1}: another holds the batch and its lease has not expired
 -- Returns {-2, milliseconds}: the source is closed to deliveries for so long (-1 until
@@ -27,8 +29,10 @@ local lease, max_inflight = tonumber(ARGV[3]), tonumber(ARGV[4])
 -- @include _closed_for
 -- @include _is_failing
 -- @include _limit_of
+-- @include _open_count
+-- @include _untried
 local inflight, retrying = source .. ':inflight', source .. ':retrying'
-local meta, probe = source .. ':meta:' .. id, source .. ':probe'
+local meta, probe, ready = source .. ':meta:' .. id, source .. ':probe', source .. ':ready'
 local time = now()
 
 local deadline = redis.call('ZSCORE', inflight, id)
@@ -36,14 +40,19 @@ if not deadline and not redis.call('ZSCORE', retrying, id) then
   return {0}
 end
 local fields = redis.call('HMGET', meta,
-  'token', 'count', 'bytes', 'attempts', 'requests', 'began')
+  'token', 'count', 'bytes', 'attempts', 'requests', 'began', 'refusals', 'failed', 'cause')
 local holder, count, bytes = fields[1], tonumber(fields[2]), tonumber(fields[3])
 local attempts, requests = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
 local began = tonumber(fields[6] or time)
 
 local function leased(before)
   local traces = redis.call('HLEN', source .. ':traces:' .. id)
-  return {1, count, bytes, attempts, before, time - began, traces}
+  local delivered = redis.call('HGET', source .. ':stats', 'last_delivered')
+  local spoken_for = fields[8] and delivered and tonumber(delivered) > tonumber(fields[8])
+  local others = redis.call('ZCARD', ready) + redis.call('ZCARD', inflight)
+    + redis.call('ZCARD', retrying) + open_count(source) - 1
+  return {1, count, bytes, attempts, before, time - began, traces, tonumber(fields[7] or 0),
+    spoken_for and 1 or 0, others == 0 and 1 or 0, delivered and time - delivered or -1}
 end
 
 if holder == token then
@@ -62,8 +71,12 @@ if not deadline and closed == 0 and redis.call('ZCARD', inflight) >= limit then
   return {-3, limit}
 end
 if closed == 0 and is_failing(source) then
-  -- One batch at a time, the probe, tests whether the endpoint still fails.
-  if not redis.call('SET', probe, id, 'NX', 'PX', lease) and redis.call('GET', probe) ~= id then
+  -- One batch at a time, the probe, tests whether the endpoint still fails: one that has not
+  -- failed itself, if there is one, since it may be the batch that is at fault.
+  if fields[9] and untried(source) then
+    closed = 1
+  elseif not redis.call('SET', probe, id, 'NX', 'PX', lease)
+    and redis.call('GET', probe) ~= id then
     closed = math.max(redis.call('PTTL', probe), 1)
   end
 end

@@ -27,6 +27,8 @@ local stint, continues = tonumber(ARGV[4]), ARGV[5] == '1'
 -- @include _move
 -- @include _closed_for
 -- @include _limit_of
+-- @include _is_failing
+-- @include _untried
 -- Milliseconds that an answer is taken to need before the first one.
 local LATENCY = 100
 local ready, inflight, waiting = source .. ':ready', source .. ':inflight', source .. ':waiting'
@@ -56,8 +58,11 @@ if has_open and count < most then
   seal(source)
   count = count + 1
 end
+local failing = is_failing(source)
 for _ = 1, math.min(most, count) do
-  local id = redis.call('ZPOPMIN', ready)[1]
+  -- While the endpoint fails, one that has not failed yet shows more than one that has.
+  local id = failing and untried(source) or redis.call('ZRANGE', ready, 0, 0)[1]
+  redis.call('ZREM', ready, id)
   redis.call('ZADD', inflight, time + lease, id)
   redis.call('ZADD', waiting, batch_number(id), id)
   local messages, bytes = batch_size(source, id)

@@ -18,7 +18,7 @@ for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
     local count, bytes = batch_size(source, id)
     redis.call('HDEL', source .. ':meta:' .. id,
-      'attempts', 'requests', 'began', 'buried', 'cause')
+      'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed')
     redis.call('ZADD', source .. ':ready', batch_number(id), id)
     move(source, count, bytes, 'dead', 'ready')
     count_saved(source, id, bytes, 1)

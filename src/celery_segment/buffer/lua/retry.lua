@@ -9,8 +9,11 @@
 -- ARGV[3] -> status of the response or kind of failure; '' when no request was made
 -- ARGV[4] -> what happened:
 --            failure: counted as an attempt; enough of them in a row trip the breaker
+--            own: counted as an attempt, and not held against the endpoint, since others of its
+--            batches were delivered meanwhile
 --            asked: the endpoint asked for a wait (Retry-After); not counted
---            refused: the configuration is wrong; not counted, trips the breaker at once
+--            refused: the configuration seems wrong; not counted, trips the breaker at once. The
+--            pauses grow only when different batches are refused
 -- ARGV[5] -> shortest wait until the retry, milliseconds
 -- ARGV[6] -> how long the request took, milliseconds
 -- ARGV[7] -> failures in a row that trip the breaker
@@ -49,23 +52,30 @@ end
 
 if what == 'asked' then
   close_for(wait)
-else
+elseif what ~= 'own' then
   local failures = redis.call('HINCRBY', state, 'failures', 1)
   -- While the source is closed, a failure is of a batch that was under way before.
   if closed == 0 and (what == 'refused' or failures >= threshold or is_failing(source)) then
     -- Each kind doubles its own pauses: when an endpoint that was down for long comes back
     -- and refuses the write key, the pauses start from the first again.
     local kind = what == 'refused' and 'refusals' or 'trips'
-    tripped = redis.call('HINCRBY', state, kind, 1)
+    local same = what == 'refused' and redis.call('HGET', state, 'refused') == id
+    tripped = redis.call('HINCRBY', state, kind, same and 0 or 1)
     close_for(math.min(first_pause * 2 ^ math.min(tripped - 1, 30), longest_pause))
+    if what == 'refused' then
+      redis.call('HSET', state, 'refused', id)
+    end
   end
 end
-if what == 'failure' then
+if what == 'failure' or what == 'own' then
   redis.call('HINCRBY', meta, 'attempts', 1)
 end
-if what ~= 'refused' then
+if what == 'refused' then
+  redis.call('HINCRBY', meta, 'refusals', 1)
+elseif what ~= 'own' then
   halve(source, time, duration)
 end
+redis.call('HSETNX', meta, 'failed', time)
 release_probe(source, id)
 wait = math.max(wait, closed)
 redis.call('HDEL', meta, 'token')

@@ -7,14 +7,16 @@
 -- ARGV[3] -> status of the response or kind of failure; '' when no request was made
 -- ARGV[4] -> size of the first half, bytes, its last comma included
 -- ARGV[5] -> messages in the first half
--- ARGV[6] -> the batch's messages, where they are stored compressed; else absent
+-- ARGV[6] -> 1 when the endpoint responded to what the batch holds, and so is not failing; else 0
+-- ARGV[7] -> the batch's messages, where they are stored compressed; else absent
 --
 -- The halves of batch 7 are 7.1 and 7.2, and keep its place in the order.
 --
 -- Returns 1 when split
 -- Returns -1 when the token is not the holder's; nothing was changed
 local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local first_bytes, first_count, messages = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local first_bytes, first_count = tonumber(ARGV[4]), tonumber(ARGV[5])
+local responded, messages = ARGV[6] == '1', ARGV[7]
 
 -- @include _add
 -- @include _batch_number
@@ -23,21 +25,29 @@ local first_bytes, first_count, messages = tonumber(ARGV[4]), tonumber(ARGV[5]),
 -- @include _move
 -- @include _count_saved
 -- @include _reset_failures
+-- @include _release_probe
 -- @include _count_attempt
+-- A half was tried as its whole was.
+local TRIED = {'since', 'began', 'attempts', 'requests', 'failed'}
 local batch, meta = source .. ':batch:' .. id, source .. ':meta:' .. id
 local count, bytes = held(source, id, token)
 if not count then
   return -1
 end
 free_first(source)
-local since = redis.call('HGET', meta, 'since')
+local tried = {}
+for i, value in ipairs(redis.call('HMGET', meta, unpack(TRIED))) do
+  if value then
+    add(tried, TRIED[i], value)
+  end
+end
 messages = messages or redis.call('GET', batch)
 
 local function store(suffix, content, content_count)
   local half = id .. suffix
   redis.call('SET', source .. ':batch:' .. half, content)
   redis.call('HSET', source .. ':meta:' .. half,
-    'count', content_count, 'bytes', #content, 'since', since)
+    'count', content_count, 'bytes', #content, unpack(tried))
   redis.call('ZADD', source .. ':ready', batch_number(id), half)
 end
 
@@ -70,5 +80,9 @@ divide(source .. ':traces:' .. id)
 move(source, count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
 count_attempt(source, status)
-reset_failures(source)
+if responded then
+  reset_failures(source)
+else
+  release_probe(source, id)
+end
 return 1
