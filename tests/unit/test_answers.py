@@ -7,7 +7,7 @@ from hiredis import ReplyError
 from redis import exceptions
 
 from celery_segment import BufferFull, BufferUnavailable, SegmentBufferError
-from celery_segment.buffer.answers import translated
+from celery_segment.buffer.answers import is_elsewhere, may_have_written, translated
 
 SCRIPT = "ERR Error running script (call to f_1): @user_script:5: {} "
 
@@ -37,6 +37,17 @@ SCRIPT = "ERR Error running script (call to f_1): @user_script:5: {} "
         ("NOPERM No permissions", BufferUnavailable, "refused the user", "check the user"),
         ("LOADING Redis is loading", BufferUnavailable, "does not serve at present", ""),
         ("MASTERDOWN Link with MASTER is down", BufferUnavailable, "does not serve", ""),
+        ("CLUSTERDOWN Hash slot not served", BufferUnavailable, "does not serve", ""),
+        ("TRYAGAIN Multiple keys request", BufferUnavailable, "does not serve", ""),
+        ("MOVED 3999 10.0.0.1:6379", BufferUnavailable, "leaves the buffer", "point"),
+        ("ASK 3999 10.0.0.1:6379", BufferUnavailable, "leaves the buffer", "point"),
+        ("WRONGPASS invalid username", BufferUnavailable, "refused the user", "check the user"),
+        (
+            "The user executing the script can't run this command or subcommand",
+            BufferUnavailable,
+            "refused the user",
+            "check the user",
+        ),
         ("MISCONF Redis is configured to save", BufferUnavailable, "does not serve", ""),
         ("NOREPLICAS Not enough good replicas", BufferUnavailable, "does not serve", ""),
         ("WRONGTYPE Operation against a key", SegmentBufferError, "refused a command", ""),
@@ -65,3 +76,36 @@ def test_what_redis_py_raises_while_it_connects_is_known_by_its_class(raised, pr
 
 def test_a_long_text_is_cut():
     assert len(str(translated(ReplyError("ERR " + "x" * 10_000), "h:1"))) < 300
+
+
+@pytest.mark.parametrize("wrapped", ["{}", SCRIPT])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("READONLY You can't write against a read only replica.", True),
+        ("MASTERDOWN Link with MASTER is down", True),
+        ("LOADING Redis is loading", True),
+        ("CLUSTERDOWN The cluster is down", True),
+        ("MOVED 3999 10.0.0.1:6379", True),
+        ("ASK 3999 10.0.0.1:6379", True),
+        ("TRYAGAIN Multiple keys request", True),
+        ("NOAUTH Authentication required.", True),
+        ("NOPERM No permissions", True),
+        ("OOM command not allowed when used memory", False),
+        ("MISCONF Redis is configured to save", False),
+        ("WRONGTYPE Operation against a key", False),
+        ("NOSCRIPT No matching script", False),
+    ],
+)
+def test_what_another_node_may_answer_otherwise_is_known(wrapped, answer, expected):
+    assert is_elsewhere(ReplyError(wrapped.format(answer))) is expected
+
+
+def test_a_reply_that_is_no_error_is_none_of_them():
+    assert not is_elsewhere(b"READONLY")
+
+
+def test_only_a_permission_within_a_script_may_come_after_a_write():
+    assert may_have_written(ReplyError(SCRIPT.format("NOPERM No permissions")))
+    assert not may_have_written(ReplyError("NOPERM this user has no permissions to run evalsha"))
+    assert not may_have_written(ReplyError(SCRIPT.format("READONLY You can't write")))

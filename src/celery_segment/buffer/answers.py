@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 
-__all__ = ["translated"]
+__all__ = ["is_elsewhere", "may_have_written", "translated"]
 
 #: Characters of an answer's text that are kept.
 _TEXT = 200
@@ -24,6 +24,9 @@ class _Meaning(NamedTuple):
     hint: str = ""
 
 
+#: A user who may not do this; the second is said within a script.
+_PERMISSION = ("NOPERM", "The user executing the script")
+
 #: The first that matches counts.
 _TABLE = (
     _Meaning(
@@ -40,18 +43,53 @@ _TABLE = (
     ),
     _Meaning(
         # The last: before it knows the user, Redis accepts no command of more than ten arguments.
-        ("Authentication", "NOPERM", "NOAUTH", "WRONGPASS", "unauthenticated multibulk"),
+        ("Authentication", "NOAUTH", "WRONGPASS", "unauthenticated multibulk", *_PERMISSION),
         BufferUnavailable,
         "refused the user ({text})",
         "check the user, password and ACL behind segment_redis_url",
     ),
     _Meaning(
-        ("BusyLoading", "LOADING", "MASTERDOWN", "MISCONF", "BUSY", "NOREPLICAS"),
+        (" MOVED ", "-MOVED ", " ASK ", "-ASK "),
+        BufferUnavailable,
+        "leaves the buffer to another node ({text})",
+        "point segment_redis_url at a Redis that is not a cluster",
+    ),
+    _Meaning(
+        (
+            *("BusyLoading", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+            *("MISCONF", "BUSY", "NOREPLICAS", "max number of clients"),
+        ),
         BufferUnavailable,
         "does not serve at present: {text}",
     ),
 )
+#: Answers that another node, or the same one over a new connection, may not give.
+_ELSEWHERE = (
+    *("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+    *(" MOVED ", "-MOVED ", " ASK ", "-ASK "),
+    *("NOAUTH", "WRONGPASS", "unauthenticated multibulk"),
+    *_PERMISSION,
+)
 _ANY_OTHER = _Meaning((), SegmentBufferError, "refused a command: {text}")
+
+
+def is_elsewhere(answer: object) -> bool:
+    """Return whether an answer means "not this node, or not now", so that it is worth a new try."""
+    return isinstance(answer, Exception) and _has(answer, _ELSEWHERE)
+
+
+def may_have_written(answer: object) -> bool:
+    """Return whether a script may have written something before it was refused.
+
+    The state of a server does not change within a script, so READONLY and the like come
+    before its first write. But the user's permission is looked up for each of its commands.
+    """
+    return _has(answer, _PERMISSION) and "script" in str(answer)
+
+
+def _has(answer: object, codes: tuple[str, ...]) -> bool:
+    said = f"{type(answer).__name__} {answer}"
+    return any(code in said for code in codes)
 
 
 def translated(answer: Exception, address: str) -> SegmentBufferError:
