@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import trustme
@@ -123,6 +124,18 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def at_once(count, function):
+    """Call a function from so many threads that are released together; return the results."""
+    barrier = threading.Barrier(count)
+
+    def run(_):
+        barrier.wait()
+        return function()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
 
 
 def in_child(call):

@@ -32,6 +32,9 @@ __all__ = ["Runtime", "runtime_of"]
 
 T = TypeVar("T")
 
+#: Seconds for which a Redis that did not answer in time is not asked again, by calls and the
+#: worker's transitions. The worker's tick has connections, and a rest, of its own.
+REST = 1.0
 #: Where an application keeps its runtime: it lives and dies with the application.
 _ATTRIBUTE = "_segment_runtime"
 
@@ -101,7 +104,7 @@ class Runtime:
         """The connections to the buffer's Redis that all sources share."""
         with self._lock:
             if self._pool is None:
-                self._pool = self.new_pool(self.settings.redis_timeout)
+                self._pool = self.new_pool(self.settings.redis_timeout, rest=REST)
             return self._pool
 
     @property
@@ -112,12 +115,13 @@ class Runtime:
                 self._pace = Pace(self.pool, self.settings.max_requests_per_second)
             return self._pace
 
-    def new_pool(self, timeout: float) -> Pool:
+    def new_pool(self, timeout: float, *, rest: float = 0.0) -> Pool:
         """Return further connections to the buffer's Redis, with a timeout of their own."""
         url = self.settings.redis_url
         if not url:
             raise _no_redis(self._app)
-        pool = Pool(url, timeout)
+        limit = self.settings.redis_max_connections
+        pool = Pool(url, timeout, max_connections=limit, rest=rest)
         # Otherwise the garbage collector finds open sockets, and warns.
         weakref.finalize(self._app, pool.close).atexit = False
         return pool

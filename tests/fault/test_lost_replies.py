@@ -109,10 +109,11 @@ def test_an_idle_connection_that_was_closed_is_noticed_before_it_is_used(make_ap
         own.stop()
         own.restart()
         buffer = buffer_of(app)
-        connection, _ = buffer._pool._idle.pop()
-        buffer._pool._idle.append((connection, time.monotonic() - 60))
-        assert buffer._pool._take()[0] is not connection
+        pool = buffer._pool._connections
+        (connection,) = pool.idle
+        connection.since -= 60
         track.delay("u", "E")
+        assert pool.idle[-1] is not connection
         assert buffer.admin.snapshot().accepted == 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery import current_app
@@ -13,21 +12,9 @@ from celery_segment import Analytics, track
 from celery_segment.buffer import Buffer
 from celery_segment.producer import Fallback
 from celery_segment.runtime import runtime_of
-from support import new_app, wait_until
+from support import at_once, new_app, wait_until
 
 THREADS = 8
-
-
-def at_once(count, function):
-    """Call a function from so many threads that are released together; return the results."""
-    barrier = threading.Barrier(count)
-
-    def run(_):
-        barrier.wait()
-        return function()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.mark.parametrize("on_unavailable", ["raise", "drop", "spill"])
@@ -75,7 +62,7 @@ def test_an_application_that_is_gone_takes_its_runtime_along(redis_server):
 
     app = new_app({"broker_url": redis_server.url})
     runtime_of(app).buffer("default").append(b"{}")
-    connection = runtime_of(app)._pool._idle[0][0]
+    connection = runtime_of(app)._pool._connections.idle[0]
     gone = weakref.ref(runtime_of(app))
     app.close()
     del app

@@ -6,7 +6,6 @@ passed by, for it costs more than the rest of a call.
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
 import hiredis
@@ -17,6 +16,7 @@ __all__ = ["Connection"]
 _FIRST, _MORE = 4_096, 1 << 18
 #: What nearly each append is answered.
 _ZERO = b":0\r\n"
+_PING = b"*1\r\n$4\r\nPING\r\n"
 _CLOSED = "it was closed by Redis"
 
 
@@ -25,14 +25,20 @@ class Connection:
 
     Args:
         connection: redis-py's, not yet connected.
+        generation: The generation of connections that it belongs to.
+
+    Attributes:
+        since: When it was used last.
 
     Raises:
         redis.RedisError: It cannot be connected, or Redis refuses the user.
     """
 
-    __slots__ = ("_connection", "_reader", "_sock")
+    __slots__ = ("_connection", "_reader", "_sock", "generation", "since")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, generation: int = 0) -> None:
+        self.generation = generation
+        self.since = 0.0
         self._connection = connection
         connection.connect()
         self._sock: Any = connection._sock  # noqa: SLF001 - there is no public way to it
@@ -96,11 +102,29 @@ class Connection:
         reader.feed(data[:end])
         return reader.gets(), content[:size]
 
-    def is_closed(self) -> bool:
-        """Return whether there is something to read on an idle connection: only its end may be."""
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(0))
+    def is_alive(self, seconds: float) -> bool:
+        """Return whether Redis answers on an idle connection; close it if not.
+
+        Looking for the end of the stream would not be enough: a balancer that forgets a
+        connection tells neither side.
+        """
+        usual = self._sock.gettimeout()
+        try:
+            self._sock.settimeout(seconds)
+            if self.exchange(_PING) == b"PONG":
+                self._sock.settimeout(usual)
+                return True
+        except (OSError, hiredis.ProtocolError):
+            pass
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        return False
+
+    def set_timeout(self, seconds: float) -> None:
+        """Change the timeout of each of its operations."""
+        self._sock.settimeout(seconds)
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,29 +1,45 @@
 """Connections to one Redis: an encoded command goes out, its reply comes back.
 
 Idle connections form a stack: taking one is a single atomic operation, for threads and
-greenlets alike, and a forked child starts with none.
+greenlets alike, and a forked child starts with none. What a call does where Redis fails:
+
+- The connection breaks, or does not answer in time: one further try on a new one.
+- Redis answers that it does not serve, such as READONLY: likewise, for a name may point to
+  another server by now. All connections are closed.
+- There is no answer then either: further calls fail at once, while one a second tries.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import ProtocolError
 
-from celery_segment.buffer.answers import translated
+from celery_segment.buffer.answers import is_elsewhere, may_have_written, translated
 from celery_segment.buffer.connection import Connection
+from celery_segment.buffer.connections import Connections
 from celery_segment.buffer.scripts import Script, encode_command
 from celery_segment.errors import BufferUnavailable, ConfigurationError
 
 __all__ = ["Interrupted", "Pool", "load_client"]
 
-#: Seconds for which a connection may be idle before it is looked at: servers and
-#: balancers close what is idle.
+#: Seconds for which a connection may be idle before it is asked whether it still works:
+#: servers and balancers close what is idle, or forget it.
 IDLE = 1.0
+#: Shares of the timeout that the answer may take: the first's, and that of others who ask
+#: at the same time.
+PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
+#: Options of TCP: probes keep a balancer from forgetting an idle connection, and end one
+#: whose other end is gone. (TCP_USER_TIMEOUT would not help: a call's timeout is shorter.)
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+#: How a command is sent on a connection.
+_How = Callable[[Connection, bytes], Any]
 
 
 def load_client() -> None:
@@ -41,6 +57,9 @@ class Pool:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         timeout: Seconds that one operation may take, connecting included.
+        max_connections: Maximum number of connections. A caller beyond it waits.
+        rest: Seconds between two tries while Redis does not answer in time; other callers
+            fail at once. With 0 each caller tries, and waits.
 
     Raises:
         ConfigurationError: The URL is not understood.
@@ -50,15 +69,17 @@ class Pool:
         SegmentBufferError: Redis answered with any other error.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, timeout: float, *, max_connections: int = 50, rest: float = 0.0
+    ) -> None:
         # redis-py is loaded with the first pool, not with the library.
         from redis import ConnectionPool, exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         self._errors = exceptions
-        self._idle: deque[tuple[Connection, float]] = deque()
-        self._pid = os.getpid()
+        self._limit, self._rest = max_connections, rest
+        self._connections = Connections(max_connections, rest)
         try:
             pool = ConnectionPool.from_url(
                 url, retry=Retry(NoBackoff(), 0), protocol=2, health_check_interval=0
@@ -67,6 +88,8 @@ class Pool:
             raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
         self._connection_class = pool.connection_class
         self._connection_kwargs = kwargs = pool.connection_kwargs
+        if "path" not in kwargs:
+            kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
         self.set_timeout(timeout)
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
@@ -101,10 +124,10 @@ class Pool:
         The call may be carried out twice. The content is None, bytes or a memoryview.
         """
         both = command + encode_command("GET", key)
-        reply, content = self._exchange(both, bulk=True)
+        reply, content = self._exchange(both, how=Connection.exchange_bulk)
         if isinstance(reply, Exception):
             self._load(script, reply)
-            reply, content = self._exchange(both, bulk=True)
+            reply, content = self._exchange(both, how=Connection.exchange_bulk)
         return self._unless_error(reply), self._unless_error(content)
 
     def run_all(self, script: Script, commands: Sequence[bytes]) -> list[Any]:
@@ -113,12 +136,11 @@ class Pool:
         Returns:
             The reply of each; a ``SegmentBufferError`` where it is one.
         """
-        together = b"".join(commands)
-        replies = self._exchange(together, count=len(commands))
+        replies = self._exchange_many(commands)
         if any(_is_unknown(reply) for reply in replies):
             self.execute("SCRIPT", "LOAD", script.text)
             again = [c for c, reply in zip(commands, replies, strict=True) if _is_unknown(reply)]
-            repeated = iter(self._exchange(b"".join(again), count=len(again)))
+            repeated = iter(self._exchange_many(again))
             replies = [next(repeated) if _is_unknown(reply) else reply for reply in replies]
         return [
             translated(reply, self.address) if isinstance(reply, Exception) else reply
@@ -130,17 +152,13 @@ class Pool:
         return self._unless_error(self._exchange(encode_command(*arguments)))
 
     def set_timeout(self, timeout: float) -> None:
-        """Change the timeout, in seconds, for connections that are made from now on."""
-        # A call may find its connection closed, connect, and send again: two
-        # waits on the network that together stay within the timeout.
-        half = {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
-        self._connection_kwargs |= half
+        """Change the timeout, in seconds; connections that are idle are closed."""
+        self._timeout = timeout
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections."""
-        while self._idle:
-            self._idle.pop()[0].close()
+        """Close the idle connections, and those in use after their present command."""
+        self._own().close()
 
     def _load(self, script: Script, error: Exception) -> None:
         """Load a script that Redis does not know; raise any other error."""
@@ -149,62 +167,151 @@ class Pool:
         self.execute("SCRIPT", "LOAD", script.text)
 
     def _exchange(
-        self, command: bytes, *, once: bool = False, bulk: bool = False, count: int = 0
+        self,
+        command: bytes,
+        *,
+        how: _How = Connection.exchange,
+        once: bool = False,
+        began: float = 0.0,
     ) -> Any:
+        """Send a command and return its reply; ``began`` is given for the second try."""
+        own = self._connections
+        if own.pid != os.getpid():
+            own = self._own()
+        now = time.monotonic()
+        if own.is_resting and not (began or own.begin_turn(now)):
+            raise self._resting()
         try:
-            connection, used = self._take()
+            connection, used = self._take(own, now, began or now)
             try:
-                if bulk:
-                    reply: Any = connection.exchange_bulk(command)
-                elif count:
-                    reply = connection.exchange_many(command, count)
-                else:
-                    reply = connection.exchange(command)
+                reply = how(connection, command)
             except BaseException as error:
                 # An unread reply would be taken for that of the next command.
-                connection.close()
-                if not used or isinstance(error, TimeoutError) or not isinstance(error, OSError):
+                own.discard(connection)
+                if not used or not isinstance(error, OSError):
                     raise
-                # One fresh connection tells a server that was restarted, which is an
-                # ordinary event, from an outage.
-                self.close()
+                # A server that was restarted, or a connection that was forgotten, is an
+                # ordinary event: a new connection tells it from an outage.
+                own.close()
                 if once:
-                    raise Interrupted(
-                        f"the connection to Redis at {self.address} broke ({_brief(error)}); the"
-                        " operation may have been carried out"
-                    ) from None
-                return self._exchange(command, bulk=bulk, count=count)
-        except (OSError, ProtocolError, self._errors.RedisError) as error:
-            raise self._failure(error) from None
-        self._idle.append((connection, time.monotonic()))
+                    raise self._interrupted(error) from None
+                if began:
+                    raise
+                return self._exchange(command, how=how, began=now)
+        except (OSError, ValueError, ProtocolError, self._errors.RedisError) as error:
+            raise self._failure(own, error, began or now) from None
+        if reply and _is_refused(reply):
+            own.discard(connection)
+            own.close()
+            if began or (once and may_have_written(reply)):
+                return reply
+            return self._exchange(command, how=how, once=once, began=now)
+        self._give_back(own, connection, used=used)
         return reply
 
-    def _take(self) -> tuple[Connection, bool]:
-        """Return a connection, and whether it was used before."""
-        # Not by os.register_at_fork: uWSGI forks in C.
-        if self._pid != os.getpid():
-            # The parent's sockets: not closed, which TLS would tell the other end.
-            self._idle, self._pid = deque(), os.getpid()
-        try:
-            connection, since = self._idle.pop()
-        except IndexError:
-            return self._connect(), False
-        if time.monotonic() - since > IDLE and connection.is_closed():
-            connection.close()
-            self.close()  # the others are no younger
-            return self._connect(), False
-        return connection, True
+    def _exchange_many(self, commands: Sequence[bytes]) -> list[Any]:
+        count = len(commands)
+        replies: list[Any] = self._exchange(
+            b"".join(commands), how=lambda c, command: c.exchange_many(command, count)
+        )
+        return replies
 
-    def _connect(self) -> Connection:
-        return Connection(self._connection_class(**self._connection_kwargs))
+    def _give_back(self, own: Connections, connection: Connection, *, used: bool) -> None:
+        """Keep a connection on which Redis has answered."""
+        connection.since = now = time.monotonic()
+        if not used:
+            connection.set_timeout(self._timeout / 2)
+        if own.is_resting or now > own.ages_at:
+            own.is_resting = False
+            own.age(now)
+        if connection.generation != own.generation:
+            own.discard(connection)
+            return
+        own.idle.append(connection)
+        if own.waiters:
+            own.serve()
+
+    def _own(self) -> Connections:
+        """Return the connections of this process."""
+        # Not by os.register_at_fork: uWSGI forks in C. The parent's sockets are not closed,
+        # which TLS would tell the other end.
+        if self._connections.pid != os.getpid():
+            self._connections = Connections(self._limit, self._rest)
+        return self._connections
+
+    def _take(self, own: Connections, now: float, began: float) -> tuple[Connection, bool]:
+        """Return a connection, and whether it was used before."""
+        try:
+            connection: Connection | None = own.idle.pop()
+        except IndexError:
+            connection = self._wait(own)
+        if connection is not None and now - connection.since <= IDLE:
+            return connection, True
+        try:
+            if connection is not None and self._is_proved(own, connection):
+                return connection, True
+            # A call may find its connection broken, connect, and send again: waits on the
+            # network that together stay within the timeout.
+            left = began + self._timeout - time.monotonic()
+            return self._connect(max(left / 2, 0.001), own.generation), False
+        except BaseException:
+            own.free()
+            raise
+
+    def _wait(self, own: Connections) -> Connection | None:
+        """Return a connection that was given back, or None where one may be made."""
+        try:
+            return own.wait(self._timeout / 2)
+        except TimeoutError:
+            raise BufferUnavailable(
+                f"all {self._limit} connections to Redis at {self.address} are in use",
+                hint="raise segment_redis_max_connections",
+            ) from None
+
+    def _is_proved(self, own: Connections, connection: Connection) -> bool:
+        """Return whether an idle connection still works; if not, close it and the others."""
+        first = not own.proving
+        own.proving = True
+        try:
+            if connection.is_alive(self._timeout * (PROOF if first else ANOTHER_PROOF)):
+                return True
+        finally:
+            if first:
+                own.proving = False
+        own.close()  # the others are no younger
+        return False
+
+    def _connect(self, seconds: float | None = None, generation: int = 0) -> Connection:
+        """Connect; neither this nor a reply may then take longer than so many seconds."""
+        seconds = seconds or self._timeout / 2
+        timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        connection = self._connection_class(**self._connection_kwargs | timeouts)
+        return Connection(connection, generation)
 
     def _unless_error(self, reply: Any) -> Any:
         if isinstance(reply, Exception):
             raise translated(reply, self.address) from None
         return reply
 
-    def _failure(self, error: Exception) -> Exception:
+    def _resting(self) -> BufferUnavailable:
+        return BufferUnavailable(
+            f"Redis at {self.address} did not answer in time a moment ago, and was not asked",
+            hint="check the server; it is asked again each second",
+        )
+
+    def _interrupted(self, error: OSError) -> Interrupted:
+        return Interrupted(
+            f"the connection to Redis at {self.address} broke ({_brief(error)}); the operation"
+            " may have been carried out"
+        )
+
+    def _failure(self, own: Connections, error: Exception, began: float) -> Exception:
         """Return the error to raise where there was no reply."""
+        now = time.monotonic()
+        if now - began > self._timeout / 4:
+            own.rest(now)
+        else:
+            own.is_resting = False  # it costs no time to find out
         errors = self._errors
         if isinstance(error, TimeoutError | errors.TimeoutError):
             return BufferUnavailable(
@@ -218,6 +325,19 @@ class Pool:
             f"Redis at {self.address} is unreachable ({_brief(error)})",
             hint="check that it runs, and segment_redis_url",
         )
+
+
+def _is_refused(reply: Any) -> bool:
+    """Return whether a reply says that Redis does not serve: each of many, or a script's."""
+    if isinstance(reply, list):
+        return all(is_elsewhere(each) for each in reply)
+    return is_elsewhere(reply[0] if isinstance(reply, tuple) else reply)
+
+
+def _keepalive() -> dict[int, int]:
+    """Return the options of TCP that this system has."""
+    options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
+    return {name: value for name, value in options.items() if name is not None}
 
 
 def _is_unknown(reply: Any) -> bool:

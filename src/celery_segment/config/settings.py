@@ -240,6 +240,12 @@ class Settings:
     redis_timeout: float = setting(
         1.0, parsers.number(0.05, 60), "Timeout for Redis in seconds, connecting included."
     )
+    redis_max_connections: int = setting(
+        50,
+        parsers.whole(1, 10_000),
+        "Maximum number of connections of a process to the buffer's Redis. A call beyond it waits"
+        " within `segment_redis_timeout`.",
+    )
     spill_path: str | None = setting(
         None, parsers.file, "File on this host that stores messages while Redis is unreachable."
     )

@@ -85,6 +85,7 @@ BAD = {
     "lease": [*NO_NUMBER, 0, 86_401, NAN, INF],
     "max_dead_bytes": [*NO_WHOLE_NUMBER, 0, -1, 999_999, INF],
     "redis_url": [*NO_URL, "localhost", "http://h", "amqp://h", "redis://h:port", "redis://h h"],
+    "redis_max_connections": [*NO_NUMBER, 0, 10_001, 1.5],
     "redis_timeout": [*NO_NUMBER, 0, 61, NAN, INF],
     "spill_path": ["/nowhere/spill", "", 5, b"/tmp/spill"],
     "max_spill_bytes": [*NO_WHOLE_NUMBER, 0, 99_999],
