@@ -28,7 +28,7 @@ from celery_segment import (
     track,
 )
 from celery_segment.testing import EmbeddedRedis, Reply
-from support import TLSFront, buffer_of, free_port, stored
+from support import TLSFront, buffer_of, free_port, stored, wait_until
 
 TAG = "{segment:default}"
 
@@ -335,7 +335,13 @@ class TestFaults:
                     assert time.monotonic() - started < 1
             finally:
                 own.resume()
-            track.delay("u", "E")
+            wait_until(self.is_accepted, timeout=5)  # it is asked again each second
+
+    def is_accepted(self):
+        try:
+            return track.delay("u", "E").id
+        except BufferUnavailable:
+            return False
 
     def test_redis_restarted_is_no_event_for_the_caller(self, make_app):
         with EmbeddedRedis() as own:

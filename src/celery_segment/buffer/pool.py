@@ -30,14 +30,13 @@ __all__ = ["Interrupted", "Pool", "load_client"]
 #: Seconds for which a connection may be idle before it is asked whether it still works:
 #: servers and balancers close what is idle, or forget it.
 IDLE = 1.0
-#: Shares of the timeout that the answer may take: the first's, and that of others who ask
-#: at the same time.
+#: The share of the timeout that one wait may take: two stay within it.
+WAIT = 0.45
+#: Likewise that answer: the first caller's, and those of others at the same time.
 PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
 #: Options of TCP: probes keep a balancer from forgetting an idle connection, and end one
 #: whose other end is gone. (TCP_USER_TIMEOUT would not help: a call's timeout is shorter.)
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-
-
 #: How a command is sent on a connection.
 _How = Callable[[Connection, bytes], Any]
 
@@ -220,7 +219,7 @@ class Pool:
         """Keep a connection on which Redis has answered."""
         connection.since = now = time.monotonic()
         if not used:
-            connection.set_timeout(self._timeout / 2)
+            connection.set_timeout(self._timeout * WAIT)
         if own.is_resting or now > own.ages_at:
             own.is_resting = False
             own.age(now)
@@ -253,7 +252,7 @@ class Pool:
             # A call may find its connection broken, connect, and send again: waits on the
             # network that together stay within the timeout.
             left = began + self._timeout - time.monotonic()
-            return self._connect(max(left / 2, 0.001), own.generation), False
+            return self._connect(max(left * WAIT, 0.001), own.generation), False
         except BaseException:
             own.free()
             raise
@@ -261,7 +260,7 @@ class Pool:
     def _wait(self, own: Connections) -> Connection | None:
         """Return a connection that was given back, or None where one may be made."""
         try:
-            return own.wait(self._timeout / 2)
+            return own.wait(self._timeout * WAIT)
         except TimeoutError:
             raise BufferUnavailable(
                 f"all {self._limit} connections to Redis at {self.address} are in use",
@@ -283,7 +282,7 @@ class Pool:
 
     def _connect(self, seconds: float | None = None, generation: int = 0) -> Connection:
         """Connect; neither this nor a reply may then take longer than so many seconds."""
-        seconds = seconds or self._timeout / 2
+        seconds = seconds or self._timeout * WAIT
         timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         connection = self._connection_class(**self._connection_kwargs | timeouts)
         return Connection(connection, generation)

@@ -9,7 +9,7 @@ from celery_segment.buffer import Pool
 from celery_segment.buffer.scripts import Script
 from celery_segment.testing import EmbeddedRedis
 from front import Front
-from support import TLSFront, at_once, buffer_of, wait_until
+from support import TLSFront, at_once, buffer_of, free_port, wait_until
 
 
 @pytest.fixture
@@ -159,7 +159,10 @@ class TestRefused:
         track.delay("u", "E")
 
     def test_a_cluster_that_is_down_or_moved(self, make_app):
-        with EmbeddedRedis(appendonly=False, config={"cluster-enabled": "yes"}) as node:
+        # A node's second port is 10,000 above its first.
+        port = next(port for port in iter(free_port, None) if port < 55_000)
+        config = {"cluster-enabled": "yes"}
+        with EmbeddedRedis(appendonly=False, port=port, config=config) as node:
             make_app(segment_redis_url=node.url)
             with pytest.raises(BufferUnavailable, match="CLUSTERDOWN"):
                 track.delay("u", "E")

@@ -10,6 +10,8 @@ import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
 from celery_segment.buffer import Pool
+from celery_segment.delivery.outcome import Delivered
+from celery_segment.delivery.settle import Posted, settle_patiently
 from celery_segment.runtime import REST, runtime_of
 from celery_segment.testing import EmbeddedRedis
 from front import Front
@@ -63,34 +65,34 @@ def make_old(app, by=60.0):
 
 class TestForgotten:
     def test_connections_that_were_idle_cost_one_slow_call(self, make_app, front):
-        app = make_app(segment_redis_url=front.url)
+        app = make_app(segment_redis_url=front.url, segment_redis_timeout=2.0)
         track.delay("u", "before")
         fill(app, 8)
         make_old(app, 5)
         front.forget()
         took = [seconds(lambda: track.delay("u", "E")) for _ in range(20)]
-        assert sum(each > 0.2 for each in took) == 1
-        assert max(took) < 1.0
+        assert sum(each > 0.4 for each in took) == 1
+        assert max(took) < 2.0
         assert Analytics(app=app).stats().accepted == 21
 
     def test_threads_at_once_have_one_slow_call_between_them(self, make_app, front):
-        app = make_app(segment_redis_url=front.url)
+        app = make_app(segment_redis_url=front.url, segment_redis_timeout=2.0)
         track.delay("u", "before")
         fill(app, 8)
         make_old(app, 5)
         front.forget()
         took = at_once(8, lambda: seconds(lambda: track.delay("u", "E")))
-        assert sum(each > 0.24 for each in took) == 1
+        assert sum(each > 0.4 for each in took) == 1
         assert Analytics(app=app).stats().accepted == 9
 
     def test_connections_in_use_are_left_at_the_first_time_out(self, make_app, front):
-        app = make_app(segment_redis_url=front.url)
+        app = make_app(segment_redis_url=front.url, segment_redis_timeout=2.0)
         track.delay("u", "before")
         fill(app, 8)
         front.forget()
         took = [seconds(lambda: track.delay("u", "E")) for _ in range(20)]
-        assert sum(each > 0.2 for each in took) == 1
-        assert max(took) < 1.0
+        assert sum(each > 0.4 for each in took) == 1
+        assert max(took) < 2.0
         assert Analytics(app=app).stats().accepted == 21
 
     def test_keepalive_is_on(self, app):
@@ -146,6 +148,22 @@ class TestFrozen:
         server.resume()
         wait_until(lambda: _stored(app))
         assert Analytics(app=app).stats().accepted <= 3
+
+    def test_a_workers_outcome_is_recorded_once_it_answers(self, make_app):
+        with EmbeddedRedis(appendonly=False) as server:
+            app = make_app(segment_redis_url=server.url)
+            track.delay("u", "E")
+            buffer = buffer_of(app)
+            (batch,) = buffer.claim(1)
+            lease = buffer.begin(batch.id, "t1")
+            server.pause()
+            posted = Posted(Delivered(200), "200", 0.1)
+            thread = threading.Thread(target=settle_patiently, args=(buffer, lease, posted))
+            thread.start()
+            wait_until(lambda: connections_of(app).is_resting)
+            server.resume()
+            thread.join()
+            assert buffer.admin.snapshot().delivered.messages == 1
 
     def test_a_refused_connection_is_tried_by_each_call(self, make_app):
         with EmbeddedRedis(appendonly=False) as server:
