@@ -39,6 +39,7 @@ PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: How a command is sent on a connection.
 _How = Callable[[Connection, bytes], Any]
+_ONE: _How = Connection.exchange
 
 
 def load_client() -> None:
@@ -166,12 +167,7 @@ class Pool:
         self.execute("SCRIPT", "LOAD", script.text)
 
     def _exchange(
-        self,
-        command: bytes,
-        *,
-        how: _How = Connection.exchange,
-        once: bool = False,
-        began: float = 0.0,
+        self, command: bytes, *, how: _How = _ONE, once: bool = False, began: float = 0.0
     ) -> Any:
         """Send a command and return its reply; ``began`` is given for the second try."""
         own = self._connections
