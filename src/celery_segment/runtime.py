@@ -117,11 +117,17 @@ class Runtime:
 
     def new_pool(self, timeout: float, *, rest: float = 0.0) -> Pool:
         """Return further connections to the buffer's Redis, with a timeout of their own."""
-        url = self.settings.redis_url
-        if not url:
+        settings = self.settings
+        if not settings.redis_url:
             raise _no_redis(self._app)
-        limit = self.settings.redis_max_connections
-        pool = Pool(url, timeout, max_connections=limit, rest=rest)
+        limit = settings.redis_max_connections
+        pool = Pool(
+            settings.redis_url,
+            timeout,
+            settings.redis_options,
+            max_connections=limit,
+            rest=rest,
+        )
         # Otherwise the garbage collector finds open sockets, and warns.
         weakref.finalize(self._app, pool.close).atexit = False
         return pool

@@ -14,16 +14,17 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hiredis import ProtocolError
 
+from celery_segment.buffer.address import connection_of
 from celery_segment.buffer.answers import is_elsewhere, may_have_written, translated
 from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.connections import Connections
 from celery_segment.buffer.scripts import Script, encode_command
-from celery_segment.errors import BufferUnavailable, ConfigurationError
+from celery_segment.errors import BufferUnavailable
 
 __all__ = ["Interrupted", "Pool", "load_client"]
 
@@ -57,6 +58,7 @@ class Pool:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         timeout: Seconds that one operation may take, connecting included.
+        options: Further arguments of redis-py's connections.
         max_connections: Maximum number of connections. A caller beyond it waits.
         rest: Seconds between two tries while Redis does not answer in time; other callers
             fail at once. With 0 each caller tries, and waits.
@@ -70,24 +72,21 @@ class Pool:
     """
 
     def __init__(
-        self, url: str, timeout: float, *, max_connections: int = 50, rest: float = 0.0
+        self,
+        url: str,
+        timeout: float,
+        options: Mapping[str, Any] | None = None,
+        *,
+        max_connections: int = 50,
+        rest: float = 0.0,
     ) -> None:
-        # redis-py is loaded with the first pool, not with the library.
-        from redis import ConnectionPool, exceptions
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        from redis import exceptions  # loaded with the first pool, not with the library
 
         self._errors = exceptions
         self._limit, self._rest = max_connections, rest
         self._connections = Connections(max_connections, rest)
-        try:
-            pool = ConnectionPool.from_url(
-                url, retry=Retry(NoBackoff(), 0), protocol=2, health_check_interval=0
-            )
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
-        self._connection_class = pool.connection_class
-        self._connection_kwargs = kwargs = pool.connection_kwargs
+        self._connection_class, kwargs = connection_of(url, options or {})
+        self._connection_kwargs = kwargs
         if "path" not in kwargs:
             kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
         self.set_timeout(timeout)

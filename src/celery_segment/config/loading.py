@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
+from celery_segment.config.broker import broker_redis
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
 from celery_segment.errors import ConfigurationError
@@ -31,11 +31,12 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
             contradicts another.
     """
     given = _given(conf)
+    is_configured = any(value is not None and value != "" for value in given.values())
     entries = given.pop("sources", {})
     _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
     own = {name: _parsed(Settings, name, value, PREFIX) for name, value in _in(Settings, given)}
     if not own.get("redis_url"):
-        own["redis_url"] = _broker_redis_url(conf)
+        own["redis_url"], own["redis_options"] = broker_redis(conf)
     shared = {name: _parsed(Source, name, value, PREFIX) for name, value in _in(Source, given)}
     key = shared.pop("write_key", None)
     if key is None and environ.get("SEGMENT_WRITE_KEY"):
@@ -49,7 +50,7 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
                     " segment_spill_path",
                     hint="set it to the path of a file on this host",
                 )
-    return Settings(sources=sources, **own)
+    return Settings(sources=sources, is_configured=is_configured, **own)
 
 
 def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict[str, Source]:
@@ -109,7 +110,9 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> N
 
 def _parsed(cls: type[Settings | Source], name: str, value: Any, where: str) -> Any:
     declaration = declared(cls)[name]
-    if value is None and declaration.default in (None, "", MISSING):
+    if (value is None and declaration.default in (None, "", MISSING)) or (
+        value == "" == declaration.default
+    ):
         return declaration.default
     try:
         return declaration.metadata["parse"](value)
@@ -117,25 +120,3 @@ def _parsed(cls: type[Settings | Source], name: str, value: Any, where: str) -> 
         hidden = declaration.metadata["secret"] or "@" in str(value)
         shown = "" if hidden else f", not {value!r}"
         raise ConfigurationError(f"{where}{name} {error}{shown}") from None
-
-
-def _broker_redis_url(conf: Any) -> str:
-    """Return the broker's URL in the form of redis-py, or "" if the broker is not Redis."""
-    url = conf.get("broker_write_url") or getattr(conf, "broker_write_url", None) or ""
-    first = url[0] if isinstance(url, list | tuple) and url else url
-    text = str(first).split(";")[0]
-    if text.startswith("redis+socket://"):
-        parts = urlsplit(text)
-        options = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
-        password = f":{parts.password}@" if parts.password else ""
-        return f"unix://{password}{parts.path}?db={options.get('virtual_host', '0').strip('/')}"
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        return ""
-    use_ssl = conf.get("broker_use_ssl")
-    if use_ssl:
-        options = dict(use_ssl) if isinstance(use_ssl, Mapping) else {}
-        named = {k: getattr(v, "name", v) for k, v in options.items() if v is not None}
-        text = text.replace("redis://", "rediss://", 1) if text.startswith("redis://") else text
-        text += f"{'&' if '?' in text else '?'}{urlencode(named)}" if named else ""
-    # kombu accepts CERT_REQUIRED and required, redis-py only required.
-    return re.sub(r"(?<=ssl_cert_reqs=)CERT_\w+", lambda match: match[0][5:].lower(), text)

@@ -230,6 +230,10 @@ class Settings:
     """The settings of the application, and its sources by name."""
 
     sources: dict[str, Source]
+    #: Whether any setting of this library is set.
+    is_configured: bool = True
+    #: Arguments of redis-py's connections that ``redis_url`` cannot contain.
+    redis_options: dict[str, Any] = field(default_factory=dict, repr=False)
     redis_url: str = setting(
         "",
         parsers.redis_url,
@@ -294,6 +298,11 @@ class Settings:
         parsers.boolean,
         "Let each worker check for due messages periodically, so that Celery beat is not needed.",
     )
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether the application neither sets up this library nor has a Redis for it."""
+        return not self.is_configured and not self.redis_url
 
     @property
     def enabled(self) -> list[Source]:

@@ -136,7 +136,7 @@ def _lowest_share(sources: list[Source]) -> float:
 
 def _impatient_pool(settings: Settings) -> Pool:
     """Return a pool with a short timeout, since segment_redis_timeout may be a minute."""
-    return Pool(settings.redis_url, min(settings.redis_timeout, REDIS))
+    return Pool(settings.redis_url, min(settings.redis_timeout, REDIS), settings.redis_options)
 
 
 def _ask_redis(settings: Settings, sources: list[Source]) -> _Stored:

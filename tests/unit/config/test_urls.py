@@ -80,17 +80,22 @@ def test_credentials_in_a_host_are_refused(host):
 @pytest.mark.parametrize(
     ("broker", "redis"),
     [
-        ("redis://", "redis://"),
+        ("redis://", "redis://127.0.0.1"),
+        ("REDIS://h", "redis://h"),
+        ("redis://h/", "redis://h"),
+        ("redis://h:0x/0", ""),
+        ("redis://h/orders", ""),
         ("redis://h:6380/3", "redis://h:6380/3"),
         ("redis://user:p%40ss@h/3", "redis://user:p%40ss@h/3"),
         ("rediss://h/0?ssl_cert_reqs=required", "rediss://h/0?ssl_cert_reqs=required"),
-        # redis-py refuses the names that kombu's documentation uses
-        ("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED", "rediss://h/0?ssl_cert_reqs=required"),
-        ("rediss://h/0?a=1&ssl_cert_reqs=CERT_NONE", "rediss://h/0?a=1&ssl_cert_reqs=none"),
+        ("rediss://h/0?ssl_cert_reqs=CERT_NONE", "rediss://h/0?ssl_cert_reqs=CERT_NONE"),
+        # kombu: any option of TLS turns it on
+        ("redis://h/0?ssl_ca_certs=ca", "rediss://h/0?ssl_ca_certs=ca"),
         ("redis+socket:///run/redis.sock", "unix:///run/redis.sock?db=0"),
         ("redis+socket:///run/r.sock?virtual_host=3", "unix:///run/r.sock?db=3"),
         ("redis+socket:///run/r.sock?virtual_host=/3", "unix:///run/r.sock?db=3"),
         ("redis+socket://:pw@/run/r.sock", "unix://:pw@/run/r.sock?db=0"),
+        ("redis+socket://u:p%40@/run/r.sock", "unix://u:p%40@/run/r.sock?db=0"),
         (["redis://a/1", "redis://b/1"], "redis://a/1"),
         (("redis://a/1", "redis://b/1"), "redis://a/1"),
         ("redis://a/1;redis://b/1", "redis://a/1"),
@@ -98,7 +103,9 @@ def test_credentials_in_a_host_are_refused(host):
         ("sqs://", ""),
         ("memory://", ""),
         ("sentinel://h:26379", ""),
-        (["amqp://h", "redis://h"], ""),
+        (["amqp://h", "redis://h"], "redis://h"),
+        ("amqp://h;redis://h", "redis://h"),
+        ("", ""),
     ],
 )
 def test_the_buffer_is_in_the_broker_when_that_is_redis(broker, redis):
@@ -115,24 +122,36 @@ def test_spilling_needs_a_file(tmp_path):
 
 
 def test_the_brokers_tls_options_are_the_buffers():
-    tls = {
-        "ssl_cert_reqs": ssl.CERT_REQUIRED,
-        "ssl_ca_certs": "/etc/my ca.pem",
-        "ssl_keyfile": None,
-    }
-    expected = "rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fmy+ca.pem"
+    tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/etc/ca.pem", "ssl_keyfile": None}
     for broker in ("redis://h/0", "rediss://h/0"):
-        assert configured(broker_url=broker, broker_use_ssl=tls).redis_url == expected
-    with_query = configured(broker_url="redis://h/0?a=1", broker_use_ssl=tls).redis_url
-    assert with_query == expected.replace("?", "?a=1&")
-    assert configured(broker_url="redis://h/0", broker_use_ssl=True).redis_url == "rediss://h/0"
+        settings = configured(broker_url=broker, broker_use_ssl=tls)
+        assert settings.redis_url == "rediss://h/0"
+        assert settings.redis_options == tls
+    own = configured(broker_url="rediss://h/0?ssl_cert_reqs=none", broker_use_ssl=tls)
+    assert own.redis_options == {}
+
+
+def test_tls_without_options_is_that_of_kombu():
+    settings = configured(broker_url="rediss://h/0")
+    assert settings.redis_options == {"ssl_cert_reqs": "none"}
+    # kombu ignores True: a redis:// is connected to without TLS
+    settings = configured(broker_url="redis://h/0", broker_use_ssl=True)
+    assert (settings.redis_url, settings.redis_options) == ("redis://h/0", {})
+
+
+def test_the_brokers_user_database_and_port_complete_its_url():
+    conf = {"broker_user": "app", "broker_password": "p@", "broker_vhost": "3", "broker_port": 7}
+    assert configured(broker_url="redis://h", **conf).redis_url == "redis://app:p%40@h:7/3"
+    url = "redis://u:w@h:1/2"
+    assert configured(broker_url=url, **conf).redis_url == url
 
 
 def test_a_redis_of_ones_own():
     url = "redis://elsewhere:6379/1"
     assert configured(segment_redis_url=url).redis_url == url
     assert configured(broker_url="amqp://h", segment_redis_url=url).redis_url == url
-    assert configured(segment_redis_url=None).redis_url == "redis://localhost:6379/0"
+    for unset in (None, ""):
+        assert configured(segment_redis_url=unset).redis_url == "redis://localhost:6379/0"
     unix = "unix:///run/redis.sock?db=1"
     assert configured(segment_redis_url=unix).redis_url == unix
 

@@ -1,0 +1,103 @@
+"""Read the URL of a Redis: what redis-py's connections are made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from celery_segment.errors import ConfigurationError
+
+__all__ = ["connection_of"]
+
+#: Parameters without a meaning here: those of kombu's transport, which users copy with a
+#: broker's URL, and those of redis-py for what this library does itself.
+_IGNORED = frozenset(
+    (
+        *("sep", "ack_emulation", "unacked_key", "unacked_index_key", "unacked_mutex_key"),
+        *("unacked_mutex_expire", "visibility_timeout", "unacked_restore_limit"),
+        *("unacked_restore_interval", "unacked_restore_throttle", "fanout_prefix"),
+        *("fanout_patterns", "global_keyprefix", "queue_order_strategy", "priority_steps"),
+        *("polling_interval", "connect_timeout", "heartbeat", "login_method"),
+        *("max_connections", "timeout", "socket_timeout", "socket_connect_timeout"),
+        *("health_check_interval", "retry", "retry_on_timeout", "retry_on_error"),
+        *("protocol", "decode_responses", "encoding", "encoding_errors", "legacy_responses"),
+    )
+)
+
+
+def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the class of redis-py's connections to a URL, and their arguments.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        options: Further arguments; those of the URL override them.
+
+    Raises:
+        ConfigurationError: The URL is not understood, or has an unknown parameter.
+    """
+    # redis-py is loaded with the first pool, not with the library.
+    from redis import ConnectionPool, RedisError
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    named = {name: value for name, value in options.items() if name not in _IGNORED}
+    try:
+        pool = ConnectionPool.from_url(_without_ignored(url), **named)
+        cls, kwargs = pool.connection_class, pool.connection_kwargs
+        _adapt(kwargs)
+        _refuse_unknown(cls, kwargs, {*named, *_names_in(url)})
+        kwargs |= {"retry": Retry(NoBackoff(), 0), "protocol": 2, "health_check_interval": 0}
+        cls(**kwargs)  # opens no connection, but looks at the values
+    except (ValueError, TypeError, RedisError) as error:
+        raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
+    return cls, kwargs
+
+
+def _names_in(url: str) -> set[str]:
+    return {name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)}
+
+
+def _without_ignored(url: str) -> str:
+    address, _, query = url.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query) if name not in _IGNORED]
+    return f"{address}?{urlencode(kept)}" if kept else address
+
+
+def _adapt(kwargs: dict[str, Any]) -> None:
+    """Give arguments the form that redis-py takes, where Celery users write another."""
+    required = kwargs.get("ssl_cert_reqs")
+    if isinstance(required, str):  # kombu accepts CERT_REQUIRED and required
+        kwargs["ssl_cert_reqs"] = required.lower().removeprefix("cert_")
+    if kwargs.get("credential_provider"):
+        kwargs["credential_provider"] = _provider(kwargs["credential_provider"])
+        # As in kombu: the provider replaces the URL's user and password.
+        kwargs.pop("username", None)
+        kwargs.pop("password", None)
+
+
+def _provider(given: Any) -> Any:
+    """Return an object that provides credentials, given it or the dotted path of its class."""
+    from redis.credentials import CredentialProvider
+
+    if isinstance(given, str):
+        try:
+            given = resolve_name(given)()
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
+            raise ValueError(f"credential_provider cannot be imported ({error})") from None
+    if not isinstance(given, CredentialProvider):
+        raise ValueError("credential_provider must be a subclass of redis.CredentialProvider")
+    return given
+
+
+def _refuse_unknown(cls: type, kwargs: Mapping[str, Any], given: set[str]) -> None:
+    known = {
+        name
+        for base in cls.__mro__[:-1]
+        for name in inspect.signature(base.__init__).parameters  # type: ignore[misc]
+    }
+    for name in sorted(given & kwargs.keys() - known):
+        hint = " without TLS: use rediss://" if name.startswith("ssl_") else ""
+        raise ValueError(f"it has no parameter {name!r}{hint}")

@@ -1,0 +1,93 @@
+"""Find the Redis of the buffer in Celery's settings, as Celery itself would connect to it.
+
+The rules are those of kombu's Redis transport. They differ from redis-py's: TLS without
+options does not verify the certificate, any option of TLS turns it on, and a socket's URL has
+its database in the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+__all__ = ["broker_redis"]
+
+_SOCKET = "redis+socket"
+_SCHEMES = ("redis", "rediss", _SOCKET)
+
+Options = dict[str, Any]
+
+
+def broker_redis(conf: Any) -> tuple[str, Options]:
+    """Return the URL of the first broker that is a Redis, in the form of redis-py.
+
+    Returns:
+        The URL, and options of the connection that a URL cannot contain; ("", {}) if no
+        broker is a Redis.
+    """
+    for text in _brokers(conf):
+        scheme = text.partition("://")[0].lower()
+        if scheme in _SCHEMES:
+            try:
+                return _of_url(scheme, text, conf)
+            except ValueError:  # Celery cannot connect to it either
+                continue
+    return "", {}
+
+
+def _brokers(conf: Any) -> Iterator[str]:
+    """Yield the URLs of the brokers: a list, or a text with semicolons between them."""
+    given = _setting(conf, "broker_write_url") or _setting(conf, "broker_url") or ""
+    for each in given if isinstance(given, list | tuple) else [given]:
+        yield from str(each).split(";")
+
+
+def _of_url(scheme: str, text: str, conf: Any) -> tuple[str, Options]:
+    parts = urlsplit(f"http{text[text.index('://') :]}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if scheme == _SOCKET:
+        host = parts.netloc.rpartition("@")
+        database = query.pop("virtual_host", "" if "db" in query else "0").strip("/")
+        query = {"db": database or query.get("db", "0"), **query}
+        path = f"/{host[2]}{parts.path}" if host[2] else parts.path
+        return f"unix://{host[0]}{host[1]}{path}?{urlencode(query)}", {}
+    options = _tls(scheme, query, _setting(conf, "broker_use_ssl"))
+    netloc, path = _with_defaults(parts.netloc, parts.port, parts.path, conf)
+    scheme = "rediss" if options or scheme == "rediss" or _has_tls(query) else "redis"
+    return f"{scheme}://{netloc}{path}{'?' if query else ''}{urlencode(query)}", options
+
+
+def _with_defaults(netloc: str, port: int | None, path: str, conf: Any) -> tuple[str, str]:
+    """Return a URL's host and path, with Celery's settings for what is missing in them."""
+    login, at, host = netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    user = user or quote(str(_setting(conf, "broker_user") or ""), safe="")
+    password = password or quote(str(_setting(conf, "broker_password") or ""), safe="")
+    if user or password:
+        login, at = f"{user}:{password}" if password else user, "@"
+    if port is None and _setting(conf, "broker_port"):
+        host = f"{host or '127.0.0.1'}:{_setting(conf, 'broker_port')}"
+    path = path if path.strip("/") else f"/{str(_setting(conf, 'broker_vhost') or '').strip('/')}"
+    if not path.strip("/").isdecimal() and path.strip("/"):
+        raise ValueError("the database must be a number")
+    return f"{login}{at}{host or '127.0.0.1'}", path if path != "/" else ""
+
+
+def _tls(scheme: str, query: dict[str, str], use_ssl: Any) -> Options:
+    """Return the options of TLS; those of the URL replace all of broker_use_ssl."""
+    if _has_tls(query):
+        return {}
+    if isinstance(use_ssl, Mapping) and use_ssl:
+        return dict(use_ssl)
+    # True has no options: kombu ignores it, and connects to a redis:// without TLS.
+    return {"ssl_cert_reqs": "none"} if scheme == "rediss" and not use_ssl else {}
+
+
+def _has_tls(query: Mapping[str, str]) -> bool:
+    return any(name.startswith("ssl_") for name in query)
+
+
+def _setting(conf: Any, name: str) -> Any:
+    value = conf.get(name)
+    return getattr(conf, name, None) if value is None else value
