@@ -185,6 +185,12 @@ def _nothing() -> None:
 
 
 def _no_redis(app: Any) -> ConfigurationError:
+    if app.main == "default" and not app.set_as_current:  # the one that Celery falls back to
+        return ConfigurationError(
+            "no Celery application is current here, and Celery's default one has no Redis",
+            hint="import the module of your application before the call; in another thread,"
+            " call its set_default() as well",
+        )
     return ConfigurationError(
         f"segment_redis_url is needed: the broker of {app.main or 'this'!r} is not a Redis that"
         " could hold the buffer",

@@ -289,6 +289,20 @@ class TestSources:
         with pytest.raises(ConfigurationError, match="segment_redis_url"):
             track.delay("u", "A")
 
+    def test_a_broker_whose_transport_cannot_load_is_not_needed(
+        self, make_app, redis_server, redis
+    ):
+        make_app(broker_url="nosuch://", segment_redis_url=redis_server.url)
+        track.delay("u", "A")
+        track("u", "B")
+        track.apply_async(("u", "C"), priority=3)
+        with Analytics().batch():
+            track.delay("u", "D")
+        assert [message["event"] for message in stored(redis)] == ["A", "B", "C", "D"]
+        with pytest.raises(KeyError, match="nosuch"):
+            track.apply_async(("u", "E"), countdown=60)
+        assert len(stored(redis)) == 4
+
 
 class TestEager:
     def test_a_call_is_delivered_before_it_returns(self, make_app, server):

@@ -35,11 +35,17 @@ SPILL = 4
 
 
 class Check(bootsteps.Step):
-    """Refuses to start a worker on wrong settings, and prepares what its processes share."""
+    """Refuses to start a worker on wrong settings, and prepares what its processes share.
+
+    An application that sets nothing of this library and has no Redis is left alone: another
+    one in the process has imported it.
+    """
 
     def __init__(self, worker: Any, **_: Any) -> None:
         runtime = runtime_of(worker.app)
         settings = runtime.settings
+        if settings.is_unused:
+            return
         for source in settings.enabled:
             runtime.buffer(source.name)
             for hook in (source.on_delivered, source.on_failed):
@@ -67,7 +73,8 @@ class Tick(bootsteps.StartStopStep):
         self._ticker: Ticker | None = None
         self._count = 0
         self._queue = ""
-        self.enabled = runtime_of(consumer.app).settings.tick
+        settings = runtime_of(consumer.app).settings
+        self.enabled = settings.tick and not settings.is_unused
 
     def start(self, consumer: Any) -> None:
         """Start ticking; also after a reconnect, when the last timer still runs."""

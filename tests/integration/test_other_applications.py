@@ -1,0 +1,87 @@
+"""Applications in whose process this library is imported, and which do not use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from kombu.transport import memory
+
+from celery_segment import ConfigurationError, track
+from celery_segment.worker.bootsteps import Tick
+
+
+def add(a, b):
+    return a + b
+
+
+@pytest.fixture
+def other():
+    """Make applications that have nothing to do with this library."""
+    made = []
+
+    def make(**conf):
+        app = Celery("other", set_as_current=False)
+        app.conf.update({"result_backend": "cache+memory://", **conf})
+        app.task(add, name="add")
+        app.finalize()
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.close()
+    memory.Transport.global_state.clear()
+
+
+def steps_of(worker):
+    return {type(step) for step in worker.consumer.steps}
+
+
+@pytest.mark.parametrize("broker", ["memory://", "memory://;memory://other"])
+def test_a_worker_without_redis_and_settings_is_left_alone(other, broker):
+    app = other(broker_url=broker)
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20) as worker:
+        assert app.tasks["add"].delay(1, 2).get(timeout=10) == 3
+        assert Tick not in steps_of(worker)
+    with pytest.raises(ConfigurationError, match="segment_redis_url is needed"):
+        app.tasks[track.name].delay("u", "E")
+
+
+def test_a_write_key_of_the_environment_is_not_the_applications(other, monkeypatch):
+    monkeypatch.setenv("SEGMENT_WRITE_KEY", "k3y")
+    app = other(broker_url="memory://", segment_redis_url=None)
+    app.WorkController(pool="solo")
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"segment_write_key": "k"}, "segment_redis_url is needed"),
+        ({"segment_flush_at": 0}, "segment_flush_at"),
+        ({"segment_flush_att": 5}, "segment_flush_at"),
+        ({"segment_redis_url": "redis://h?ssl_foo=1"}, "ssl_foo"),
+    ],
+)
+def test_a_worker_with_wrong_settings_is_refused(other, conf, told):
+    app = other(broker_url="memory://", **conf)
+    with pytest.raises(ConfigurationError, match=told):
+        app.WorkController(pool="solo")
+
+
+def test_no_current_application_is_told_as_such(tmp_path):
+    program = (
+        "from celery_segment import ConfigurationError, track\n"
+        "try:\n    track.delay('u', 'E')\n"
+        "except ConfigurationError as error:\n    print(error)"
+    )
+    command = [sys.executable, "-c", program]
+    # Celery's default application reads a celeryconfig of the directory.
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    assert run.stdout.startswith("no Celery application is current here")
+    assert "set_default()" in run.stdout
