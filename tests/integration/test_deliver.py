@@ -12,6 +12,7 @@ import time
 import pytest
 
 from celery_segment import Analytics, track
+from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import Reply
 from commands import run
 from support import DEFAULTS, TESTS, WRITE_KEY, buffer_of, free_port, let_pass, wait_until
@@ -183,3 +184,19 @@ def test_flush_within_a_task_does_not_wait_for_itself(make_app, server, workers)
 def _outcome(app, result):
     found = buffer_of(app)._pool.execute("GET", f"flushed:{result.id}")
     return found and json.loads(found)
+
+
+def test_a_proxy_that_is_not_usable_closes_the_source_and_costs_no_retry(make_app, server):
+    conf = {"segment_max_retries": 0, "segment_retry_for": 0}
+    app = make_app(**conf, segment_proxies={"http": "ftp://proxy"})
+    ids = store(3)
+    (batch,) = buffer_of(app).claim(1)
+    attempt_delivery(buffer_of(app), batch.id)
+    stats = Analytics().stats()
+    assert (stats.waiting, stats.dead.messages, dict(stats.attempts)) == (3, 0, {})
+    assert stats.gate.state == "closed"
+    assert "check segment_proxies" in stats.gate.reason
+    make_app()
+    Analytics().resume()
+    assert Analytics().deliver() == 0
+    assert set(server.received) == ids

@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from importlib.util import find_spec
 
 import pytest
 
@@ -15,7 +16,7 @@ from celery_segment.delivery import transport
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.request import build
 from celery_segment.testing import Reply, SegmentServer
-from support import WRITE_KEY, TLSFront
+from support import WRITE_KEY, TLSFront, proxy_that_answers
 
 MESSAGES = b'{"type":"track","messageId":"m1"},{"type":"track","messageId":"m2"},'
 
@@ -203,6 +204,54 @@ class TestTLS:
 
 
 class TestProxies:
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            *((status, "configuration") for status in (400, 403, 405, 407, 501)),
+            *((status, "network") for status in (408, 429, 500, 502, 503, 504)),
+        ],
+    )
+    def test_a_proxy_that_refuses_a_tunnel(self, status, kind):
+        with proxy_that_answers(status) as proxy:
+            failure = post("https://segment.invalid", segment_proxies={"https": proxy})
+        assert isinstance(failure, Failure)
+        assert failure.kind == kind
+        assert str(status) in failure.cause
+        assert "passw0rd" not in failure.cause
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize(
+        ("proxy", "told"),
+        [
+            ("http:///nowhere", "InvalidProxyURL"),
+            ("http://user:passw0rd@proxy:port", "LocationParseError"),
+            ("http://user:passw0rd@[proxy", ""),
+            ("ftp://user:passw0rd@proxy", "ftp"),
+        ],
+    )
+    def test_a_url_of_a_proxy_that_is_none(self, scheme, proxy, told):
+        conf = {"segment_allow_http": True, "segment_proxies": {scheme: proxy}}
+        failure = post(f"{scheme}://segment.invalid", **conf)
+        assert isinstance(failure, Failure)
+        assert failure.kind == "configuration"
+        assert told in failure.cause
+        assert "passw0rd" not in failure.cause
+
+    @pytest.mark.skipif(find_spec("socks") is not None, reason="PySocks is installed")
+    @pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
+    def test_socks_without_pysocks(self, scheme):
+        proxies = {"https": f"{scheme}://user:passw0rd@127.0.0.1:1"}
+        failure = post("https://segment.invalid", segment_proxies=proxies)
+        assert failure.kind == "configuration"
+        assert "pip install 'requests[socks]'" in failure.cause
+
+    def test_a_missing_file_of_certificates(self, server, monkeypatch, tmp_path):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+        with TLSFront(server.port, tmp_path) as front:
+            failure = post(f"https://localhost:{front.port}", segment_timeout=3)
+        assert failure.kind == "configuration"
+        assert "REQUESTS_CA_BUNDLE" in failure.cause
+
     def test_a_configured_proxy_is_used(self, server):
         # A plain-http proxy gets the whole URL and answers in the host's stead.
         conf = {"segment_allow_http": True, "segment_proxies": {"http": server.url}}

@@ -47,6 +47,14 @@ def fail(cause="x", **past):
     return decide(Failure(cause), SOURCE, Past(**past), key_works=True, now=NOW)
 
 
+def test_a_configuration_that_reaches_no_endpoint_is_no_attempt():
+    failure = Failure("no way", "configuration")
+    many = decide(failure, SOURCE, count=1, attempts=10**6, age=1e9, now=NOW)
+    assert isinstance(many, Refused)
+    assert many.cause.startswith("no way; check segment_proxies")
+    assert "proxies" in ask(407).cause
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_has_its_decision(status):
     many, one = ask(status), ask(status, count=1)

@@ -94,6 +94,8 @@ def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> 
             decision = WrongKey("this worker's write key is refused (401), while others deliver")
     elif isinstance(result, Answer):
         key.accept()
+    if status == "configuration":  # no request was made
+        status = ""
     return Posted(decision, status, time.monotonic() - started)
 
 

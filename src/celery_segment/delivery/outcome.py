@@ -40,6 +40,7 @@ __all__ = [
     "WrongKey",
     "backoff",
     "decide",
+    "is_retryable",
     "rate_limit_reset",
     "retry_after",
 ]
@@ -85,11 +86,12 @@ class Failure:
 
     Attributes:
         cause: The error, for people.
-        kind: A timeout, a TLS error, or any other network error.
+        kind: A timeout, a TLS error, any other network error, or a configuration with which
+            no request reaches the endpoint, such as that of a proxy.
     """
 
     cause: str
-    kind: Literal["timeout", "tls", "network"] = "network"
+    kind: Literal["timeout", "tls", "network", "configuration"] = "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +204,14 @@ def decide(  # noqa: PLR0911 - a table of outcomes
         now: The current time, for a Retry-After that is a date.
     """
     if isinstance(result, Failure):
+        if result.kind == "configuration":
+            return Refused(result.cause + _ROUTE_HINT)
         return _again(result.cause, source, past)
     status = result.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Delivered(status)
     cause = f"{status} {http_phrase(status)}".rstrip()
-    if status in RETRYABLE or (status // 100 == 5 and status not in NOT_IMPLEMENTED):  # noqa: PLR2004
+    if is_retryable(status):
         asked, name = retry_after(result.headers, now), "Retry-After"
         if asked is None and status == HTTPStatus.TOO_MANY_REQUESTS:
             asked, name = rate_limit_reset(result.headers, now), "X-RateLimit-Reset"
@@ -221,6 +225,11 @@ def decide(  # noqa: PLR0911 - a table of outcomes
     if past.count > 1 and past.alone and past.refusals:
         return Split(cause, answered=False)
     return Refused(cause + _HINTS.get(status, _OTHER_HINT))
+
+
+def is_retryable(status: int) -> bool:
+    """Return whether a status is that of a failure that may pass by itself."""
+    return status in RETRYABLE or (status // 100 == 5 and status not in NOT_IMPLEMENTED)  # noqa: PLR2004
 
 
 def _again(cause: str, source: Source, past: Past) -> Retry | Split | Bury:
@@ -282,9 +291,12 @@ def _seconds_until(date: str, now: datetime) -> float:
     return (until - now).total_seconds()
 
 
+_PROXY_HINT = "; check segment_proxies, or the proxies of the environment"
+_ROUTE_HINT = "; check segment_proxies, segment_ca_bundle and the proxies of the environment"
 _HINTS = {
     401: "; check the source's write key in the workers' configuration",
     403: "; check the source's write key in the workers' configuration",
     404: "; check segment_host",
+    407: _PROXY_HINT,
 }
 _OTHER_HINT = "; check segment_host: Segment does not return this status"

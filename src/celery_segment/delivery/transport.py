@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from contextlib import closing
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from celery_segment.config import Source
 from celery_segment.delivery.deadline import DeadlineAdapter
-from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.outcome import Answer, Failure, is_retryable
 from celery_segment.delivery.request import USER_AGENT, Request
+from celery_segment.text import http_phrase
 
 __all__ = ["post", "reach"]
 
@@ -34,6 +36,9 @@ _PROXY_VARIABLES = tuple(
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method")
     for variant in (name, name.upper())
 )
+
+#: What http.client says where a proxy refuses a CONNECT.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 _routes: tuple[int, _Routes] | None = None
 
@@ -65,6 +70,9 @@ def _exchange(
     verify = source.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
     try:
         route = _of_this_process().route(url, proxies, verify)
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        return _no_route(error, source)
+    try:
         response = route.pool.urlopen(
             method,
             route.target,
@@ -148,6 +156,15 @@ def _text(response: Any, source: Source) -> str:
     return "" if key in text or token in text else text
 
 
+def _no_route(error: Exception, source: Source) -> Failure:
+    """Return the failure where no request can be made: the proxy's URL is not usable."""
+    text = "" if "@" in str(error) else f": {str(error)[:160]}"  # it may quote a password
+    cause = f"no way to {source.host}: {type(error).__name__}{text}"
+    if "SOCKS" in text:
+        cause += " Install them by `pip install 'requests[socks]'`"
+    return Failure(cause, "configuration")
+
+
 def _failure(error: Exception, source: Source) -> Failure:
     """Return the failure with its innermost error; the texts of the wrappers repeat each other."""
     inner: BaseException = error
@@ -159,5 +176,12 @@ def _failure(error: Exception, source: Source) -> Failure:
     timed_out = isinstance(error, HTTPTimeoutError) and not isinstance(error, NewConnectionError)
     if timed_out or isinstance(inner, TimeoutError):
         return Failure(f"no answer from {source.host} within {source.timeout:g} s", "timeout")
+    tunnel = _TUNNEL.match(str(inner))
+    if tunnel is not None and not is_retryable(int(tunnel[1])):
+        refused = f"the proxy refuses the connection to {source.host}: {tunnel[1]}"
+        return Failure(f"{refused} {http_phrase(int(tunnel[1]))}".rstrip(), "configuration")
+    if isinstance(inner, FileNotFoundError):
+        cause = f"the CA certificates for {source.host} are missing: check REQUESTS_CA_BUNDLE"
+        return Failure(cause, "configuration")
     cause = f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
     return Failure(cause, "tls" if isinstance(error, SSLError) else "network")

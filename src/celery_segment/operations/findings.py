@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from celery_segment.delivery.outcome import Answer, Failure
@@ -110,19 +111,25 @@ def of_key(source: Source) -> Finding:
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:
-    """Judge whether the endpoint is reachable; any HTTP response counts as reachable.
+    """Judge whether the endpoint is reachable; any HTTP response of it counts as reachable.
 
     Args:
         source: The source.
         result: The response, or why there is none.
         took: How long the request took, in seconds.
     """
+    proxy = "check the URL, user and password in segment_proxies, or the environment's proxies"
     if isinstance(result, Answer):
+        if result.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            found = f"the proxy refuses the request to {source.host} (HTTP 407)"
+            return Finding("endpoint", source.name, "fail", found, proxy)
         found = f"{source.host} answers in {took * 1000:,.0f} ms (HTTP {result.status})"
         return Finding("endpoint", source.name, "ok", found)
     hint = "check segment_host, the name server, the firewall, and segment_proxies"
     if "CERTIFICATE" in result.cause:
         hint = "set segment_ca_bundle to the certificates of its CA, or correct segment_host"
+    if result.kind == "configuration":
+        hint = proxy
     return Finding("endpoint", source.name, "fail", one_line(result.cause), hint)
 
 

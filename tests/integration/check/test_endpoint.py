@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from checks import findings
-from support import TLSFront, free_port
+from support import TLSFront, free_port, proxy_that_answers
 
 
 def test_any_answer_of_the_endpoint_will_do(make_app, server):
@@ -53,3 +53,16 @@ def test_the_way_leads_through_the_proxy(make_app, server):
     found = findings(app, status=1)
     states = [found[source, "endpoint"]["state"] for source in ("default", "b", "c")]
     assert states == ["ok", "fail", "fail"]
+
+
+def test_a_proxy_that_asks_for_a_login_is_reported(make_app):
+    sources = {"b": {"proxies": {"http": "ftp://proxy"}}}
+    conf = {"segment_host": "http://segment.invalid", "segment_allow_http": True}
+    with proxy_that_answers(407) as proxy:
+        conf |= {"segment_proxies": {"http": proxy}, "segment_sources": sources}
+        found = findings(make_app(**conf), status=1)
+    for source, told in (("default", "407"), ("b", "ftp")):
+        finding = found[source, "endpoint"]
+        assert finding["state"] == "fail"
+        assert told in finding["found"]
+        assert "segment_proxies" in finding["hint"]
