@@ -105,7 +105,15 @@ class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it
 
 
 class SegmentBufferError(SegmentError):
-    """The buffer in Redis refused or failed an operation."""
+    """The buffer in Redis refused or failed an operation.
+
+    Attributes:
+        stored: How many of a call's messages, the first ones, are stored nevertheless.
+        unknown: How many of those that follow may be stored or not: Redis did not say.
+    """
+
+    stored: int = 0
+    unknown: int = 0
 
 
 class BufferUnavailable(SegmentBufferError):  # noqa: N818 - a state, as in http's 503

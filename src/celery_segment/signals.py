@@ -26,7 +26,8 @@ batch_failed = Signal(
     name="batch_failed",
     providing_args={"batch", "messages", "bytes", "cause"},
 )
-#: Messages were dropped as configured. ``reason`` is "full", "unavailable" or "before_send".
+#: Messages were dropped as configured. ``reason`` is "full", "unavailable",
+#: "unknown" (Redis did not say whether it stored them) or "before_send".
 messages_dropped = Signal(
     name="messages_dropped",
     providing_args={"reason", "messages"},

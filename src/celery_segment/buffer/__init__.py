@@ -7,7 +7,7 @@ from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, messag
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
 from celery_segment.buffer.pace import Pace
-from celery_segment.buffer.parts import APPEND_BYTES, parts_of
+from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
 from celery_segment.buffer.pool import Pool, load_client
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
@@ -56,5 +56,6 @@ __all__ = [
     "gzip_body",
     "load_client",
     "messages_of",
+    "most_messages",
     "parts_of",
 ]

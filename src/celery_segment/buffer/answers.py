@@ -1,12 +1,12 @@
-"""What an error answer of Redis means: a table from its code to the error to raise."""
+"""What an error answer of Redis means, or none: the error to raise."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 
-__all__ = ["is_elsewhere", "may_have_written", "translated"]
+__all__ = ["brief", "is_elsewhere", "may_have_written", "translated", "unanswered"]
 
 #: Characters of an answer's text that are kept.
 _TEXT = 200
@@ -106,3 +106,34 @@ def translated(answer: Exception, address: str) -> SegmentBufferError:
     meaning = next(found, _ANY_OTHER)
     problem = f"Redis at {address} {meaning.problem.format(text=text)}"
     return meaning.error(problem, hint=meaning.hint)
+
+
+def unanswered(error: Exception, errors: Any, address: str, *, is_sent: bool) -> Exception:
+    """Return the error that stands for a command without an answer.
+
+    Args:
+        error: What was raised while it was sent, or its connection was made.
+        errors: redis-py's exceptions, which are loaded late.
+        address: The server's address, for the error's text.
+        is_sent: Whether the command may have reached the server.
+    """
+    if isinstance(error, errors.AuthenticationError | errors.BusyLoadingError):
+        return translated(error, address)
+    if isinstance(error, TimeoutError | errors.TimeoutError):
+        done = "; the operation may have been carried out" if is_sent else ""
+        failure = BufferUnavailable(
+            f"Redis at {address} did not answer in time{done}",
+            hint="check the server, or raise segment_redis_timeout",
+        )
+    else:
+        failure = BufferUnavailable(
+            f"Redis at {address} is unreachable ({brief(error)})",
+            hint="check that it runs, and segment_redis_url",
+        )
+    failure.unknown = int(is_sent)
+    return failure
+
+
+def brief(error: BaseException) -> str:
+    """Return an error's text, shortened; its name where it has none."""
+    return str(error).rstrip(".")[:160] or type(error).__name__

@@ -15,7 +15,7 @@ from celery_segment.buffer.pool import Interrupted, Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
 from celery_segment.config import Source
-from celery_segment.errors import BufferFull
+from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 
 __all__ = ["Appends"]
 
@@ -79,12 +79,23 @@ class Appends:
         Args:
             messages: The messages.
             attachments: What to keep with a message, by its place among them (from 0).
+
+        Raises:
+            SegmentBufferError: Its ``stored`` says how many of the messages are stored.
         """
         start = 0
         for part in parts_of(messages, self._source.max_batch_messages):
             end = start + len(part)
             own = {n - start: each for n, each in attachments.items() if start <= n < end}
-            self.append_part(part, own)
+            try:
+                self.append_part(part, own)
+            except SegmentBufferError as error:
+                error.stored = start
+                if start:
+                    error.problem += (
+                        f"; the first {start:,} of {len(messages):,} messages are stored"
+                    )
+                raise
             start = end
 
     def append_part(
@@ -96,9 +107,12 @@ class Appends:
             self._append_part(messages, attachments)
         except Interrupted:
             self._append_unless_stored(messages, attachments, sent)
+        except BufferUnavailable as error:
+            error.unknown *= len(messages)
+            raise
 
     def count_dropped(self, reason: str, count: int) -> None:
-        """Count messages that calls dropped: ``reason`` is "full" or "unavailable"."""
+        """Count messages that calls dropped: "full", "unavailable" or "unknown"."""
         self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
@@ -115,8 +129,18 @@ class Appends:
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, sent: float
     ) -> None:
         """Repeat an interrupted append that had no effect; a script stores all messages or none."""
-        if not self._is_stored(messages[-1] + b",", sent):
+        try:
+            is_stored = self._is_stored(messages[-1] + b",", sent)
+        except BufferUnavailable as error:
+            error.unknown = len(messages)
+            raise
+        if is_stored:
+            return
+        try:
             self._append_part(messages, attachments)
+        except BufferUnavailable as error:
+            error.unknown *= len(messages)
+            raise
 
     def _is_stored(self, message: bytes, sent: float) -> bool:
         """Return whether a message is in the open batch, or in one sealed since it was sent.

@@ -39,7 +39,7 @@ touch them all. Times are milliseconds of the server's clock.
                          delivered and purged in total; ready, inflight (:retrying among them)
                          and dead at present.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
-                         dropped_full, dropped_unavailable, attempts:<status>.
+                         dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
                          last_delivered: a time; saved_bytes: what compression saves in ready
                          and inflight
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["APPEND_BYTES", "parts_of"]
+__all__ = ["APPEND_BYTES", "most_messages", "parts_of"]
 
 #: Bounds of the work that one append does.
 APPEND_MESSAGES = 500
@@ -22,9 +22,14 @@ def parts_of(
         max_batch_messages: The source's greatest number of messages in a batch.
         most_bytes: The greatest size of a part, in bytes.
     """
-    most = min(APPEND_MESSAGES, APPEND_BATCHES * max_batch_messages)
+    most = most_messages(max_batch_messages)
     for start in range(0, len(messages), most):
         yield from _within(messages[start : start + most], most_bytes)
+
+
+def most_messages(max_batch_messages: int) -> int:
+    """Return the greatest number of messages in a part."""
+    return min(APPEND_MESSAGES, APPEND_BATCHES * max_batch_messages)
 
 
 def _within(part: Sequence[bytes], most_bytes: int) -> Iterator[Sequence[bytes]]:

@@ -20,7 +20,13 @@ from typing import Any
 from hiredis import ProtocolError
 
 from celery_segment.buffer.address import connection_of
-from celery_segment.buffer.answers import is_elsewhere, may_have_written, translated
+from celery_segment.buffer.answers import (
+    brief,
+    is_elsewhere,
+    may_have_written,
+    translated,
+    unanswered,
+)
 from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.connections import Connections
 from celery_segment.buffer.scripts import Script, encode_command
@@ -50,6 +56,8 @@ def load_client() -> None:
 
 class Interrupted(BufferUnavailable):
     """The connection broke between a command and its reply: it may have been carried out."""
+
+    unknown = 1
 
 
 class Pool:
@@ -175,8 +183,10 @@ class Pool:
         now = time.monotonic()
         if own.is_resting and not (began or own.begin_turn(now)):
             raise self._resting()
+        is_sent = False
         try:
             connection, used = self._take(own, now, began or now)
+            is_sent = True
             try:
                 reply = how(connection, command)
             except BaseException as error:
@@ -193,7 +203,8 @@ class Pool:
                     raise
                 return self._exchange(command, how=how, began=now)
         except (OSError, ValueError, ProtocolError, self._errors.RedisError) as error:
-            raise self._failure(own, error, began or now) from None
+            self._note(own, began or now)
+            raise unanswered(error, self._errors, self.address, is_sent=is_sent) from None
         if reply and _is_refused(reply):
             own.discard(connection)
             own.close()
@@ -295,30 +306,17 @@ class Pool:
 
     def _interrupted(self, error: OSError) -> Interrupted:
         return Interrupted(
-            f"the connection to Redis at {self.address} broke ({_brief(error)}); the operation"
+            f"the connection to Redis at {self.address} broke ({brief(error)}); the operation"
             " may have been carried out"
         )
 
-    def _failure(self, own: Connections, error: Exception, began: float) -> Exception:
-        """Return the error to raise where there was no reply."""
+    def _note(self, own: Connections, began: float) -> None:
+        """Rest after a failure that took time; a refused connection takes none."""
         now = time.monotonic()
         if now - began > self._timeout / 4:
             own.rest(now)
         else:
-            own.is_resting = False  # it costs no time to find out
-        errors = self._errors
-        if isinstance(error, TimeoutError | errors.TimeoutError):
-            return BufferUnavailable(
-                f"Redis at {self.address} did not answer in time; the operation may have been"
-                " carried out",
-                hint="check the server, or raise segment_redis_timeout",
-            )
-        if isinstance(error, errors.AuthenticationError | errors.BusyLoadingError):
-            return translated(error, self.address)
-        return BufferUnavailable(
-            f"Redis at {self.address} is unreachable ({_brief(error)})",
-            hint="check that it runs, and segment_redis_url",
-        )
+            own.is_resting = False
 
 
 def _is_refused(reply: Any) -> bool:
@@ -337,7 +335,3 @@ def _keepalive() -> dict[int, int]:
 def _is_unknown(reply: Any) -> bool:
     """Return whether a reply says that Redis does not know the script."""
     return isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT")
-
-
-def _brief(error: BaseException) -> str:
-    return str(error).rstrip(".")[:160] or type(error).__name__

@@ -249,7 +249,8 @@ class Snapshot:
         retries: Attempts after which the batch was tried again.
         splits: Refused batches that were halved to find the bad message.
         takeovers: Batches taken over from a worker whose lease had expired.
-        dropped: Messages that calls dropped, by reason: "full", "unavailable".
+        dropped: Messages that calls dropped, by reason: "full", "unavailable"; "unknown" where
+            Redis did not say whether it stored them, so that ``accepted`` may count them too.
         attempts: Requests by the answer's status, else "timeout", "tls" or "network".
             Those whose worker was killed, or lost its lease, are not counted.
         oldest: Age of the oldest waiting message in seconds; 0 when none waits.
@@ -306,7 +307,7 @@ class Snapshot:
         return cls(
             accepted=n.get("accepted", 0) + n["buffered"],
             **figures,
-            dropped={"full": 0, "unavailable": 0, **labelled("dropped_")},
+            dropped={"full": 0, "unavailable": 0, "unknown": 0, **labelled("dropped_")},
             attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
