@@ -1,15 +1,16 @@
-"""Write files atomically."""
+"""Write files atomically, and keep files to their owner."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["written_atomically"]
+__all__ = ["make_private", "written_atomically"]
 
 
 @contextmanager
@@ -43,6 +44,36 @@ def written_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     finally:
         Path(name).unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def make_private(name: str, *, create: bool = True) -> None:
+    """Create a file if it does not exist, and let its owner alone read and write it.
+
+    An existing file is not opened: to close it would end the locks that this process has on it.
+
+    Args:
+        name: The path of the file.
+        create: Whether to create the file.
+
+    Raises:
+        OSError: It is a symbolic link, not a plain file, or another user's.
+    """
+    if create:
+        with suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            os.close(os.open(name, flags, 0o600))
+    try:
+        found = os.lstat(name)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(f"{name} is a symbolic link")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{name} is not a plain file")
+    if found.st_uid != os.geteuid():
+        raise OSError(f"{name} belongs to user {found.st_uid}, not to {os.geteuid()}")
+    if stat.S_IMODE(found.st_mode) & 0o177:
+        os.chmod(name, 0o600)  # noqa: PTH101 - as lstat
 
 
 def _sync(directory: Path) -> None:

@@ -176,7 +176,9 @@ class Runtime:
     def _make_spill(self) -> Spill:
         if self._spill is None:
             settings = self.settings
-            self._spill = Spill(str(settings.spill_path), settings.max_spill_bytes)
+            self._spill = Spill(
+                str(settings.spill_path), settings.max_spill_bytes, settings.redis_timeout
+            )
         return self._spill
 
 

@@ -49,7 +49,9 @@ class TestDrop:
             track.delay("u")
         own.restart()
         stats = settle(Analytics(app=app))
-        assert (stats.accepted, stats.dropped["unavailable"]) == (2, 5)
+        # Redis went away while a connection was open: the first call cannot know.
+        assert stats.accepted == 2
+        assert stats.dropped == {"full": 0, "unavailable": 4, "unknown": 1}
         assert caplog.text.count("messages are dropped: unavailable") == 1
 
     def test_full_drops_are_counted(self, make_app, redis):

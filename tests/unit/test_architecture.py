@@ -28,7 +28,7 @@ LAYERS = {
     "tracing": {"version"},
     "buffer": {"compression", "config", "errors", "text"},
     "delivery": {"buffer", "config", "errors", "signals", "text", "tracing", "version"},
-    "producer": {"buffer", "config", "errors", "messages", "signals"},
+    "producer": {"buffer", "config", "errors", "files", "messages", "signals"},
     "runtime": {"buffer", "config", "errors", "producer"},
     "calls": {
         *("buffer", "config", "errors", "messages"),

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer, most_messages
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.spill import Spill
 from celery_segment.signals import messages_dropped
@@ -37,7 +37,7 @@ class _Drops:
         self._counts: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
-        return bool(self._counts)
+        return bool(self._counts) and self._pid == os.getpid()
 
     def add(self, reason: str, count: int) -> None:
         if self._pid != os.getpid():
@@ -64,6 +64,7 @@ class Fallback:
 
     Attributes:
         source: The name of the source.
+        unknown: Spilled messages of this process that Redis may have stored as well.
     """
 
     def __init__(self, buffer: Buffer, spill: Spill | None) -> None:
@@ -73,7 +74,9 @@ class Fallback:
         self._settings = buffer.source
         # The file may hold what an earlier process left.
         self._has_spilled = spill is not None
-        self._rests_until = 0.0
+        self._most = most_messages(buffer.source.max_batch_messages)
+        self._rests_until = self._file_rests_until = 0.0
+        self.unknown = 0
         self._drops = _Drops()
         self._warned_at: dict[str, float] = {}
 
@@ -89,12 +92,17 @@ class Fallback:
         self._store(messages, attachments, lambda: append(messages, attachments))
 
     def give_back(self) -> bool:
-        """Move some messages from the file into the buffer; return whether there were any."""
-        if self._spill is None:
+        """Move some messages from the file into the buffer; return whether there were any.
+
+        It raises nothing: what cannot be moved stays in the file, and is logged.
+        """
+        if self._spill is None or time.monotonic() < self._file_rests_until:
             return False
         try:
-            count = self._spill.give_back(self.source, self._buffer.append_many)
-        except SegmentBufferError:  # they stay in the file
+            count = self._spill.give_back(self.source, self._buffer.append_part, self._most)
+        except SegmentBufferError as error:
+            self._file_rests_until = time.monotonic() + REST
+            self._warn("not given back", f"spilled messages are not moved to Redis: {error}")
             return False
         self._has_spilled = count != 0
         return count > 0
@@ -108,10 +116,10 @@ class Fallback:
             return
         try:
             append()
-        except BufferFull:
+        except BufferFull as error:
             if self._settings.on_full == "raise":
                 raise
-            self._drop("full", len(messages))
+            self._drop("full", len(messages) - error.stored)
             return
         except BufferUnavailable as error:
             if self._settings.on_unavailable == "raise":
@@ -127,14 +135,31 @@ class Fallback:
     def _set_aside(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
     ) -> None:
+        """Drop or spill the messages that are not, or not surely, stored."""
+        start, unknown = error.stored, error.unknown
         if self._spill is None:
-            self._drop("unavailable", len(messages))
+            self._drop("unavailable", len(messages) - start - unknown)
+            self._drop("unknown", unknown)
             return
-        self._spill.put(self.source, messages, attachments)
+        rest = {place - start: each for place, each in attachments.items() if place >= start}
+        try:
+            self._spill.put(self.source, messages[start:], rest)
+        except SegmentBufferError as failure:
+            failure.stored, failure.unknown = start, unknown
+            raise
         self._has_spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
+        if unknown:
+            self.unknown += unknown
+            self._warn(
+                "unknown",
+                f"{self.unknown} spilled messages of this process may be stored in Redis as well:"
+                " Segment may receive them twice, with the same messageId",
+            )
 
     def _drop(self, reason: str, count: int) -> None:
+        if not count:
+            return
         self._drops.add(reason, count)
         self._warn(reason, f"messages are dropped: {reason}")
         messages_dropped.send(sender=self.source, reason=reason, messages=count)

@@ -2,50 +2,93 @@
 
 It is an SQLite database: several processes may use it at once, what it stores outlives
 them, and it keeps to its own bound.
+
+Messages are given back in parts, of which each is one append: a part is appended, then
+deleted. A process that ends between the two leads to one part being appended twice. Where
+the file cannot be written at all (a full disk), nothing is appended, since nothing could be
+deleted; where the deletion alone fails, the part is remembered and never appended again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from threading import RLock
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
-from celery_segment.buffer import Attachments, AttachmentsByPlace
+from celery_segment.buffer import APPEND_BYTES, Attachments, AttachmentsByPlace
 from celery_segment.errors import BufferFull, BufferUnavailable
+from celery_segment.files import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Spill"]
 
-#: Messages given back in one transaction.
+#: Messages given back at once, in one part or more.
 PAGE = 500
-#: Seconds that a put waits for another process' transaction.
-BUSY = 5.0
 _PAGE_SIZE = 4096
+
+_SPILLED = (
+    "CREATE TABLE IF NOT EXISTS spilled"
+    " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
+    " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
+)
+#: Up to which id a source's messages are stored in Redis, though not deleted here.
+_GIVEN = (
+    "CREATE TABLE IF NOT EXISTS given"
+    " (source TEXT PRIMARY KEY, last INTEGER NOT NULL, writes INTEGER NOT NULL)"
+)
+#: The count changes each time, so that SQLite does write.
+_MARK = (
+    "INSERT INTO given (source, last, writes) VALUES (:source, :last, 1) ON CONFLICT (source)"
+    " DO UPDATE SET last = MAX(last, excluded.last), writes = writes + 1"
+)
+_DELETE = (
+    "DELETE FROM spilled WHERE source = :source"
+    " AND id <= MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
+)
+_OLDEST = (
+    "SELECT id, message, callbacks, trace FROM spilled WHERE source = :source"
+    " AND id > MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
+    " ORDER BY id LIMIT :most"
+)
+_COUNT = (
+    "SELECT COUNT(*) FROM spilled WHERE source = :source"
+    " AND id > MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
+)
 
 #: Connections of a parent process, which SQLite forbids a child to use or to close.
 _inherited: list[sqlite3.Connection] = []
+#: One thread of a process gives a file back, by path and process: a child has its own.
+_turns: dict[tuple[str, int], Lock] = {}
+
+Append = Callable[[Sequence[bytes], AttachmentsByPlace], object]
 
 
 class Spill:
     """Messages of all sources in one file.
 
     Args:
-        path: The file; its folder must exist. SQLite keeps two more next to it.
+        path: The file; its folder must exist. Three more files are kept next to it.
         max_bytes: The largest size of the file, in bytes.
+        patience: Seconds for which ``put`` waits for others that use the file.
     """
 
-    def __init__(self, path: str, max_bytes: int) -> None:
+    def __init__(self, path: str, max_bytes: int, patience: float = 1.0) -> None:
         self.path = path
         self._max_pages = max(max_bytes // _PAGE_SIZE, 8)
-        self._lock = RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
+        self._patience = patience
+        self._connection: sqlite3.Connection | None
+        self._reset()
+        #: As the table ``given``, for what could not be noted there.
+        self._given: dict[str, int] = {}
+        _spills.add(self)
 
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
@@ -54,107 +97,212 @@ class Spill:
         """Store messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
         Raises:
-            BufferFull: The file has reached its bound.
+            BufferFull: The file has reached its bound, or the disk is full.
             BufferUnavailable: The file cannot be written.
         """
-        try:
-            with self._transaction(BUSY) as connection:
-                connection.executemany(
-                    "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)",
-                    [
-                        (source, message, *attachments.get(place, Attachments()))
-                        for place, message in enumerate(messages)
-                    ],
-                )
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise BufferFull(
-                    f"Redis is unreachable and {self.path} is full",
-                    hint="raise segment_max_spill_bytes",
-                ) from error
-            raise BufferUnavailable(
-                f"Redis is unreachable and {self.path} cannot be written ({error})",
-                hint="check segment_spill_path",
-            ) from error
+        rows = [
+            (source, message, *attachments.get(place, Attachments()))
+            for place, message in enumerate(messages)
+        ]
+        with self._errors("written"), self._transaction(self._patience) as connection:
+            connection.executemany(
+                "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)", rows
+            )
 
-    def give_back(
-        self, source: str, append: Callable[[Sequence[bytes], AttachmentsByPlace], object]
-    ) -> int:
-        """Pass a source's oldest messages to ``append``, then delete them; return how many.
+    def give_back(self, source: str, append: Append, most: int = PAGE) -> int:
+        """Pass a source's oldest messages to ``append``, part by part; return how many.
 
-        One process at a time does this: -1 while another does. When ``append`` raises,
-        none is deleted. A crash between the two passes them on again, with the same ids.
+        One process at a time does this: -1 while another does. A part for which ``append``
+        raises stays. Where it raises ``BufferFull``, a smaller part is tried.
+
+        Args:
+            source: The name of the source.
+            append: Stores all messages of a part, or none.
+            most: The greatest number of messages in a part.
+
+        Raises:
+            SegmentBufferError: ``append`` raised it, or the file cannot be read or written.
         """
         if not os.path.exists(self.path):  # noqa: PTH110 - a stat, at each tick
             return 0
-        try:
-            with self._transaction(0) as connection:
-                rows = connection.execute(
-                    "SELECT id, message, callbacks, trace FROM spilled WHERE source = ?"
-                    " ORDER BY id LIMIT ?",
-                    (source, PAGE),
-                ).fetchall()
-                if rows:
-                    attachments = {
-                        n: Attachments(*row[2:]) for n, row in enumerate(rows) if any(row[2:])
-                    }
-                    append([row[1] for row in rows], attachments)
-                    last = rows[-1][0]
-                    connection.execute(
-                        "DELETE FROM spilled WHERE source = ? AND id <= ?", (source, last)
-                    )
-        except sqlite3.OperationalError:
+        turn = _turns.setdefault((self.path, os.getpid()), Lock())
+        if not turn.acquire(blocking=False):
             return -1
-        return len(rows)
+        try:
+            with self._errors("used"), self._only_process() as is_only:
+                return self._give_back_parts(source, append, most) if is_only else -1
+        finally:
+            turn.release()
 
     def waiting(self, source: str) -> int:
-        """Return the number of a source's messages in the file."""
+        """Return the number of a source's messages that are still to be given back."""
         if not os.path.exists(self.path):  # noqa: PTH110 - as above
             return 0
-        with self._lock:
-            query = "SELECT COUNT(*) FROM spilled WHERE source = ?"
-            return int(self._open().execute(query, (source,)).fetchone()[0])
+        with self._errors("used"), self._locked(self._patience) as connection:
+            row = connection.execute(_COUNT, self._of(source)).fetchone()
+            return int(row[0])
+
+    def _give_back_parts(self, source: str, append: Append, most: int) -> int:
+        count = 0
+        try:
+            self._delete_given(source, 0)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):  # others write to it just now
+                return -1
+            raise
+        while count < PAGE:
+            rows = self._oldest(source, most)
+            if not rows:
+                break
+            self._mark(source)  # what cannot be written now could not be deleted either
+            attachments = {n: Attachments(*row[2:]) for n, row in enumerate(rows) if any(row[2:])}
+            try:
+                append([row[1] for row in rows], attachments)
+            except BufferFull:
+                most = len(rows) // 2
+                if most:
+                    continue
+                if count:
+                    break
+                raise
+            count += len(rows)
+            self._given[source] = rows[-1][0]
+            self._delete_given(source, self._patience)
+        return count
+
+    def _oldest(self, source: str, most: int) -> list[Any]:
+        """Return the rows of the next part."""
+        rows: list[Any] = []
+        size = 0
+        with self._locked(0) as connection:
+            cursor = connection.execute(_OLDEST, self._of(source, most))
+            for row in cursor:
+                size += len(row[1]) + 1
+                if rows and size > APPEND_BYTES:
+                    break
+                rows.append(row)
+            cursor.close()
+        return rows
+
+    def _of(self, source: str, most: int = 0) -> dict[str, str | int]:
+        """Return a statement's parameters."""
+        return {"source": source, "last": self._given.get(source, 0), "most": most}
+
+    def _mark(self, source: str) -> None:
+        """Note in the file what is given back: one page, where a deletion may write many."""
+        with self._transaction(self._patience) as connection:
+            connection.execute(_MARK, self._of(source))
+
+    def _delete_given(self, source: str, patience: float) -> None:
+        """Delete the messages that are stored in Redis; at least note which they are."""
+        try:
+            with self._transaction(patience) as connection:
+                connection.execute(_DELETE, self._of(source))
+        except sqlite3.Error:
+            if source in self._given:
+                self._mark(source)
+            raise
+        # The file may be replaced by another, whose ids begin anew.
+        self._given.pop(source, None)
 
     @contextmanager
-    def _transaction(self, busy: float) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = self._open()
-            connection.execute(f"PRAGMA busy_timeout = {int(busy * 1000)}")
+    def _errors(self, done: str) -> Iterator[None]:
+        """Translate the errors of a block."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if "full" in str(error) and done == "written":
+                raise BufferFull(
+                    f"Redis is unreachable and {self.path}, or its disk, is full",
+                    hint="raise segment_max_spill_bytes, or make room on the disk",
+                ) from error
+            start = "Redis is unreachable and " if done == "written" else ""
+            raise BufferUnavailable(
+                f"{start}{self.path} cannot be {done} ({error})", hint="check segment_spill_path"
+            ) from error
+
+    @contextmanager
+    def _only_process(self) -> Iterator[bool]:
+        """Lock out other processes that would give back; yield whether that succeeded."""
+        name = f"{self.path}-lock"
+        make_private(name)
+        # The lock is that of this process: a child does not inherit it.
+        with open(name, "r+b", buffering=0) as stream:  # noqa: PTH123 - at each tick
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
+        with self._locked(patience) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # a full file has ended it already
                     connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
-            return self._connection
+    @contextmanager
+    def _locked(self, patience: float) -> Iterator[sqlite3.Connection]:
+        """Lock out the other threads of this process, for a statement or a transaction."""
+        if self._pid != os.getpid():  # uWSGI forks in C, and calls no hook
+            self._reset()
+        lock = self._acquire(patience)
+        if lock is None:
+            raise sqlite3.OperationalError("locked by another thread")
+        try:
+            connection = self._connection
+            if connection is None:
+                connection = self._connection = self._open(patience)
+            connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            yield connection
+        finally:
+            lock.release()
+
+    def _acquire(self, patience: float) -> Lock | None:
+        """Return the lock, acquired; None if that took too long.
+
+        Whoever waits for it holds the queue's lock: else a thread that puts one message after
+        the other would acquire it again and again, and one that forks would never.
+        """
+        queue, lock = self._queue, self._lock
+        until = time.monotonic() + patience
+        if not queue.acquire(timeout=patience):
+            return None
+        try:
+            left = max(until - time.monotonic(), 0)
+            return lock if lock.acquire(timeout=left) else None
+        finally:
+            queue.release()
+
+    def _reset(self) -> None:
+        """Leave to the parent process its locks and its connection."""
+        self._queue, self._lock, self._connection = Lock(), Lock(), None
+        self._pid = os.getpid()
+
+    def _open(self, patience: float) -> sqlite3.Connection:
+        for suffix in ("", "-wal", "-shm"):
+            make_private(self.path + suffix, create=not suffix)
         connection = sqlite3.connect(
-            self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            self.path, timeout=patience, isolation_level=None, check_same_thread=False
         )
         try:
-            self._prepare(connection)
+            # A message is accepted once it is here: it outlives a power cut as well.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            for table in (_SPILLED, _GIVEN):
+                connection.execute(table)
+            connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
         except BaseException:
             connection.close()
             raise
-        self._connection, self._pid = connection, os.getpid()
-        weakref.finalize(self, _close, connection, self._pid)
+        weakref.finalize(self, _close, connection, os.getpid())
         return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        # A message is accepted once it is here: it outlives a power cut as well.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS spilled"
-            " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
-            " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
-        )
-        os.chmod(self.path, 0o600)  # noqa: PTH101 - payloads are the owner's
 
 
 def _close(connection: sqlite3.Connection, pid: int) -> None:
@@ -162,3 +310,33 @@ def _close(connection: sqlite3.Connection, pid: int) -> None:
         connection.close()
     else:
         _inherited.append(connection)
+
+
+_spills: weakref.WeakSet[Spill] = weakref.WeakSet()
+_held: list[Lock] = []
+
+
+def _before_fork() -> None:
+    """Wait until no statement runs: a child would find the file locked for ever."""
+    for spill in list(_spills):
+        lock = spill._acquire(spill._patience)  # noqa: SLF001 - this module's own
+        if lock is not None:
+            _held.append(lock)
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for spill in list(_spills):
+        spill._reset()  # noqa: SLF001 - as above
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
