@@ -127,6 +127,53 @@ class TestFullDisk:
         assert taken == messages
         assert spill.waiting("s") == 0
 
+    def test_a_disk_that_the_file_itself_filled(self, small_disk):
+        spill = Spill(str(small_disk / "spill"), 10**8)
+        stored, taken = 0, []
+        with pytest.raises(BufferFull, match="or its disk"):
+            while True:
+                spill.put("s", [b"%0500d" % stored], {})
+                stored += 1
+        assert stored > 100
+        for _ in range(stored):
+            for each in (spill, Spill(spill.path, 10**8)):
+                each.give_back("s", lambda part, _: taken.extend(part))
+            if len(taken) >= stored:
+                break
+        assert taken == numbers(stored, 500)
+        assert Spill(spill.path, 10**8).give_back("s", lambda part, _: taken.extend(part)) == 0
+
+    def test_calls_on_a_full_disk(self, make_app, own, small_disk):
+        """Count in Redis what is spilled before, and given back while, the disk is full."""
+        app = make_app(
+            segment_redis_url=own.url,
+            segment_on_unavailable="spill",
+            segment_spill_path=str(small_disk / "spill"),
+        )
+        own.kill()
+        ids = [track.delay("u", f"E{n}").id for n in range(188)]
+        with no_room_on(small_disk):
+            own.restart()
+            rested(app)
+            for _ in range(20):
+                ids.append(track.delay("u", "after").id)
+                rested(app)
+        while fallback_of(app).give_back():
+            pass
+        assert sorted(ids_in(own)) == sorted(ids)
+
+    def test_another_file_of_that_name(self, path):
+        """Give back from a file whose ids begin anew, beside the note of the one before."""
+        for _ in range(2):
+            spill = Spill(str(path), 10**8)
+            spill.put("s", numbers(10), {})
+            taken = []
+            assert spill.give_back("s", lambda part, _, taken=taken: taken.extend(part)) == 10
+            assert taken == numbers(10)
+            spill._connection.close()
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(f"spill{suffix}").unlink(missing_ok=True)
+
     def test_a_part_whose_deletion_fails_is_appended_once(self, small_disk):
         spill = Spill(str(small_disk / "spill"), 10**8)
         messages = numbers(1000, 500)
@@ -298,7 +345,7 @@ class TestBrokenFile:
         finally:
             os.umask(before)
         modes = {each.name: oct(each.stat().st_mode)[-3:] for each in path.parent.iterdir()}
-        names = ("spill", "spill-wal", "spill-shm", "spill-lock")
+        names = ("spill", "spill-wal", "spill-shm", "spill-given")
         assert modes == dict.fromkeys(names, "600")
 
     @pytest.mark.usefixtures("own")

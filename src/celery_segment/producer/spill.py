@@ -4,9 +4,9 @@ It is an SQLite database: several processes may use it at once, what it stores o
 them, and it keeps to its own bound.
 
 Messages are given back in parts, of which each is one append: a part is appended, then
-deleted. A process that ends between the two leads to one part being appended twice. Where
-the file cannot be written at all (a full disk), nothing is appended, since nothing could be
-deleted; where the deletion alone fails, the part is remembered and never appended again.
+deleted. A process that ends between the two leads to one part being appended twice. What
+is given back is noted in a file of its own, which has its whole size from the start: where
+the disk is full and nothing can be deleted, no part is appended twice.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from celery_segment.buffer import APPEND_BYTES, Attachments, AttachmentsByPlace
 from celery_segment.errors import BufferFull, BufferUnavailable
 from celery_segment.files import make_private
+from celery_segment.producer.note import make_note, read_note, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,29 +40,15 @@ _SPILLED = (
     " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
     " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
 )
-#: Up to which id a source's messages are stored in Redis, though not deleted here.
-_GIVEN = (
-    "CREATE TABLE IF NOT EXISTS given"
-    " (source TEXT PRIMARY KEY, last INTEGER NOT NULL, writes INTEGER NOT NULL)"
-)
-#: The count changes each time, so that SQLite does write.
-_MARK = (
-    "INSERT INTO given (source, last, writes) VALUES (:source, :last, 1) ON CONFLICT (source)"
-    " DO UPDATE SET last = MAX(last, excluded.last), writes = writes + 1"
-)
-_DELETE = (
-    "DELETE FROM spilled WHERE source = :source"
-    " AND id <= MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
-)
+#: Tells this file from one that replaces it, and whose ids begin anew.
+_MARKS = "CREATE TABLE IF NOT EXISTS token (token TEXT)"
+_FIRST_MARK = "INSERT INTO token SELECT hex(randomblob(16)) WHERE NOT EXISTS (SELECT 1 FROM token)"
+_DELETE = "DELETE FROM spilled WHERE source = :source AND id <= :last"
 _OLDEST = (
-    "SELECT id, message, callbacks, trace FROM spilled WHERE source = :source"
-    " AND id > MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
+    "SELECT id, message, callbacks, trace FROM spilled WHERE source = :source AND id > :last"
     " ORDER BY id LIMIT :most"
 )
-_COUNT = (
-    "SELECT COUNT(*) FROM spilled WHERE source = :source"
-    " AND id > MAX(:last, COALESCE((SELECT last FROM given WHERE source = :source), 0))"
-)
+_COUNT = "SELECT COUNT(*) FROM spilled WHERE source = ?"
 
 #: Connections of a parent process, which SQLite forbids a child to use or to close.
 _inherited: list[sqlite3.Connection] = []
@@ -86,8 +73,9 @@ class Spill:
         self._patience = patience
         self._connection: sqlite3.Connection | None
         self._reset()
-        #: As the table ``given``, for what could not be noted there.
+        #: Up to which id each source's messages are given back, in the file of that token.
         self._given: dict[str, int] = {}
+        self._token = ""
         _spills.add(self)
 
     def __repr__(self) -> str:
@@ -129,32 +117,34 @@ class Spill:
         if not turn.acquire(blocking=False):
             return -1
         try:
-            with self._errors("used"), self._only_process() as is_only:
-                return self._give_back_parts(source, append, most) if is_only else -1
+            with self._errors("used"), self._only_process() as note:
+                return -1 if note is None else self._give_back_parts(note, source, append, most)
+        except BufferUnavailable as error:
+            if _is_locked(error.__cause__):  # others write to the file just now
+                return -1
+            raise
         finally:
             turn.release()
 
     def waiting(self, source: str) -> int:
-        """Return the number of a source's messages that are still to be given back."""
+        """Return the number of a source's messages in the file."""
         if not os.path.exists(self.path):  # noqa: PTH110 - as above
             return 0
         with self._errors("used"), self._locked(self._patience) as connection:
-            row = connection.execute(_COUNT, self._of(source)).fetchone()
+            row = connection.execute(_COUNT, (source,)).fetchone()
             return int(row[0])
 
-    def _give_back_parts(self, source: str, append: Append, most: int) -> int:
+    def _give_back_parts(self, note: int, source: str, append: Append, most: int) -> int:
         count = 0
-        try:
-            self._delete_given(source, 0)
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):  # others write to it just now
-                return -1
-            raise
+        self._load_given(note)
+        self._delete_given(source, 0)
         while count < PAGE:
             rows = self._oldest(source, most)
             if not rows:
                 break
-            self._mark(source)  # what cannot be written now could not be deleted either
+            write_note(
+                note, self._token, self._given
+            )  # what cannot be noted now could not be noted later
             attachments = {n: Attachments(*row[2:]) for n, row in enumerate(rows) if any(row[2:])}
             try:
                 append([row[1] for row in rows], attachments)
@@ -167,6 +157,7 @@ class Spill:
                 raise
             count += len(rows)
             self._given[source] = rows[-1][0]
+            write_note(note, self._token, self._given)
             self._delete_given(source, self._patience)
         return count
 
@@ -188,22 +179,21 @@ class Spill:
         """Return a statement's parameters."""
         return {"source": source, "last": self._given.get(source, 0), "most": most}
 
-    def _mark(self, source: str) -> None:
-        """Note in the file what is given back: one page, where a deletion may write many."""
-        with self._transaction(self._patience) as connection:
-            connection.execute(_MARK, self._of(source))
+    def _load_given(self, note: int) -> None:
+        """Read from the note what is given back, and add what could not be noted."""
+        with self._locked(0) as connection:
+            token = str(connection.execute("SELECT token FROM token").fetchone()[0])
+        if token != self._token:
+            self._token, self._given = token, {}
+        for source, last in read_note(note, token).items():
+            self._given[source] = max(last, self._given.get(source, 0))
 
     def _delete_given(self, source: str, patience: float) -> None:
-        """Delete the messages that are stored in Redis; at least note which they are."""
-        try:
+        """Delete what is given back: later, where the file is locked or the disk is full."""
+        with suppress(sqlite3.OperationalError):
             with self._transaction(patience) as connection:
                 connection.execute(_DELETE, self._of(source))
-        except sqlite3.Error:
-            if source in self._given:
-                self._mark(source)
-            raise
-        # The file may be replaced by another, whose ids begin anew.
-        self._given.pop(source, None)
+            self._given.pop(source, None)
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:
@@ -222,18 +212,18 @@ class Spill:
             ) from error
 
     @contextmanager
-    def _only_process(self) -> Iterator[bool]:
-        """Lock out other processes that would give back; yield whether that succeeded."""
-        name = f"{self.path}-lock"
-        make_private(name)
+    def _only_process(self) -> Iterator[int | None]:
+        """Lock out other processes that would give back; yield the note's descriptor, or None."""
+        name = f"{self.path}-given"
+        make_note(name)
         # The lock is that of this process: a child does not inherit it.
         with open(name, "r+b", buffering=0) as stream:  # noqa: PTH123 - at each tick
             try:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                yield False
+                yield None
             else:
-                yield True
+                yield stream.fileno()
 
     @contextmanager
     def _transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
@@ -288,6 +278,7 @@ class Spill:
     def _open(self, patience: float) -> sqlite3.Connection:
         for suffix in ("", "-wal", "-shm"):
             make_private(self.path + suffix, create=not suffix)
+        make_note(f"{self.path}-given")
         connection = sqlite3.connect(
             self.path, timeout=patience, isolation_level=None, check_same_thread=False
         )
@@ -295,7 +286,7 @@ class Spill:
             # A message is accepted once it is here: it outlives a power cut as well.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            for table in (_SPILLED, _GIVEN):
+            for table in (_SPILLED, _MARKS, _FIRST_MARK):
                 connection.execute(table)
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
         except BaseException:
@@ -303,6 +294,10 @@ class Spill:
             raise
         weakref.finalize(self, _close, connection, os.getpid())
         return connection
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def _close(connection: sqlite3.Connection, pid: int) -> None:
