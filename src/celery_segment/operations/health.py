@@ -34,6 +34,7 @@ from celery_segment.operations.findings import (
 from celery_segment.operations.server_findings import of_server
 from celery_segment.producer import DELIVER, impatient_connection
 from celery_segment.runtime import runtime_of
+from celery_segment.worker.content import check_content
 
 __all__ = ["check_all", "check_redis", "check_worker"]
 
@@ -85,6 +86,10 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     if not enabled:
         yield from _of_sources(sources, None, {}, deadline)
         return
+    try:
+        check_content(app)
+    except SegmentError as error:
+        yield of_error("tasks", error)
     workers = _in_thread(partial(_ask_workers, app))
     endpoints = _ask_endpoints(enabled) if ask_endpoints else {}
     stored: _Stored | None = None
