@@ -215,12 +215,21 @@ class Workers:
     def __enter__(self):
         return self
 
-    def start(self, app, *options: str, pool="prefork", processes=2, environ=(), **conf) -> Worker:
+    def start(
+        self,
+        app,
+        *options: str,
+        pool="prefork",
+        processes=2,
+        environ=(),
+        module="workerapp",
+        **conf,
+    ) -> Worker:
         """Start a worker with the configuration of ``app``, and wait until it is ready."""
         plain = {k: v for k, v in app.conf.changes.items() if _is_json(v)}
         name = f"w{len(self._all) + 1}"
         options = ("--pool", pool, "--concurrency", str(processes), *options)
-        worker = Worker(self._folder, {**plain, **conf}, name, options, environ)
+        worker = Worker(self._folder, {**plain, **conf}, name, options, environ, module)
         self._all.append(worker)
         worker.wait_ready()
         return worker

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec
 
-from celery import Signature, Task
+from celery import Signature
 
 from celery_segment.buffer import Attachments
 from celery_segment.calls.attachments import attachments_of, keeps_results
+from celery_segment.calls.fixed import FixedTask
 from celery_segment.calls.results import CallResult, SentResult, StoredResult
 from celery_segment.errors import ConfigurationError, SegmentBufferError
 from celery_segment.messages import Message, call_arguments, encode
@@ -63,7 +64,7 @@ class Prepared(NamedTuple):
     trace: bytes
 
 
-class Call(Task, Generic[P]):
+class Call(FixedTask, Generic[P]):
     """A call of Segment's API as a Celery task.
 
     ``track(...)``, ``track.delay(...)``, ``track.apply_async(...)``, signatures,
@@ -77,12 +78,10 @@ class Call(Task, Generic[P]):
     """
 
     abstract = True
-    ignore_result = True
-    serializer = "json"
     # While a message is sent through the broker, the task message is its only copy.
     acks_late = True
+    acks_on_timeout = False
     reject_on_worker_lost = True
-    max_retries = None
 
     build: Callable[..., Built]
 
@@ -247,6 +246,9 @@ class Call(Task, Generic[P]):
         source = prepared.producer.source
         # Shown in Flower and in Celery's events instead of the payload.
         options.setdefault("kwargsrepr", f"{source}, message {prepared.message_id}")
+        # The task stores the message, which these could only prevent.
+        for name in ("serializer", "soft_time_limit", "time_limit"):
+            options.pop(name, None)
         kwargs = {**call_arguments(data), "source": source}
         result: CallResult = super().apply_async((), kwargs, task_id=task_id, **options)
         return result

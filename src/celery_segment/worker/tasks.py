@@ -15,6 +15,7 @@ from typing import Any
 from celery import shared_task
 
 from celery_segment.buffer import BatchRef, Buffer
+from celery_segment.calls.fixed import FIXED
 from celery_segment.errors import DeliveryFailed, SegmentBufferError
 from celery_segment.producer import DELIVER, DRAIN
 from celery_segment.runtime import runtime_of
@@ -28,14 +29,9 @@ __all__ = ["deliver", "drain"]
 logger = logging.getLogger("celery_segment")
 
 _OPTIONS = {
+    # The lease, not the broker, finds a batch whose worker died: acks_late is False.
+    **FIXED,
     "bind": True,
-    "ignore_result": True,
-    "store_errors_even_if_ignored": False,
-    # The lease, not the broker, finds a batch whose worker died.
-    "acks_late": False,
-    "max_retries": None,
-    "serializer": "json",
-    "typing": False,
     # A dead letter is a failure, for Flower and for Celery's signals; the log has reported it.
     "throws": (DeliveryFailed,),
 }
