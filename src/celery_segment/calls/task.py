@@ -8,17 +8,25 @@ chord), the message is sent through the broker, and the task's body stores it in
 from __future__ import annotations
 
 import inspect
+import logging
+import time
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec
 
 from celery import Signature
+from celery.exceptions import Reject
 
 from celery_segment.buffer import Attachments
 from celery_segment.calls.attachments import attachments_of, keeps_results
 from celery_segment.calls.fixed import FixedTask
 from celery_segment.calls.results import CallResult, SentResult, StoredResult
-from celery_segment.errors import ConfigurationError, SegmentBufferError
+from celery_segment.errors import (
+    ConfigurationError,
+    SegmentBufferError,
+    SegmentError,
+    ValidationError,
+)
 from celery_segment.messages import Message, call_arguments, encode
 from celery_segment.producer import Producer
 from celery_segment.runtime import Runtime, runtime_of
@@ -26,6 +34,8 @@ from celery_segment.tracing import trace_context
 from celery_segment.visitor import acting, current_visitor
 
 __all__ = ["Built", "Call"]
+
+logger = logging.getLogger("celery_segment")
 
 P = ParamSpec("P")
 Built = tuple[str, Message]
@@ -44,6 +54,10 @@ _INERT = frozenset(
 _CANVAS = frozenset(("chain", "chord", "replaced_task_nesting"))
 #: Seconds between a task's attempts to store its message while Redis is unavailable.
 _BODY_RETRY = 5.0
+#: The longest wait while there is another reason: each wait is twice the last one.
+_LONGEST_RETRY = 60.0
+#: Seconds until a message that cannot be sent again is returned to its queue.
+_PAUSE = 2.0
 #: The header of a task message whose message has been validated and prepared by a call.
 _HEADER = "segment"
 
@@ -151,6 +165,17 @@ class Call(FixedTask, Generic[P]):
         return message.message_id
 
     def _run_as_task(self, args: Any, kwargs: Any) -> str:
+        try:
+            return self._store_sent(args, kwargs)
+        except ValidationError:
+            raise
+        except Exception as error:
+            if self.request.is_eager:
+                raise
+            self._keep(error)
+
+    def _store_sent(self, args: Any, kwargs: Any) -> str:
+        """Store the message that a task message contains."""
         request = self.request
         sent = (request.headers or {}).get(_HEADER) or {}
         encoded = bool(sent.get("prepared"))
@@ -168,19 +193,33 @@ class Call(FixedTask, Generic[P]):
                 request.errbacks,
                 receipt=bool(sent.get("receipt")),
             )
-            try:
-                prepared.producer.store(prepared.data, attached)
-            except SegmentBufferError as error:
-                if request.is_eager:
-                    raise
-                raise self.retry(
-                    exc=error, countdown=_BODY_RETRY, kwargsrepr=request.kwargsrepr
-                ) from None
+            prepared.producer.store(prepared.data, attached)
         if request.is_eager:  # no worker checks the buffer by itself
             prepared.producer.wake()
         # The callbacks are stored with the message; Celery must not call them now.
         request.callbacks = request.errbacks = None
         return prepared.message_id
+
+    def _keep(self, error: Exception) -> NoReturn:
+        """Have the message stored later: the task message is its only copy.
+
+        Another worker may know its source, or Redis have room then.
+        """
+        request = self.request
+        known = error if isinstance(error, SegmentError) else type(error).__name__
+        logger.warning(
+            "%s[%s] is not stored yet, and is tried again: %s", self.name, request.id, known
+        )
+        wait = _BODY_RETRY
+        if not isinstance(error, SegmentBufferError):
+            wait = min(wait * 2**request.retries, _LONGEST_RETRY)
+        try:
+            raise self.retry(exc=error, countdown=wait, kwargsrepr=request.kwargsrepr)
+        except Reject as refused:
+            # The broker is away or full. Celery would discard the message; returned to its
+            # queue, it comes again at once: hence the pause.
+            time.sleep(_PAUSE)
+            raise Reject(refused.reason, requeue=True) from None
 
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, *, encoded: bool = False
