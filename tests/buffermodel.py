@@ -83,6 +83,7 @@ class Model:
         self.attempts = Counter()
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
+        self.asked: tuple[float, str] = (0.0, "")  # the same of the endpoint's last wait
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
         self.refused = ""  # the last that was refused
         self.last_delivered: float | None = None

@@ -82,7 +82,7 @@ end
 local hashes = redis.call('KEYS', source .. ':meta:*')
 table.insert(hashes, source .. ':state')
 for _, hash in ipairs(hashes) do
-  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'failed', 'buried'}) do
+  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'failed', 'buried', 'asked'}) do
     if redis.call('HEXISTS', hash, field) == 1 then
       redis.call('HINCRBY', hash, field, -passed)
     end

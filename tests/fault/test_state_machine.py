@@ -288,6 +288,8 @@ class Machine(Recount, RuleBasedStateMachine):
             if closed and abs(wait - closed) < 2 * DRIFT:
                 wait += 4 * DRIFT  # one of the two is plainly the longer
             close_for = wait
+            if self.now + wait >= self.asked[0]:
+                self.asked = (self.now + wait, cause)
         elif what == "own":
             close_for = 0.0
         else:
@@ -454,8 +456,9 @@ class Machine(Recount, RuleBasedStateMachine):
         if until > self.now and what == "asked":
             assert self.buffer.admin.resume() == near(until - self.now)
             return
-        assert self.buffer.admin.resume() == 0
-        self.gate = (0.0, "", "")
+        until, cause = self.asked
+        self.gate = (until, "asked", cause) if until > self.now else (0.0, "", "")
+        assert self.buffer.admin.resume() == near(max(until - self.now, 0.0))
         self.endpoint_answered()
         for batch in self.at("retrying"):
             self.put_back(batch)

@@ -304,6 +304,20 @@ class TestSources:
         assert len(stored(redis)) == 4
 
 
+def test_a_generator_may_end_its_batch_in_another_context(make_app, redis):
+    make_app()
+
+    def calls():
+        with Analytics().batch():
+            track.delay("u", "E")
+            yield
+
+    generator = calls()
+    copy_context().run(next, generator)
+    copy_context().run(generator.close)
+    assert [m["event"] for m in stored(redis)] == ["E"]
+
+
 class TestEager:
     def test_a_call_is_delivered_before_it_returns(self, make_app, server):
         make_app(task_always_eager=True)

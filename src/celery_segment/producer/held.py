@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -68,4 +68,7 @@ def held_by(hold: HeldCalls) -> Iterator[None]:
     try:
         yield
     finally:
-        _hold.reset(token)
+        # A generator that has the block may be ended in another context, which the block
+        # has not changed.
+        with suppress(ValueError):
+            _hold.reset(token)

@@ -102,6 +102,19 @@ class TestGate:
         assert 29 < buffer.admin.resume() <= 30
         assert buffer.admin.snapshot().gate.seconds > 29
 
+    def test_resume_keeps_a_wait_that_was_asked_for_during_a_longer_pause(self, buffer, redis):
+        held = []
+        for number in range(2):
+            buffer.append(message(number))
+            held.append(hold(buffer, token=f"t{number}"))
+        buffer.retry(held[0], "failure", 0, "503", breaker=(1, 300, 300))
+        buffer.retry(held[1], "asked", 30, "429", breaker=BREAKER)
+        assert buffer.admin.snapshot().gate.reason == "503"
+        assert 29 < buffer.admin.resume() <= 30
+        assert buffer.admin.snapshot().gate.reason == "429"
+        let_pass(redis, 31)
+        assert buffer.claim(2)
+
     def test_resume_forgets_the_pause_of_a_failing_endpoint(self, buffer):
         buffer.append(message(0))
         held = hold(buffer)

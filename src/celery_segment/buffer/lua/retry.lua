@@ -52,6 +52,10 @@ end
 
 if what == 'asked' then
   close_for(wait)
+  -- A longer pause of the breaker may end by resume, but the endpoint's wait does not.
+  if time + wait >= tonumber(redis.call('HGET', state, 'asked') or 0) then
+    redis.call('HSET', state, 'asked', time + wait, 'asked_cause', cause)
+  end
 elseif what ~= 'own' then
   local failures = redis.call('HINCRBY', state, 'failures', 1)
   -- While the source is closed, a failure is of a batch that was under way before.
