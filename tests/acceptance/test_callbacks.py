@@ -28,6 +28,7 @@ from celery_segment.signals import (
     messages_dropped,
 )
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
+from celery_segment.worker import callbacks
 from support import DEFAULTS, TESTS, buffer_of, wait_until
 
 FAST = {"segment_flush_interval": 0.3, "imports": ["celery_segment", "callbacktasks"]}
@@ -154,8 +155,6 @@ class TestPerMessage:
             (batch,) = buffer.claim(1)
             broker.kill()
             app.conf.task_publish_retry = False
-            from celery_segment.worker import callbacks
-
             report = attempt_delivery(buffer, batch.id)
             callbacks.run(app, buffer, report.settled)
             assert redis.zcard("{segment:default}:settled") == 1
@@ -165,6 +164,47 @@ class TestPerMessage:
             wait_until(lambda: noted("delivered"))
             assert noted("delivered") == [result.id]
             assert len(server.requests) == 1
+
+    def test_a_result_backend_that_is_away_loses_no_receipt_and_calls_nothing_twice(
+        self, make_app, server, workers, noted
+    ):
+        with EmbeddedRedis() as backend:
+            app = make_app(
+                **{**SHORT, "segment_on_failed": "callbacktasks.hear"},
+                result_backend=backend.url,
+                result_backend_transport_options={"retry_policy": {"max_retries": 0}},
+            )
+            server.fail_messages(bad)
+            results = [
+                track.apply_async(("u", "bad"), ignore_result=False, **LINK) for _ in range(3)
+            ]
+            backend.kill()
+            workers.start(app)
+            wait_until(lambda: len(noted("failed")) == 3 and len(noted("heard")) == 3, 30)
+            backend.restart()
+            for result in results:
+                with pytest.raises(DeliveryFailed):
+                    result.get(timeout=20)
+            assert sorted(noted("failed")) == sorted(result.id for result in results)
+            assert len(noted("heard")) == 3
+
+    def test_one_that_does_not_decode_is_dropped_alone(
+        self, make_app, redis, workers, noted, caplog
+    ):
+        app = make_app(**SHORT)
+        buffer = buffer_of(app)
+        with Analytics().batch():
+            for number in range(3):
+                track.apply_async(("u", f"E{number}"), **LINK)
+        redis.hset("{segment:default}:callbacks", "2", "s3cr3t no JSON")
+        (batch,) = buffer.claim(1)
+        settled = attempt_delivery(buffer, batch.id).settled
+        callbacks.run(app, buffer, settled)
+        assert redis.keys("{segment:default}:settled*") == []
+        assert "cannot be decoded" in caplog.text
+        assert "s3cr3t" not in caplog.text
+        workers.start(app)
+        wait_until(lambda: len(noted("delivered")) == 2)
 
     def test_a_signature_that_has_no_json_form_is_refused(self, make_app):
         make_app(**FAST)
@@ -320,7 +360,7 @@ app = new_app(json.loads(os.environ["TESTS_CONF"]))
 buffer = buffer_of(app)
 for batch in buffer.claim(32):
     report = attempt_delivery(buffer, batch.id)
-    callbacks._guarded = lambda *_: os.kill(os.getpid(), 9)
+    callbacks._Runner.tries = lambda *_: os.kill(os.getpid(), 9)
     callbacks.run(app, buffer, report.settled)
 """
 

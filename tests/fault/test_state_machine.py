@@ -354,10 +354,18 @@ class Machine(Recount, RuleBasedStateMachine):
             self.endpoint_answered()
 
     @precondition(lambda self: self.settled)
-    @rule(pick=PICK)
-    def called(self, pick):
+    @rule(pick=PICK, left=st.integers(0, 2), hook_is_left=st.booleans())
+    def called(self, pick, left, hook_is_left):
         name = [*self.settled][pick % len(self.settled)]
-        self.buffer.called(self.settled.pop(name)[0])
+        settled, until = self.settled.pop(name)
+        kept, hook_is_left = settled.callbacks[:left], hook_is_left and not settled.reported
+        self.buffer.called(settled, kept, hook_is_left=hook_is_left)
+        if kept or hook_is_left:
+            body = settled.body if hook_is_left or settled.cause else b""
+            self.settled[name] = (
+                replace(settled, callbacks=kept, body=body, reported=not hook_is_left),
+                until,
+            )
 
     @precondition(lambda self: self.settled)
     @rule()

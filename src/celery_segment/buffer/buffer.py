@@ -6,7 +6,7 @@ what the keys hold. The operator's transitions are in ``admin``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery_segment.buffer import bounds
@@ -241,14 +241,22 @@ class Buffer:
             found = self._pool.run(script("uncalled"), self._key, lease)
             if not found:
                 return
-            name, batch, count, size, why, body, own = found
+            name, batch, count, size, why, body, own, reported = found
             callbacks = tuple(own)
             about = (name.decode(), batch.decode(), why.decode() or None)
-            yield Settled(*about, callbacks, body, count, size)
+            yield Settled(*about, callbacks, body, count, size, reported=bool(reported))
 
-    def called(self, settled: Settled) -> None:
-        """Forget a settled batch whose callbacks have run."""
-        self._pool.run(script("called"), self._key, settled.name)
+    def called(
+        self, settled: Settled, left: Sequence[bytes] = (), *, hook_is_left: bool = False
+    ) -> None:
+        """Forget a settled batch whose callbacks have run, but for those that run again.
+
+        Args:
+            settled: The batch.
+            left: The callbacks of messages to run again, once its lease expires.
+            hook_is_left: Whether to run the source's own callback again.
+        """
+        self._pool.run(script("called"), self._key, settled.name, int(hook_is_left), *left)
 
     # ------------------------------------------------------------ compression
 

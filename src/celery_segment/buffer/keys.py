@@ -29,7 +29,8 @@ touch them all. Times are milliseconds of the server's clock.
     :traces:<id> hash    the same of a sealed batch
     :settled     zset    batches whose callbacks have not run yet, as delivered:<id> or
                          dead:<id>, by the time from which another worker may run them
-    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause when dead
+    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause when dead;
+                         reported when the source's own callback has run
     :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
                          (all), began (first request); cause of the last failure; buried
     :gate        string  why the source is closed; expires when it opens

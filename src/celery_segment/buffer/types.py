@@ -136,6 +136,7 @@ class Settled:
         body: The messages as they were stored; empty where no hook wants them.
         count: The number of messages.
         size: Their size as JSON, in bytes.
+        reported: Whether ``segment_on_delivered`` or ``segment_on_failed`` has run.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Settled:
     body: bytes = field(repr=False)
     count: int
     size: int
+    reported: bool = False
 
     @classmethod
     def of(

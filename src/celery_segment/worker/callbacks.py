@@ -15,7 +15,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 from kombu.exceptions import OperationalError
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 
 from celery_segment.buffer import Buffer, Settled, messages_of
 from celery_segment.calls.attachments import keeps_results
@@ -72,50 +72,108 @@ def hook_of(app: Any, hook: Any) -> Callable[..., Any]:
 
 
 def run(app: Any, buffer: Buffer, settled: Settled) -> None:
-    """Run a settled batch's callbacks, then mark them done.
+    """Run a settled batch's callbacks, and forget those that ran.
 
-    What a callback raises is logged. While the broker is unreachable none is marked done,
-    and a tick has all of them run again.
+    Each is tried by itself, and what it raises is logged. Those that find the broker or the
+    result backend away are kept, and a tick has them run again.
     """
+    source = buffer.source
+    runner = _Runner(app, settled)
+    left = [each for own in settled.callbacks if (each := runner.run(own)) is not None]
+    hook = source.on_delivered if settled.cause is None else source.on_failed
+    hook_is_left = not (
+        hook is None
+        or settled.reported
+        or runner.tries("broker", _run_hook, app, hook, source.name, settled)
+    )
+    if left or hook_is_left:
+        logger.warning("%s: callbacks of batch %s will run again", source.name, settled.id)
     try:
-        if settled.callbacks:  # otherwise the broker is not needed
-            with app.producer_or_acquire() as producer:
-                for callbacks in settled.callbacks:
-                    _guarded(_run_message_callbacks, app, loads(callbacks), settled, producer)
-        hook = buffer.source.on_delivered if settled.cause is None else buffer.source.on_failed
-        if hook is not None:
-            _guarded(_run_hook, app, hook, buffer.source.name, settled)
-        buffer.called(settled)
-    except (OperationalError, SegmentBufferError) as error:
+        buffer.called(settled, left, hook_is_left=hook_is_left)
+    except SegmentBufferError as error:
         logger.warning(
-            "%s: callbacks of batch %s will run again: %s", buffer.source.name, settled.id, error
+            "%s: callbacks of batch %s will run again: %s", source.name, settled.id, error
         )
 
 
-def _guarded(function: Callable[..., None], *args: Any) -> None:
-    try:
-        function(*args)
-    except OperationalError:
-        raise
-    except Exception:
-        logger.exception("a callback failed; the delivery stands")
+class _Runner:
+    """Runs the callbacks of a settled batch's messages.
 
+    Args:
+        app: The Celery application.
+        settled: The batch.
+    """
 
-def _run_message_callbacks(
-    app: Any, callbacks: dict[str, Any], settled: Settled, producer: Any
-) -> None:
-    task_id, result = callbacks["id"], callbacks["result"]
-    receipt = bool(callbacks.get("receipt")) and keeps_results(app)
-    if settled.cause is None:
+    def __init__(self, app: Any, settled: Settled) -> None:
+        self._app = app
+        self._settled = settled
+        self._away: set[str] = set()
+        self._keeps_results = keeps_results(app)
+
+    def run(self, stored: bytes) -> bytes | None:
+        """Run a message's callbacks; return those to run again, or None."""
+        try:
+            own = loads(stored)
+            task_id, result = own["id"], own["result"]
+            receipt = bool(own.get("receipt")) and self._keeps_results
+            name = "link" if self._settled.cause is None else "link_error"
+            signatures = list(own.get(name, ()))
+        except Exception:  # noqa: BLE001 - it may be anything, and holds people's data
+            logger.error("a message's callbacks cannot be decoded, and are dropped")  # noqa: TRY400
+            return None
         if receipt:
-            app.backend.mark_as_done(task_id, result)
-        for each in callbacks.get("link", ()):
-            signature = maybe_signature(each, app=app)
-            signature.apply_async((result,), producer=producer, parent_id=task_id, root_id=task_id)
-        return
-    request = Context(id=task_id, errbacks=callbacks.get("link_error"), delivery_info={})
-    error = DeliveryFailed(settled.cause)
-    app.backend.mark_as_failure(task_id, error, request=request, store_result=receipt)
+            receipt = not self.tries("backend", self._store, task_id, result)
+        call = self._link if name == "link" else self._link_error
+        signatures = [
+            each for each in signatures if not self.tries("broker", call, each, task_id, result)
+        ]
+        if not (receipt or signatures):
+            return None
+        left = {"id": task_id, "result": result, name: signatures, "receipt": receipt}
+        return bytes(dumps(left), "utf-8")
+
+    def tries(self, needed: str, function: Callable[..., None], *args: Any) -> bool:
+        """Run a callback; return False if it is to run again, since what it needs is away.
+
+        Args:
+            needed: "broker" or "backend". Once away, it is not asked again for this batch.
+            function: The callback.
+            args: Its arguments.
+        """
+        if needed in self._away:
+            return False
+        try:
+            function(*args)
+        except OperationalError as error:
+            self._is_away(needed, error)
+            return False
+        except Exception as error:
+            # What a backend raises while it is away depends on its kind.
+            if needed == "backend":
+                self._is_away(needed, error)
+                return False
+            logger.exception("a callback failed; the delivery stands")
+        return True
+
+    def _is_away(self, needed: str, error: Exception) -> None:
+        self._away.add(needed)
+        logger.warning("the %s is away: %s", needed, type(error).__name__)
+
+    def _store(self, task_id: str, result: str) -> None:
+        backend, cause = self._app.backend, self._settled.cause
+        if cause is None:
+            backend.mark_as_done(task_id, result)
+        else:
+            backend.mark_as_failure(task_id, DeliveryFailed(cause), request=Context(id=task_id))
+
+    def _link(self, stored: Any, task_id: str, result: str) -> None:
+        signature = maybe_signature(stored, app=self._app)
+        signature.apply_async((result,), parent_id=task_id, root_id=task_id)
+
+    def _link_error(self, stored: Any, task_id: str, _: str) -> None:
+        request = Context(id=task_id, errbacks=[stored], delivery_info={})
+        error = DeliveryFailed(str(self._settled.cause))
+        self._app.backend.mark_as_failure(task_id, error, request=request, store_result=False)
 
 
 def _run_hook(app: Any, hook: Any, source: str, settled: Settled) -> None:

@@ -5,7 +5,7 @@
 -- ARGV[1] -> lease, milliseconds
 --
 -- Returns {name, batch id, messages, bytes, cause or '', content or '', a list of the messages'
---         callbacks}
+--         callbacks, 1 when on_delivered or on_failed has been called, else 0}
 -- Returns {} when there is none
 local source, lease = KEYS[1], tonumber(ARGV[1])
 
@@ -29,4 +29,5 @@ for i = 1, #flat, 2 do
   end
 end
 return {name, fields.batch, tonumber(fields.count), tonumber(fields.bytes), fields.cause or '',
-  redis.call('GET', source .. ':batch:' .. fields.batch) or '', callbacks}
+  redis.call('GET', source .. ':batch:' .. fields.batch) or '', callbacks,
+  tonumber(fields.reported or 0)}
