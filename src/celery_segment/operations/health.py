@@ -163,7 +163,12 @@ def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
     asked, seconds = ([name], WORKER) if name else (None, WORKERS)
     with impatient_connection(app) as broker:
         inspect = app.control.inspect(asked, seconds, connection=broker)
-        return inspect.registered() or {}
+        answers = inspect.registered() or {}
+    # A task with a rate limit of its own is answered as "name [rate_limit=0]".
+    return {
+        worker: [task.partition(" ")[0] for task in tasks] if isinstance(tasks, list) else tasks
+        for worker, tasks in answers.items()
+    }
 
 
 def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
