@@ -6,6 +6,8 @@ import pytest
 
 import hostapp
 from celery_segment import Analytics, track
+from celery_segment.operations.health import check_all
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import Reply
 from support import wait_until
 from taskevents import listening
@@ -30,6 +32,14 @@ def test_a_worker_that_accepts_no_json_says_which_setting_to_change(make_app, wo
     app = make_app(accept_content=[accepted], task_serializer=accepted)
     with pytest.raises(AssertionError, match="add 'json' to accept_content"):
         workers.start(app, environ={"C_FORCE_ROOT": "1"})
+
+
+def test_check_says_so_as_well(make_app):
+    app = make_app(accept_content=["pickle"])
+    sources = list(runtime_of(app).settings.enabled)
+    found = {each.check: each for each in check_all(app, sources, ask_endpoints=False)}
+    assert found["tasks"].state == "fail"
+    assert "add 'json' to accept_content" in found["tasks"].hint
 
 
 def test_a_worker_that_accepts_json_too_delivers(make_app, workers):
