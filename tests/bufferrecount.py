@@ -178,7 +178,7 @@ class Recount(Model):
         assert snapshot.accepted == sum(map(len, places.values())) == len(self.accepted)
         batches = {place: len(at) for place, at in stored_at.items()}
         batches |= {"buffered": int(bool(self.open)), "delivered": self.count["delivered_batches"]}
-        expected = {"purged": len(places.pop("purged"))}
+        expected = {"purged": len(places.pop("purged")), "damaged": 0}
         expected |= {
             name: Amount(len(messages), len(stored(messages)), batches[name])
             for name, messages in places.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_segment.buffer.admin import BufferAdmin
-from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, messages_of
+from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_intact, messages_of
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
 from celery_segment.buffer.pace import Pace
@@ -16,6 +16,7 @@ from celery_segment.buffer.types import (
     AttachmentsByPlace,
     BatchRef,
     Busy,
+    Damaged,
     DeadLetter,
     DeadLettersFull,
     Gate,
@@ -39,6 +40,7 @@ __all__ = [
     "Buffer",
     "BufferAdmin",
     "Busy",
+    "Damaged",
     "DeadLetter",
     "DeadLettersFull",
     "Due",
@@ -54,6 +56,7 @@ __all__ = [
     "Stale",
     "decompressed",
     "gzip_body",
+    "is_intact",
     "load_client",
     "messages_of",
     "most_messages",

@@ -22,6 +22,7 @@ __all__ = [
     "decompressed",
     "gzip_body",
     "is_compressed",
+    "is_intact",
     "messages_of",
 ]
 
@@ -33,6 +34,8 @@ _MARK = b"\x1f"
 _HEADER = struct.Struct("<II")
 _START = len(_MARK) + _HEADER.size
 _LEVEL = 1
+#: What a deflate stream ends with that ends at a byte's boundary.
+_END = b"\x00\x00\xff\xff"
 #: Magic number, deflate, no flags, no time, no extra flags, an unknown system.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -76,6 +79,21 @@ def gzip_body(stored: Content, closing: bytes) -> bytes:
     trailer = _HEADER.pack(deflate().crc32(closing, crc), size + len(closing))
     data = (_GZIP_HEADER, stored[_START:], end.compress(closing), end.flush(), trailer)
     return b"".join(data)
+
+
+def is_intact(stored: Content | None, size: int) -> bool:
+    """Return whether a stored batch is as long as its JSON form of ``size`` bytes makes it.
+
+    This finds what is missing or cut off, at no cost; not what was changed in its place.
+    """
+    if not stored:
+        return False
+    if not is_compressed(stored):
+        return len(stored) == size and stored[-1:] == b","
+    if len(stored) < _START + len(_END):
+        return False
+    _, inner = _HEADER.unpack(stored[len(_MARK) : _START])
+    return inner - len(_OPENING) + 1 == size and bytes(stored[-len(_END) :]) == _END
 
 
 _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])

@@ -7,6 +7,7 @@ what the keys hold. The operator's transitions are in ``admin``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery_segment.buffer import bounds
@@ -20,6 +21,7 @@ from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import (
     BatchRef,
     Busy,
+    Damaged,
     DeadLettersFull,
     Gone,
     Lease,
@@ -130,7 +132,8 @@ class Buffer:
         (verdict, *rest), content = self._pool.run_and_get(begin, command, key)
         match verdict:
             case 1:
-                return _lease(batch_id, token, content, rest)
+                found = _lease(batch_id, token, content, rest)
+                return found if found.count else self._repaired(found)
             case -1:
                 return LeasedElsewhere()
             case -2:
@@ -139,6 +142,17 @@ class Buffer:
                 return Busy(rest[0])
             case _:
                 return Gone()
+
+    def _repaired(self, lease: Lease) -> Lease:
+        """Write a batch's record anew from its content, where that is there."""
+        try:
+            content = decompressed(lease.body)
+            count, size = len(messages_of(content)), len(content)
+        except Exception:  # noqa: BLE001 - whatever is there instead: the holder finds it damaged
+            return lease
+        arguments = (lease.id, lease.token, count, size)
+        self._pool.run(script("repair"), self._key, *arguments, once=True)
+        return replace(lease, count=count, size=size)
 
     def traces(self, lease: Lease) -> list[bytes]:
         """Return the trace contexts of a batch's calls: at most 128."""
@@ -195,8 +209,14 @@ class Buffer:
             lease: The batch.
             status: What the attempt is counted under.
             answered: Whether the endpoint answered to its content, and so is not failing.
+
+        Raises:
+            Damaged: Its content cannot be read.
         """
-        parts = list(messages_of(lease.body))
+        try:
+            parts = list(messages_of(lease.body))
+        except Exception:  # noqa: BLE001 - of msgspec, or of zlib or ISA-L
+            raise Damaged from None
         first = parts[: len(parts) // 2]
         cut = sum(len(part) + 1 for part in first)
         # The script cuts what it finds; it cannot decompress.
@@ -227,6 +247,12 @@ class Buffer:
         if reply[0] == -2:  # noqa: PLR2004 - as bury.lua says
             raise DeadLettersFull
         return _settled(lease, "dead", cause, hooked, reply)
+
+    def damage(self, lease: Lease, cause: str) -> Settled | None:
+        """Settle a batch that is damaged; return it if there are callbacks to run for it."""
+        arguments = (lease.id, lease.token, milliseconds(self.source.lease), cause)
+        reply = self._pool.run(script("damage"), self._key, *arguments, once=True)
+        return _settled(lease, "damaged", cause, False, reply)
 
     def _settle(self, transition: str, lease: Lease, *arguments: str | bytes | int) -> Any:
         held = (self._key, lease.id, lease.token)

@@ -38,8 +38,8 @@ touch them all. Times are milliseconds of the server's clock.
     :probe       string  the batch that asks whether a failing endpoint is back
     :looked      string  exists for a second after a refused call looked how full Redis is
     :stats       hash    messages, each with <name>_bytes: accepted (without those in :open),
-                         delivered and purged in total; ready, inflight (:retrying among them)
-                         and dead at present.
+                         delivered, purged and damaged in total; ready, inflight (:retrying
+                         among them) and dead at present.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
                          dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
                          last_delivered: a time; saved_bytes: what compression saves in ready

@@ -17,6 +17,7 @@ __all__ = [
     "AttachmentsByPlace",
     "BatchRef",
     "Busy",
+    "Damaged",
     "DeadLetter",
     "DeadLettersFull",
     "Gate",
@@ -118,6 +119,10 @@ class Busy(msgspec.Struct, frozen=True):
 
 class Stale(Exception):  # noqa: N818 - a refusal, not a fault
     """This process no longer holds the batch: another took it over. Nothing was changed."""
+
+
+class Damaged(Exception):  # noqa: N818 - a state
+    """What Redis holds of a batch is damaged. Nothing was changed."""
 
 
 class DeadLettersFull(Exception):  # noqa: N818 - a refusal, not a fault
@@ -234,7 +239,8 @@ class Amount(msgspec.Struct, frozen=True):
 class Snapshot:
     """A source's figures at one moment.
 
-    ``accepted = buffered + ready + inflight + delivered + dead + purged`` in messages,
+    ``accepted = buffered + ready + inflight + delivered + dead + purged +
+    damaged`` in messages,
     always; what ``dropped`` counts was never accepted.
 
     Attributes:
@@ -245,6 +251,8 @@ class Snapshot:
         delivered: All that were delivered.
         dead: Dead letters at present.
         purged: Dead letters' messages that an operator deleted.
+        damaged: Messages of batches whose content in Redis was lost or cut off, by an eviction
+            or a hand. They are counted and deleted; those whose count was lost, too, are not here.
         saved_bytes: Memory that compressing ``ready`` and ``inflight`` batches saves.
         uncalled_batches: Settled batches whose callbacks have not run yet.
         buried: Messages that ever became dead letters.
@@ -272,6 +280,7 @@ class Snapshot:
     delivered: Amount
     dead: Amount
     purged: int
+    damaged: int
     saved_bytes: int
     uncalled_batches: int
     buried: int
@@ -322,6 +331,6 @@ class Snapshot:
 
 _AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
 _COUNTS = (
-    *("purged", "saved_bytes", "uncalled_batches"),
+    *("purged", "damaged", "saved_bytes", "uncalled_batches"),
     *("buried", "retries", "splits", "takeovers"),
 )

@@ -9,13 +9,21 @@ from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
 
-from celery_segment.buffer import Buffer, Busy, Gone, Lease, LeasedElsewhere, SourceClosed
+from celery_segment.buffer import (
+    Buffer,
+    Busy,
+    Gone,
+    Lease,
+    LeasedElsewhere,
+    SourceClosed,
+    is_intact,
+)
 from celery_segment.config import Source, WriteKey
 from celery_segment.delivery import transport
 from celery_segment.delivery.key import KeyRecord, record_of
 from celery_segment.delivery.outcome import Answer, Delivered, Past, Refused, WrongKey, decide
 from celery_segment.delivery.request import build
-from celery_segment.delivery.settle import Posted, Report, settle_patiently
+from celery_segment.delivery.settle import Posted, Report, settle_damaged, settle_patiently
 from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
 
@@ -45,6 +53,8 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
     lease = buffer.begin(batch_id, token_hex(8))
     if not isinstance(lease, Lease):
         return _not_begun(lease)
+    if not is_intact(lease.body, lease.size):
+        return settle_damaged(buffer, lease)
     traces = partial(buffer.traces, lease)
     with span_of_delivery(
         source.name, lease.id, traces, count=lease.count, size=lease.size

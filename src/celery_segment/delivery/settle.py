@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from celery_segment.buffer import Buffer, DeadLettersFull, Lease, Settled, Stale
+from celery_segment.buffer import Buffer, Damaged, DeadLettersFull, Lease, Settled, Stale
 from celery_segment.delivery.outcome import (
     Bury,
     Decision,
@@ -21,7 +21,7 @@ from celery_segment.errors import BufferUnavailable
 from celery_segment.signals import batch_delivered, batch_failed, batch_retried
 from celery_segment.text import counted, megabytes
 
-__all__ = ["Posted", "Report", "settle_patiently"]
+__all__ = ["Posted", "Report", "settle_damaged", "settle_patiently"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -105,7 +105,19 @@ def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
             was_away = True
         except Stale:
             return _lost(buffer, lease, was_away=was_away)
+        except Damaged:
+            return settle_damaged(buffer, lease)
         time.sleep(SETTLE_AGAIN)
+
+
+def settle_damaged(buffer: Buffer, lease: Lease) -> Report:
+    """Settle a batch whose content in Redis is lost or cut off: nothing can deliver it."""
+    cause = "damaged: its content in Redis is lost or cut off"
+    settled = buffer.damage(lease, cause)
+    messages = counted(lease.count, "message")
+    logger.error("%s: batch %s, %s, is %s", buffer.source.name, lease.id, messages, cause)
+    batch_failed.send(**_about(buffer, lease), cause=cause)
+    return Report(f"{cause}, {messages}", settled=settled, may_continue=True, buried=True)
 
 
 def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:

@@ -210,6 +210,12 @@ METRICS = (
         lambda s, _: s.purged,
     ),
     Metric(
+        "segment_messages_damaged_total",
+        "counter",
+        "Messages lost with batches whose content in Redis was evicted, deleted or cut off.",
+        lambda s, _: s.damaged,
+    ),
+    Metric(
         "segment_messages_dropped_total",
         "counter",
         "Messages dropped by calls, as segment_on_full and segment_on_unavailable decide.",

@@ -4,5 +4,5 @@ local function held(source, id, token)
   if fields[1] ~= token then
     return nil
   end
-  return tonumber(fields[2]), tonumber(fields[3])
+  return tonumber(fields[2] or 0), tonumber(fields[3] or 0)
 end

@@ -41,7 +41,7 @@ if not deadline and not redis.call('ZSCORE', retrying, id) then
 end
 local fields = redis.call('HMGET', meta,
   'token', 'count', 'bytes', 'attempts', 'requests', 'began', 'refusals', 'failed', 'cause')
-local holder, count, bytes = fields[1], tonumber(fields[2]), tonumber(fields[3])
+local holder, count, bytes = fields[1], tonumber(fields[2] or 0), tonumber(fields[3] or 0)
 local attempts, requests = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
 local began = tonumber(fields[6] or time)
 

@@ -16,7 +16,7 @@ local inflight, retrying = source .. ':inflight', source .. ':retrying'
 local function count(ids)
   for _, id in ipairs(ids) do
     if batch_number(id) <= mark then
-      messages = messages + redis.call('HGET', source .. ':meta:' .. id, 'count')
+      messages = messages + (redis.call('HGET', source .. ':meta:' .. id, 'count') or 0)
     end
   end
 end

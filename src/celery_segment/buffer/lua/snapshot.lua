@@ -24,7 +24,8 @@ local used, most = memory()
 
 local function search(ids)
   for _, id in ipairs(ids) do
-    oldest = math.min(oldest, tonumber(redis.call('HGET', source .. ':meta:' .. id, 'since')))
+    local since = redis.call('HGET', source .. ':meta:' .. id, 'since')
+    oldest = math.min(oldest, tonumber(since or oldest))
   end
 end
 

@@ -1,0 +1,33 @@
+-- Settle a batch that cannot be delivered, since what Redis holds of it is damaged: count it and
+-- delete it.
+--
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> batch id
+-- ARGV[2] -> the holder's token
+-- ARGV[3] -> lease, milliseconds: for how long the callbacks are left to the holder
+-- ARGV[4] -> the cause, for the callbacks
+--
+-- Returns {1, a list of the messages' callbacks}: the holder is to call them
+-- Returns {0, {}}: there is nothing to call
+-- Returns {-1, {}}: the token is not the holder's; nothing was changed
+local source, id, token, lease, cause = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+-- @include _now
+-- @include _free_first
+-- @include _held
+-- @include _move
+-- @include _release_probe
+-- @include _keep_callbacks
+local count, bytes = held(source, id, token)
+if not count then
+  return {-1, {}}
+end
+free_first(source)
+release_probe(source, id)
+redis.call('ZREM', source .. ':inflight', id)
+redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id, source .. ':traces:' .. id)
+move(source, count, bytes, 'inflight', 'damaged')
+local reply = keep_callbacks(source, 'damaged', id, count, bytes, false, now() + lease, cause)
+redis.call('DEL', source .. ':callbacks:' .. id)
+return reply
