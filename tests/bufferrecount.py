@@ -197,7 +197,12 @@ class Recount(Model):
         waiting += [self.open_since] if self.open else []
         expected["oldest"] = near(self.now - min(waiting, default=self.now))
         expected["gate"] = self.expected_gate()
-        expected |= {"concurrency": self.concurrency, "memory": None, "refusing": False}
+        expected |= {
+            "concurrency": self.concurrency,
+            "memory": None,
+            "refusing": False,
+            "owner": "",
+        }
         assert {name: getattr(snapshot, name) for name in expected} == expected
 
     def expected_gate(self):

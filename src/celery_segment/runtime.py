@@ -112,7 +112,9 @@ class Runtime:
         """The rate of requests that all workers keep to together."""
         with self._lock:
             if self._pace is None:
-                self._pace = Pace(self.pool, self.settings.max_requests_per_second)
+                self._pace = Pace(
+                    self.pool, self.settings.max_requests_per_second, self.settings.namespace
+                )
             return self._pace
 
     def new_pool(self, timeout: float, *, rest: float = 0.0) -> Pool:

@@ -32,7 +32,7 @@ def lose_all(redis):
 
 
 @pytest.fixture
-def stored(make_app, server, redis):
+def stored(make_app):
     """Store two batches of five messages, and the ids of the second."""
     app = make_app(segment_max_batch_messages=5)
     with Analytics().batch():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
-from celery_segment.buffer.keys import batch_key, prefix
+from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import DeadLetter, Snapshot
@@ -21,7 +21,7 @@ class BufferAdmin:
     def __init__(self, pool: Pool, source: Source) -> None:
         self.source = source
         self._pool = pool
-        self._key = prefix(source.name)
+        self._key = prefix_of(source)
 
     def mark(self) -> int:
         """Seal the open batch and return a mark above all that is stored now."""
@@ -83,7 +83,7 @@ class BufferAdmin:
 
     def messages(self, batch_id: str) -> list[bytes]:
         """Return a sealed batch's messages as JSON; none when there is no such batch."""
-        content = self._pool.execute("GET", batch_key(self.source.name, batch_id))
+        content = self._pool.execute("GET", batch_key(self.source, batch_id))
         return [bytes(part) for part in messages_of(content)] if content else []
 
     def replay(self, batch_ids: Iterable[str]) -> int:
@@ -93,6 +93,12 @@ class BufferAdmin:
     def purge(self, batch_ids: Iterable[str]) -> int:
         """Delete dead letters; return the number of messages."""
         return int(self._pool.run(script("purge"), self._key, *batch_ids))
+
+    def claim_ownership(self, application: str) -> str:
+        """Name the source's owner, where it has none; return the owner's name."""
+        state = f"{self._key}:state"
+        self._pool.execute("HSETNX", state, "owner", application)
+        return str(self._pool.execute("HGET", state, "owner").decode("utf-8", "replace"))
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""

@@ -9,7 +9,7 @@ from itertools import chain
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import ENVELOPE
-from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.parts import parts_of
 from celery_segment.buffer.pool import Interrupted, Pool
 from celery_segment.buffer.scripts import milliseconds, script
@@ -44,7 +44,7 @@ class Appends:
     def __init__(self, pool: Pool, source: Source) -> None:
         self._source = source
         self._pool = pool
-        self._key = prefix(source.name)
+        self._key = prefix_of(source)
         self._append = script("append")
         self._limits = (
             min(source.max_batch_bytes - _ENVELOPE_BYTES, _FILL),

@@ -15,7 +15,7 @@ from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.appends import Appends
 from celery_segment.buffer.body import compressed, decompressed, is_compressed, messages_of
 from celery_segment.buffer.due import encode_due
-from celery_segment.buffer.keys import batch_key, prefix
+from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import (
@@ -50,7 +50,7 @@ class Buffer:
         self.source = source
         self.admin = BufferAdmin(pool, source)
         self._pool = pool
-        self._key = prefix(source.name)
+        self._key = prefix_of(source)
         appends = Appends(pool, source)
         # Bound here, so that a call takes no step in between.
         self.append, self.append_many = appends.append, appends.append_many
@@ -128,7 +128,7 @@ class Buffer:
         begin, lease = script("begin"), milliseconds(self.source.lease)
         limits = (lease, self.source.max_inflight)
         command = begin.encode_command(self._key, batch_id, token, *limits)
-        key = batch_key(self.source.name, batch_id)
+        key = batch_key(self.source, batch_id)
         (verdict, *rest), content = self._pool.run_and_get(begin, command, key)
         match verdict:
             case 1:
@@ -299,7 +299,7 @@ class Buffer:
 
     def compress(self, batch_id: str) -> bool:
         """Compress a ready batch in its place; return whether it was there to be compressed."""
-        content = self._pool.execute("GET", batch_key(self.source.name, batch_id))
+        content = self._pool.execute("GET", batch_key(self.source, batch_id))
         plain = bool(content) and not is_compressed(content)
         # Also where there is nothing to do: ``compressible`` is not to return it again.
         arguments = (batch_id, len(content), compressed(content)) if plain else (batch_id, 0, b"")

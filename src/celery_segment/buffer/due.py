@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from celery_segment.buffer import bounds
-from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.config import Source
@@ -25,7 +25,7 @@ def encode_due(source: Source, shortest: float, *, look: bool) -> bytes:
     times = (milliseconds(bounds.OVERDUE), milliseconds(bounds.AGAIN), milliseconds(bounds.LONGEST))
     limits = (source.max_inflight, *times, bounds.BACKLOG, bounds.STORED_BATCHES)
     share = source.max_memory_share if look else ""
-    key = prefix(source.name)
+    key = prefix_of(source)
     return script("due").encode_command(key, milliseconds(shortest), *limits, share)
 
 

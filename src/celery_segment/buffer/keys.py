@@ -1,6 +1,7 @@
 """The buffer's keys, all of them, and what each holds.
 
-Every key of a source starts with its prefix, ``{segment:<source>}``. The braces
+Every key of a source starts with its prefix, ``{segment:<source>}``; where there is a
+namespace, ``{segment:<namespace>:<source>}``. The braces
 are a Redis Cluster hash tag: one source's keys share a slot, so a script may
 touch them all. Times are milliseconds of the server's clock.
 
@@ -54,14 +55,21 @@ All sources share one key, which starts with the prefix of a source without a na
 
 from __future__ import annotations
 
-__all__ = ["batch_key", "prefix"]
+from celery_segment.config import Source
+
+__all__ = ["batch_key", "prefix", "prefix_of"]
 
 
-def prefix(source: str) -> str:
+def prefix(source: str, namespace: str = "") -> str:
+    """Return what every key of a source starts with; of what all share, where it is ""."""
+    return f"{{segment:{namespace}:{source}}}" if namespace else f"{{segment:{source}}}"
+
+
+def prefix_of(source: Source) -> str:
     """Return what every key of a source starts with."""
-    return f"{{segment:{source}}}"
+    return prefix(source.name, source.namespace)
 
 
-def batch_key(source: str, batch_id: str) -> str:
+def batch_key(source: Source, batch_id: str) -> str:
     """Return the key of a sealed batch's messages."""
-    return f"{prefix(source)}:batch:{batch_id}"
+    return f"{prefix_of(source)}:batch:{batch_id}"

@@ -26,11 +26,13 @@ class Pace:
     Args:
         pool: Connections to Redis.
         rate: Requests per second.
+        namespace: The namespace of the keys.
     """
 
-    def __init__(self, pool: Pool, rate: float) -> None:
+    def __init__(self, pool: Pool, rate: float, namespace: str = "") -> None:
         self._pool = pool
         self._rate = rate
+        self._key = prefix("", namespace)
         self._at_once = max(int(rate * AHEAD), 1)
         self._pid, self._lock = os.getpid(), Lock()
         self._left, self._until = 0, 0.0
@@ -52,7 +54,7 @@ class Pace:
                 self._left -= 1
                 return True
         arguments = (self._rate, self._at_once, milliseconds(longest))
-        reserved, wait = self._pool.run(script("pace"), prefix(""), *arguments)
+        reserved, wait = self._pool.run(script("pace"), self._key, *arguments)
         if not reserved:
             return False
         time.sleep(wait / 1000)

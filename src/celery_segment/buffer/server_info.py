@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.pool import Pool
+from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
 __all__ = ["ServerInfo", "count_leased", "read_server_info"]
@@ -64,14 +65,14 @@ def read_server_info(pool: Pool) -> ServerInfo:
     )
 
 
-def count_leased(pool: Pool, source: str) -> int:
+def count_leased(pool: Pool, source: Source) -> int:
     """Return how many of a source's batches are in flight: within their lease, or retried.
 
     Where messages wait and none is in flight, no worker has claimed any for a lease.
     """
     now = round(_time_of(pool) * 1000)
-    held = pool.execute("ZCOUNT", f"{prefix(source)}:inflight", now, "+inf")
-    return int(held + pool.execute("ZCARD", f"{prefix(source)}:retrying"))
+    held = pool.execute("ZCOUNT", f"{prefix_of(source)}:inflight", now, "+inf")
+    return int(held + pool.execute("ZCARD", f"{prefix_of(source)}:retrying"))
 
 
 def _time_of(pool: Pool) -> float:

@@ -271,6 +271,8 @@ class Snapshot:
         memory: The share of its ``maxmemory`` that Redis uses, from 0 to 1; None where it has no
             ``maxmemory``, or where it cannot be read.
         refusing: Whether calls are refused, since that is more than ``segment_max_memory_share``.
+        owner: The name of the application whose worker was the first to deliver the source; ""
+            if none was started.
     """
 
     accepted: int
@@ -295,6 +297,7 @@ class Snapshot:
     concurrency: int
     memory: float | None
     refusing: bool
+    owner: str
 
     @property
     def waiting(self) -> int:
@@ -304,7 +307,7 @@ class Snapshot:
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Snapshot:
         """Read the figures as snapshot.lua gives them, by name."""
-        why = raw.pop("gate").decode()
+        why, owner = raw.pop("gate").decode(), raw.pop("owner").decode("utf-8", "replace")
         n = {name: int(value) for name, value in raw.items()}
 
         def amount(name: str) -> Amount:
@@ -326,6 +329,7 @@ class Snapshot:
             concurrency=n["concurrency"],
             memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,
             refusing=bool(n["refusing"]),
+            owner=owner,
         )
 
 

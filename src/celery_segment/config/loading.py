@@ -37,11 +37,13 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     own = {name: _parsed(Settings, name, value, PREFIX) for name, value in _in(Settings, given)}
     if not own.get("redis_url"):
         own["redis_url"], own["redis_options"] = broker_redis(conf)
+    if "namespace" not in own:
+        own["namespace"] = _broker_namespace(conf)
     shared = {name: _parsed(Source, name, value, PREFIX) for name, value in _in(Source, given)}
     key = shared.pop("write_key", None)
     if key is None and environ.get("SEGMENT_WRITE_KEY"):
         key = _parsed(Source, "write_key", environ["SEGMENT_WRITE_KEY"], PREFIX)
-    sources = _sources(entries, shared, key)
+    sources = _sources(entries, {**shared, "namespace": own["namespace"]}, key)
     if not own.get("spill_path"):
         for source in sources.values():
             if source.on_unavailable == "spill":
@@ -75,6 +77,13 @@ def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict
         sources[name] = Source(**{**shared, **own, "name": name})
         sources[name].check()
     return sources
+
+
+def _broker_namespace(conf: Any) -> str:
+    """Return what keeps the keys of Celery's own broker apart, as a namespace of ours."""
+    options = conf.get("broker_transport_options") or {}
+    keyprefix = options.get("global_keyprefix") if isinstance(options, Mapping) else None
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", str(keyprefix or "")).strip("-")[:64]
 
 
 def _given(conf: Any) -> dict[str, Any]:

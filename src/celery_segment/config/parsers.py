@@ -22,6 +22,7 @@ __all__ = [
     "file",
     "host",
     "json_object",
+    "namespace",
     "number",
     "proxies",
     "redis_url",
@@ -144,6 +145,13 @@ def text(value: Any) -> str:
     """Parse a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a non-empty string")
+    return value
+
+
+def namespace(value: Any) -> str:
+    """Parse a part of a key in Redis; empty for none."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", value):
+        raise ValueError("must be up to 64 letters, digits, dots, dashes and underscores")
     return value
 
 

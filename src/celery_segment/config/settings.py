@@ -55,9 +55,15 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A Segment source: its name, and the settings that may differ between sources."""
+    """A Segment source: its name, and the settings that may differ between sources.
+
+    Attributes:
+        name: Its name in ``segment_sources``.
+        namespace: The namespace of its keys in Redis, ``segment_namespace``.
+    """
 
     name: str
+    namespace: str = ""
     write_key: parsers.WriteKey | None = setting(
         None,
         parsers.write_key,
@@ -240,6 +246,13 @@ class Settings:
         "URL of the Redis that holds the buffer.",
         show="the broker's URL, if the broker is Redis",
         secret=True,
+    )
+    namespace: str = setting(
+        "",
+        parsers.namespace,
+        "Namespace of all keys in Redis, of letters, digits, dots, dashes and underscores, so that"
+        " several applications, or environments, can share a Redis database.",
+        show="`global_keyprefix` of `broker_transport_options`, if there is one; else none",
     )
     redis_timeout: float = setting(
         1.0, parsers.number(0.05, 60), "Timeout for Redis in seconds, connecting included."

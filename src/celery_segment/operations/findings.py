@@ -24,6 +24,7 @@ __all__ = [
     "of_error",
     "of_figures",
     "of_key",
+    "of_owner",
     "of_worker",
     "of_workers",
 ]
@@ -108,6 +109,15 @@ def of_key(source: Source) -> Finding:
         return Finding("write key", source.name, "ok", "present")
     hint = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
     return Finding("write key", source.name, "warn", "absent; only workers need it", hint)
+
+
+def of_owner(source: Source, owner: str, application: str) -> Finding:
+    """Judge whether another application delivers the source from the same Redis."""
+    if owner in {"", application}:
+        return Finding("owner", source.name, "ok", owner or "no worker was started yet")
+    found = f"application {one_line(owner)!r} delivers this source, and this is {application!r}"
+    hint = "if they are not to share its messages, give each a segment_namespace"
+    return Finding("owner", source.name, "warn", found, hint)
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:

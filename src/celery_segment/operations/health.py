@@ -28,6 +28,7 @@ from celery_segment.operations.findings import (
     of_error,
     of_figures,
     of_key,
+    of_owner,
     of_worker,
     of_workers,
 )
@@ -65,8 +66,15 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """Answers of Redis: the server's state and, by source, its figures and leased batches."""
+    """Answers of Redis: the server's state and, by source, its figures and leased batches.
 
+    Attributes:
+        application: The name of the application that asked.
+        info: The server's state.
+        figures: By the source's name.
+    """
+
+    application: str
     info: ServerInfo
     figures: dict[str, tuple[Snapshot, int] | SegmentError]
 
@@ -95,7 +103,9 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     stored: _Stored | None = None
     try:
         runtime.buffer(enabled[0].name)  # raises if no Redis is configured
-        stored = _in_thread(partial(_ask_redis, runtime.settings, enabled)).result(_left(deadline))
+        stored = _in_thread(partial(_ask_redis, app.main or "", runtime.settings, enabled)).result(
+            _left(deadline)
+        )
         yield from of_server(stored.info, _lowest_share(enabled))
     except SegmentError as error:
         yield of_error("redis", error)
@@ -144,16 +154,16 @@ def _impatient_pool(settings: Settings) -> Pool:
     return Pool(settings.redis_url, min(settings.redis_timeout, REDIS), settings.redis_options)
 
 
-def _ask_redis(settings: Settings, sources: list[Source]) -> _Stored:
+def _ask_redis(application: str, settings: Settings, sources: list[Source]) -> _Stored:
     with closing(_impatient_pool(settings)) as pool:
         info = read_server_info(pool)
         serves = info.info.get("loading") != "1"
-        return _Stored(info, {s.name: _figures(pool, s) for s in sources if serves})
+        return _Stored(application, info, {s.name: _figures(pool, s) for s in sources if serves})
 
 
 def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
     try:
-        return BufferAdmin(pool, source).snapshot(), count_leased(pool, source.name)
+        return BufferAdmin(pool, source).snapshot(), count_leased(pool, source)
     except SegmentError as error:
         return error
 
@@ -225,7 +235,8 @@ def _of_sources(
         found = stored.figures.get(source.name) if stored else None
         if isinstance(found, SegmentError):
             yield of_error("figures", found, source.name)
-        elif found:
+        elif found and stored:
+            yield of_owner(source, found[0].owner, stored.application)
             yield from of_figures(source, *found, queue)
 
 

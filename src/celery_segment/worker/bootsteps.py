@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import bootsteps
 from celery.worker.state import active_requests
 
+from celery_segment.buffer import Buffer
 from celery_segment.config import Settings, Source
+from celery_segment.errors import SegmentBufferError
 from celery_segment.producer import DRAIN
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
@@ -53,6 +55,7 @@ class Check(bootsteps.Step):
             runtime.buffer(source.name)
             for hook in (source.on_delivered, source.on_failed):
                 hook_of(worker.app, hook)
+            _claim_ownership(worker.app, runtime.buffer(source.name))
             if source.write_key is None:
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
@@ -64,6 +67,20 @@ class Check(bootsteps.Step):
         slots.resize(worker.concurrency or 1)
         # Before the pool: its processes inherit them.
         share_slots(worker.app, slots)
+
+
+def _claim_ownership(app: Any, buffer: Buffer) -> None:
+    """Warn where the source in this Redis is that of another application."""
+    with suppress(SegmentBufferError):  # to be told by the tick, if it lasts
+        owner = buffer.admin.claim_ownership(app.main or "")
+        if owner != (app.main or ""):
+            logger.warning(
+                "%s: application %r delivers this source from the same Redis database as %r; if"
+                " they are not to share its messages, give each a segment_namespace",
+                buffer.source.name,
+                owner,
+                app.main,
+            )
 
 
 class Tick(bootsteps.StartStopStep):
