@@ -15,7 +15,7 @@ SERVER = [
     *("settings", "redis", "clock", "version", "role", "memory", "eviction"),
     *("aof", "fsync", "disk", "replicas", "workers"),
 ]
-SOURCE = ["write key", "endpoint", "gate", "oldest", "dead letters"]
+SOURCE = ["write key", "endpoint", "owner", "gate", "oldest", "dead letters"]
 
 
 def run(app, *args):

@@ -49,7 +49,8 @@ def fail(cause="x", **past):
 
 def test_a_configuration_that_reaches_no_endpoint_is_no_attempt():
     failure = Failure("no way", "configuration")
-    many = decide(failure, SOURCE, count=1, attempts=10**6, age=1e9, now=NOW)
+    past = Past(1, attempts=10**6, age=1e9)
+    many = decide(failure, SOURCE, past, key_works=True, now=NOW)
     assert isinstance(many, Refused)
     assert many.cause.startswith("no way; check segment_proxies")
     assert "proxies" in ask(407).cause

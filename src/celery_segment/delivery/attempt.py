@@ -6,7 +6,6 @@ import logging
 import time
 from datetime import datetime, timezone
 from functools import partial
-from http import HTTPStatus
 from secrets import token_hex
 
 from celery_segment.buffer import (
@@ -98,7 +97,7 @@ def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> 
     now = datetime.now(timezone.utc)
     status = str(result.status) if isinstance(result, Answer) else result.kind
     decision = decide(result, source, _past(lease), key_works=key.works, now=now)
-    if isinstance(decision, Refused) and status == str(HTTPStatus.UNAUTHORIZED.value):
+    if isinstance(decision, Refused) and decision.key:
         key.refuse()
         if key.is_the_only_one_refused(lease.delivered_ago):
             decision = WrongKey("this worker's write key is refused (401), while others deliver")

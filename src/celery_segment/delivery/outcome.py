@@ -121,9 +121,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Close the source and keep the batch: the configuration is wrong, not the data."""
+    """Close the source and keep the batch: the configuration is wrong, not the data.
+
+    Attributes:
+        cause: Why.
+        key: Whether it is the write key that is refused (401).
+    """
 
     cause: str
+    key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +230,8 @@ def decide(  # noqa: PLR0911 - a table of outcomes
         return Split(cause) if past.count > 1 else Bury(cause, answered=True, text=text)
     if past.count > 1 and past.alone and past.refusals:
         return Split(cause, answered=False)
-    return Refused(cause + _HINTS.get(status, _OTHER_HINT))
+    hint = _HINTS.get(status, _OTHER_HINT)
+    return Refused(cause + hint, key=status == HTTPStatus.UNAUTHORIZED)
 
 
 def is_retryable(status: int) -> bool:

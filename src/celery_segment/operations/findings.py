@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from celery_segment.delivery.outcome import Answer, Failure
@@ -29,6 +28,8 @@ __all__ = [
     "of_workers",
 ]
 
+#: The status of a proxy that asks for a user and a password.
+PROXY_LOGIN = 407
 #: Thresholds of the age of the oldest message, in flush_intervals.
 LATE, TOO_LATE = 2, 10
 
@@ -130,7 +131,7 @@ def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Findin
     """
     proxy = "check the URL, user and password in segment_proxies, or the environment's proxies"
     if isinstance(result, Answer):
-        if result.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        if result.status == PROXY_LOGIN:
             found = f"the proxy refuses the request to {source.host} (HTTP 407)"
             return Finding("endpoint", source.name, "fail", found, proxy)
         found = f"{source.host} answers in {took * 1000:,.0f} ms (HTTP {result.status})"

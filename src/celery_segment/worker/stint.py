@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery.exceptions import Reject, Retry
 
 from celery_segment.buffer import BatchRef, Buffer, Pace
-from celery_segment.delivery.key import KeyRecord
 from celery_segment.errors import (
     DeliveryFailed,
     SegmentBufferError,
@@ -64,8 +63,7 @@ class Stint:
         self._done: list[BatchRef] = []
         self._last = ""
         slots = slots_of(task.app)
-        times = None if slots is None else slots.key_times(buffer.source.name)
-        self._key = None if times is None else KeyRecord(times)
+        self._key_times = None if slots is None else slots.key_times(buffer.source.name)
         self._others: list[BatchRef] = []
 
     def deliver(self, batches: Sequence[BatchRef]) -> str:
@@ -153,10 +151,12 @@ class Stint:
     def _attempt(self, batch: BatchRef) -> Report:
         # The HTTP client is loaded by whoever delivers, with the first delivery.
         from celery_segment.delivery.attempt import attempt_delivery, put_back
+        from celery_segment.delivery.key import KeyRecord
 
         if not self._pace.wait(STINT):
             return put_back(self._buffer, batch.id, "segment_max_requests_per_second is reached")
-        return attempt_delivery(self._buffer, batch.id, self._key)
+        key = None if self._key_times is None else KeyRecord(self._key_times)
+        return attempt_delivery(self._buffer, batch.id, key)
 
     def _following(self, report: Report) -> list[BatchRef]:
         return self._buffer.claim_next(NEXT, stint=STINT) if report.may_continue else []

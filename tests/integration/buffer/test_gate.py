@@ -69,14 +69,24 @@ class TestGate:
         assert hold(buffer, held.id, "t2").attempts == 0
 
     def test_the_pauses_of_one_kind_do_not_lengthen_the_others(self, buffer, redis):
-        buffer.append(message(0))
-        batch, hour, found = claim_one(buffer), 3600.0, []
+        hour, found = 3600.0, []
         for what in ("failure", "failure", "failure", "refused", "refused"):
-            held = hold(buffer, batch, f"t{len(found)}")
+            buffer.append(message(len(found)))
+            held = hold(buffer, claim_one(buffer), f"t{len(found)}")
             wait, trips = buffer.retry(held, what, 0, "503", breaker=(1, hour, 24 * hour))
             found.append((round(wait / hour), trips))
             let_pass(redis, wait + 1)
         assert found == [(1, 1), (2, 2), (4, 3), (1, 1), (2, 2)]
+
+    def test_the_pauses_grow_only_when_different_batches_are_refused(self, buffer, redis):
+        buffer.append(message(0))
+        batch, hour, found = claim_one(buffer), 3600.0, []
+        for _ in range(3):
+            held = hold(buffer, batch, f"t{len(found)}")
+            wait, _trips = buffer.retry(held, "refused", 0, "403", breaker=(1, hour, 24 * hour))
+            found.append(round(wait / hour))
+            let_pass(redis, wait + 1)
+        assert found == [1, 1, 1]
 
     def test_pause_and_resume(self, buffer):
         buffer.append(message(0))

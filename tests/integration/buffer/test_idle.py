@@ -179,7 +179,7 @@ class TestFrozen:
         app, _ = frozen
         pool = runtime_of(app).new_pool(0.2)
         for _ in range(2):
-            with pytest.raises(BufferUnavailable, match="did not answer in time;"):
+            with pytest.raises(BufferUnavailable, match="did not answer in time"):
                 pool.execute("PING")
         pool.close()
 

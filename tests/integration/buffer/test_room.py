@@ -216,5 +216,5 @@ class TestOnFull:
         buffer.due(1.0, look=True)
         track.delay("u", "accepted")
         stats = Analytics().stats()
-        assert (stats.accepted, stats.dropped) == (2, {"full": 7, "unavailable": 0})
+        assert (stats.accepted, stats.dropped) == (2, {"full": 7, "unavailable": 0, "unknown": 0})
         assert_conserved(redis, buffer)

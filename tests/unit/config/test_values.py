@@ -93,6 +93,7 @@ BAD = {
         "redis://h h",
     ],
     "redis_max_connections": [*NO_NUMBER, 0, 10_001, 1.5],
+    "namespace": [5, b"a", "a:b", "{a}", "x" * 65, "é"],
     "redis_timeout": [*NO_NUMBER, 0, 61, NAN, INF],
     "spill_path": ["/nowhere/spill", "", 5, b"/tmp/spill"],
     "max_spill_bytes": [*NO_WHOLE_NUMBER, 0, 99_999],
