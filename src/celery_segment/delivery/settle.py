@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import Buffer, Damaged, DeadLettersFull, Lease, Settled, Stale
@@ -44,6 +44,10 @@ class Breaker(NamedTuple):
 FAILING = Breaker(5, 1.0, 60.0)
 REFUSING = Breaker(1, 5.0, 300.0)
 
+#: Seconds for which a worker whose write key is refused leaves the source to other workers: while
+#: they deliver; and after a refusal, by how much later than they it tries again.
+WRONG_KEY, LATER = 30.0, 1.0
+
 #: Seconds between attempts to record an outcome while Redis is unavailable.
 SETTLE_AGAIN = 0.25
 
@@ -73,7 +77,8 @@ class Report:
         settled: The batch, if it has callbacks to run.
         may_continue: Whether this worker may deliver another batch now.
         buried: Whether the batch became a dead letter.
-        wrong_key: Whether this worker's write key is refused while other workers deliver.
+        rests_for: Seconds for which this worker leaves the source to others, since its write key
+            was refused.
     """
 
     text: str
@@ -81,7 +86,7 @@ class Report:
     settled: Settled | None = None
     may_continue: bool = False
     buried: bool = False
-    wrong_key: bool = False
+    rests_for: float = 0.0
 
 
 def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
@@ -132,12 +137,14 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
         case Retry(wait, cause, asked, own):
             kind = "asked" if asked else "own" if own else "failure"
             return _retry(buffer, lease, posted, kind, wait, cause)
-        case Refused(cause):
-            return _retry(buffer, lease, posted, "refused", 0.0, cause)
+        case Refused(cause, key):
+            report = _retry(buffer, lease, posted, "refused", 0.0, cause)
+            # Another worker may have another key: it is to be the first that tries again.
+            return replace(report, rests_for=(report.retry_in or 0.0) + LATER) if key else report
         case WrongKey(cause):
             buffer.release(lease.id, lease.token)
             logger.error("%s: %s; it leaves the messages to them", buffer.source.name, cause)
-            return Report(f"put back: {cause}", wrong_key=True)
+            return Report(f"put back: {cause}", rests_for=WRONG_KEY)
         case Split(cause, answered):
             buffer.split(lease, status, answered=answered)
             return Report(f"split {lease.count:,} messages in two: {cause}", may_continue=True)

@@ -38,8 +38,6 @@ STINT = 0.25
 NEXT = 2
 #: Seconds until a delivery that found Redis away is tried again.
 AGAIN = 5.0
-#: Seconds for which a worker whose write key is refused leaves the source to other workers.
-WRONG_KEY = 30.0
 
 
 class DeliveryError(SegmentError):
@@ -89,8 +87,8 @@ class Stint:
                 self._retry(batch, AGAIN, error)
             self._done.append(batch)
             self._last = report.text
-            if report.wrong_key and (slots := slots_of(self._task.app)) is not None:
-                slots.rest(self._buffer.source.name, WRONG_KEY)
+            if report.rests_for and (slots := slots_of(self._task.app)) is not None:
+                slots.rest(self._buffer.source.name, report.rests_for)
             if report.retry_in is not None and not self._task.request.is_eager:
                 self._retry(batch, report.retry_in, DeliveryError(self.text))
             continues = bool(following) and self._seconds < STINT and not report.buried

@@ -41,8 +41,8 @@ _OPTIONS = {
 def drain(self: Any, source: str) -> str:
     """Deliver what waits in a source's buffer."""
     buffer = runtime_of(self.app).buffer(source)
-    if buffer.source.write_key is None:
-        return "this worker has no write key for the source"
+    if why := _left_to_others(self.app, buffer):
+        return why
     with _stint(self, buffer) as stint:
         if stint is None:
             return _NO_SLOT
@@ -67,14 +67,27 @@ def drain(self: Any, source: str) -> str:
 def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
     """Post a batch, settle it by the outcome, and continue with further ones for a stint."""
     buffer = runtime_of(self.app).buffer(source)
-    with _stint(self, buffer) as stint:
-        if stint is not None:
-            return stint.deliver([BatchRef(batch, messages, bytes)])
+    why = _left_to_others(self.app, buffer)
+    if not why:
+        with _stint(self, buffer) as stint:
+            if stint is not None:
+                return stint.deliver([BatchRef(batch, messages, bytes)])
+        why = _NO_SLOT
     try:
         buffer.release(batch)
     except SegmentBufferError:
-        return f"{_NO_SLOT}; the batch is found again when its lease expires"
-    return f"put back: {_NO_SLOT}"
+        return f"{why}; the batch is found again when its lease expires"
+    return f"put back: {why}"
+
+
+def _left_to_others(app: Any, buffer: Buffer) -> str:
+    """Return why this worker leaves a source to others at present; "" if it does not."""
+    if buffer.source.write_key is None:
+        return "this worker has no write key for the source"
+    slots = slots_of(app)
+    if slots is not None and slots.rests(buffer.source.name):
+        return "this worker's write key was refused, and other workers are to try theirs"
+    return ""
 
 
 _NO_SLOT = "as many processes as segment_worker_share allows deliver already"
