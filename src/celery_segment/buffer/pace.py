@@ -12,7 +12,7 @@ from celery_segment.buffer.scripts import milliseconds, script
 
 __all__ = ["Pace"]
 
-#: Seconds for which a process reserves requests at once, so that few of them ask Redis.
+#: Seconds of the rate which a process may reserve at once, so that a fast one rarely asks Redis.
 AHEAD = 0.02
 #: Seconds after which reserved requests are given up.
 KEEP = 1.0
@@ -33,9 +33,9 @@ class Pace:
         self._pool = pool
         self._rate = rate
         self._key = prefix("", namespace)
-        self._at_once = max(int(rate * AHEAD), 1)
+        self._most = max(int(rate * AHEAD), 1)
         self._pid, self._lock = os.getpid(), Lock()
-        self._left, self._until = 0, 0.0
+        self._reserved, self._left, self._until = 0, 0, 0.0
 
     def wait(self, longest: float) -> bool:
         """Wait until a request may be made.
@@ -48,16 +48,27 @@ class Pace:
         """
         if self._pid != os.getpid():
             # Those are the parent's, and so is the lock.
-            self._pid, self._lock, self._left = os.getpid(), Lock(), 0
+            self._pid, self._lock, self._reserved, self._left = os.getpid(), Lock(), 0, 0
         with self._lock:
             if self._left > 0 and time.monotonic() < self._until:
                 self._left -= 1
                 return True
-        arguments = (self._rate, self._at_once, milliseconds(longest))
+            count = self._next_count()
+        arguments = (self._rate, count, milliseconds(longest))
         reserved, wait = self._pool.run(script("pace"), self._key, *arguments)
         if not reserved:
             return False
         time.sleep(wait / 1000)
         with self._lock:
-            self._left, self._until = self._at_once - 1, time.monotonic() + KEEP
+            self._reserved, self._left = count, count - 1
+            self._until = time.monotonic() + KEEP
         return True
+
+    def _next_count(self) -> int:
+        """How many requests to reserve: twice as many as were used up in time, else one.
+
+        What is given up is lost for all workers, so a slow process reserves one by one.
+        """
+        if self._left or time.monotonic() >= self._until:
+            return 1
+        return min(max(2 * self._reserved, 1), self._most)

@@ -128,24 +128,37 @@ class TestAhead:
         """Count how often Redis was asked."""
         return lambda: redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
 
-    def test_a_block_of_requests_asks_redis_once(self, make_pace, asked, redis):
-        pace = make_pace(1_000.0)
-        assert pace.wait(5)
-        before = asked()
-        for _ in range(19):
-            assert pace.wait(0)
-        assert asked() == before
-        reserve(redis, 30)
-        assert not pace.wait(0), "the twenty-first is of the next block"
-        assert asked() == before + 1
+    def test_a_fast_process_reserves_twice_as_many_each_time_up_to_twenty(self, make_pace, asked):
+        pace, counts = make_pace(1_000.0), []
+        for _ in range(6):
+            before = asked()
+            assert pace.wait(5)
+            assert asked() == before + 1
+            counts.append(pace._left + 1)
+            for _ in range(counts[-1] - 1):
+                assert pace.wait(0)
+            assert asked() == before + 1
+        assert counts == [1, 2, 4, 8, 16, 20]
 
-    def test_what_was_reserved_is_given_up_after_a_second(self, make_pace, redis, monkeypatch):
-        pace = make_pace(1_000.0)
-        assert pace.wait(5)
-        later = time.monotonic() + 1.01
-        monkeypatch.setattr(time, "monotonic", lambda: later)
+    def test_a_slow_one_reserves_one_by_one(self, make_pace, redis, monkeypatch):
+        pace, clock = make_pace(1_000.0), time.monotonic
+        for passed in range(3):
+            monkeypatch.setattr(time, "monotonic", lambda passed=passed: clock() + 2 * passed)
+            assert pace.wait(5)
         reserve(redis, 30)
         assert not pace.wait(0)
+
+    def test_what_was_reserved_is_given_up_after_a_second(self, make_pace, redis, monkeypatch):
+        pace, clock = make_pace(1_000.0), time.monotonic
+        for _ in range(2):
+            assert pace.wait(5)
+        assert pace._left == 1
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 1.01)
+        reserve(redis, 30)
+        assert not pace.wait(0)
+        redis.delete(KEY)
+        assert pace.wait(5)
+        assert pace._left == 0, "what was not used up in time is not reserved again"
 
     def test_a_reservation_that_passed_is_not_owed(self, make_pace, redis):
         reserve(redis, -100)
@@ -156,7 +169,8 @@ class TestAhead:
 
     def test_a_child_has_none_of_its_parents(self, make_pace, redis):
         pace = make_pace(1_000.0)
-        assert pace.wait(5)
+        for _ in range(2):
+            assert pace.wait(5)
         reserve(redis, 30)
         assert not in_child(lambda: pace.wait(0))
         assert pace.wait(0), "the parent keeps them"
