@@ -8,6 +8,7 @@ import sys
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.result import allow_join_result
 from kombu.transport import memory
 
 from celery_segment import ConfigurationError, track
@@ -37,6 +38,13 @@ def other():
     memory.Transport.global_state.clear()
 
 
+@pytest.fixture
+def make_worker():
+    """Make workers in this process, which stays one that may wait for results."""
+    with allow_join_result():
+        yield lambda app: app.WorkController(pool="solo")
+
+
 def steps_of(worker):
     return {type(step) for step in worker.consumer.steps}
 
@@ -51,10 +59,10 @@ def test_a_worker_without_redis_and_settings_is_left_alone(other, broker):
         app.tasks[track.name].delay("u", "E")
 
 
-def test_a_write_key_of_the_environment_is_not_the_applications(other, monkeypatch):
+def test_a_write_key_of_the_environment_is_not_the_applications(other, make_worker, monkeypatch):
     monkeypatch.setenv("SEGMENT_WRITE_KEY", "k3y")
     app = other(broker_url="memory://", segment_redis_url=None)
-    app.WorkController(pool="solo")
+    make_worker(app)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +74,10 @@ def test_a_write_key_of_the_environment_is_not_the_applications(other, monkeypat
         ({"segment_redis_url": "redis://h?ssl_foo=1"}, "ssl_foo"),
     ],
 )
-def test_a_worker_with_wrong_settings_is_refused(other, conf, told):
+def test_a_worker_with_wrong_settings_is_refused(other, make_worker, conf, told):
     app = other(broker_url="memory://", **conf)
     with pytest.raises(ConfigurationError, match=told):
-        app.WorkController(pool="solo")
+        make_worker(app)
 
 
 def test_no_current_application_is_told_as_such(tmp_path):
