@@ -121,8 +121,9 @@ class Pool:
         """
         reply = self._exchange(command, once=once)
         if isinstance(reply, Exception):
-            self._load(script, reply)
-            reply = self._unless_error(self._exchange(command, once=once))
+            if _is_unknown(reply):
+                reply = self._exchange(command, how=self._loading(script), once=once)
+            return self._unless_error(reply)
         return reply
 
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
@@ -131,10 +132,10 @@ class Pool:
         The call may be carried out twice. The content is None, bytes or a memoryview.
         """
         both = command + encode_command("GET", key)
-        reply, content = self._exchange(both, how=Connection.exchange_bulk)
-        if isinstance(reply, Exception):
-            self._load(script, reply)
-            reply, content = self._exchange(both, how=Connection.exchange_bulk)
+        how: _How = Connection.exchange_bulk
+        reply, content = self._exchange(both, how=how)
+        if _is_unknown(reply):
+            reply, content = self._exchange(both, how=self._loading(script, how))
         return self._unless_error(reply), self._unless_error(content)
 
     def run_all(self, script: Script, commands: Sequence[bytes]) -> list[Any]:
@@ -145,9 +146,8 @@ class Pool:
         """
         replies = self._exchange_many(commands)
         if any(_is_unknown(reply) for reply in replies):
-            self.execute("SCRIPT", "LOAD", script.text)
             again = [c for c, reply in zip(commands, replies, strict=True) if _is_unknown(reply)]
-            repeated = iter(self._exchange_many(again))
+            repeated = iter(self._exchange_many(again, script))
             replies = [next(repeated) if _is_unknown(reply) else reply for reply in replies]
         return [
             translated(reply, self.address) if isinstance(reply, Exception) else reply
@@ -167,11 +167,20 @@ class Pool:
         """Close the idle connections, and those in use after their present command."""
         self._own().close()
 
-    def _load(self, script: Script, error: Exception) -> None:
-        """Load a script that Redis does not know; raise any other error."""
-        if not _is_unknown(error):
-            raise translated(error, self.address) from None
-        self.execute("SCRIPT", "LOAD", script.text)
+    def _loading(self, script: Script, how: _How = _ONE) -> _How:
+        """Return how to send a command after a script that Redis does not know.
+
+        On the same connection: during a failover another one may lead to another server.
+        """
+        load = encode_command("SCRIPT", "LOAD", script.text)
+
+        def load_and_send(connection: Connection, command: bytes) -> Any:
+            loaded = connection.exchange(load)
+            if isinstance(loaded, Exception):
+                raise translated(loaded, self.address)
+            return how(connection, command)
+
+        return load_and_send
 
     def _exchange(
         self, command: bytes, *, how: _How = _ONE, once: bool = False, began: float = 0.0
@@ -214,11 +223,11 @@ class Pool:
         self._give_back(own, connection, used=used)
         return reply
 
-    def _exchange_many(self, commands: Sequence[bytes]) -> list[Any]:
+    def _exchange_many(self, commands: Sequence[bytes], load: Script | None = None) -> list[Any]:
         count = len(commands)
-        replies: list[Any] = self._exchange(
-            b"".join(commands), how=lambda c, command: c.exchange_many(command, count)
-        )
+        how: _How = lambda c, command: c.exchange_many(command, count)  # noqa: E731
+        how = self._loading(load, how) if load else how
+        replies: list[Any] = self._exchange(b"".join(commands), how=how)
         return replies
 
     def _give_back(self, own: Connections, connection: Connection, *, used: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
@@ -10,6 +12,12 @@ from celery_segment.buffer.scripts import Script
 from celery_segment.testing import EmbeddedRedis
 from front import Front
 from support import TLSFront, at_once, buffer_of, free_port, wait_until
+
+
+class OldestFirst(deque):
+    """Idle connections while other threads use them as well: each time another is next."""
+
+    pop = deque.popleft
 
 
 @pytest.fixture
@@ -55,6 +63,22 @@ class TestReadOnly:
         front.target = two.port
         at_once(8, lambda: [track.delay("u", "after") for _ in range(25)])
         assert Analytics(app=app).stats().accepted == 200
+
+    def test_a_script_is_loaded_where_it_is_run(self, pair):
+        """While a failover lasts, some connections lead to one server and some to the other."""
+        *servers, front = pair
+        pool = Pool(front.url, 5.0)
+        connections = []
+        for server in servers:
+            front.target = server.port
+            pool.execute("PING")
+            connections.append(pool._connections.idle.pop())
+        pool._connections.idle = OldestFirst(connections)
+        one, many, both = (Script("new", f"return {text}") for text in ("1", "2", "{3}"))
+        assert pool.run(one, "key") == 1
+        assert pool.run_all(many, [many.encode_command("key")]) == [2]
+        assert pool.run_and_get(both, both.encode_command("key"), "key") == ([3], None)
+        pool.close()
 
     def test_many_at_once_and_the_workers_transitions_leave_it(self, make_app, pair):
         one, two, front = pair
