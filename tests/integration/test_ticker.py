@@ -101,7 +101,8 @@ class TestRoundTrips:
         names = [f"s{n}" for n in range(50)]
         with Relay(redis_server.port) as relay:
             ticker = make_ticker(names, url=relay.url)
-            buffers = [buffer_of(new_buffer_app(redis_server, names), n) for n in names[::7]]
+            app = new_buffer_app(redis_server, names)
+            buffers = [buffer_of(app, name) for name in names[::7]]
             assert ticker.tick() == []  # connects, and loads the script
             for buffer in buffers:
                 buffer.append(b"{}")

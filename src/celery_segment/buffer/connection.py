@@ -6,6 +6,7 @@ passed by, for it costs more than the rest of a call.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import hiredis
@@ -120,6 +121,20 @@ class Connection:
             self.close()
             raise
         self.close()
+        return False
+
+    def is_silent(self) -> bool:
+        """Return, without waiting, whether nothing came since a command was not answered in time.
+
+        After it the connection can only be asked this again, or closed.
+        """
+        try:
+            self._sock.setblocking(False)
+            self._sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            pass
         return False
 
     def set_timeout(self, seconds: float) -> None:

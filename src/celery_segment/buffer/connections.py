@@ -1,7 +1,7 @@
 """The connections of one process to one Redis: those that are idle, and room for further ones.
 
-Each step is one atomic operation of a deque, for threads and greenlets alike: there is no
-lock that a fork could leave locked in the child.
+Each step is one atomic operation of a deque, for threads and greenlets alike. A forked
+child makes an object of its own, so that no lock is left locked in it.
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ class Connections:
         self._room: deque[None] = deque([None] * limit)
         self._rest_seconds = rest
         self._turns: deque[float] = deque(maxlen=1)
+        # No command is sent on it any more. The lock is held for no wait of any kind.
+        self._unanswered: Connection | None = None
+        self._looking = threading.Lock()
 
     def wait(self, seconds: float) -> Connection | None:
         """Return an idle connection, or None where the caller may make one.
@@ -151,7 +154,45 @@ class Connections:
             self._turns.append(now + self._rest_seconds)
             self.is_resting = True
 
-    def begin_turn(self, now: float) -> bool:
+    def end_rest(self) -> None:
+        """Note that Redis answers."""
+        with self._looking:
+            self._end_rest()
+
+    def _end_rest(self) -> None:
+        self.is_resting = False
+        if self._unanswered is not None:
+            self._unanswered.close()
+            self._unanswered = None
+
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        """Give up a connection on which a command failed.
+
+        One that was not answered in time is kept for ``is_to_try``: what comes on it tells
+        that Redis is back.
+        """
+        done: Connection | None = connection
+        if self._rest_seconds and isinstance(error, TimeoutError):
+            with self._looking:
+                done, self._unanswered = self._unanswered, connection
+        if done is not None:
+            done.close()
+        self.free()
+
+    def is_to_try(self, now: float) -> bool:
+        """Return whether a caller is to try although Redis did not answer in time.
+
+        So are all once Redis, or the network, made itself heard; else one a second.
+        """
+        return self._is_heard() or self._begin_turn(now)
+
+    def _is_heard(self) -> bool:
+        with self._looking:
+            if self._unanswered is not None and not self._unanswered.is_silent():
+                self._end_rest()
+            return not self.is_resting
+
+    def _begin_turn(self, now: float) -> bool:
         """Return whether this caller is the one to try again. Another has the next turn."""
         try:
             turn = self._turns.pop()

@@ -6,7 +6,8 @@ greenlets alike, and a forked child starts with none. What a call does where Red
 - The connection breaks, or does not answer in time: one further try on a new one.
 - Redis answers that it does not serve, such as READONLY: likewise, for a name may point to
   another server by now. All connections are closed.
-- There is no answer then either: further calls fail at once, while one a second tries.
+- There is no answer then either: further calls fail at once, while one a second tries,
+  until something comes on a connection whose command was not answered.
 """
 
 from __future__ import annotations
@@ -165,7 +166,9 @@ class Pool:
 
     def close(self) -> None:
         """Close the idle connections, and those in use after their present command."""
-        self._own().close()
+        own = self._own()
+        own.close()
+        own.end_rest()
 
     def _loading(self, script: Script, how: _How = _ONE) -> _How:
         """Return how to send a command after a script that Redis does not know.
@@ -190,7 +193,7 @@ class Pool:
         if own.pid != os.getpid():
             own = self._own()
         now = time.monotonic()
-        if own.is_resting and not (began or own.begin_turn(now)):
+        if own.is_resting and not (began or own.is_to_try(now)):
             raise self._resting()
         is_sent = False
         try:
@@ -200,7 +203,7 @@ class Pool:
                 reply = how(connection, command)
             except BaseException as error:
                 # An unread reply would be taken for that of the next command.
-                own.discard(connection)
+                own.give_up(connection, error)
                 if not used or not isinstance(error, OSError):
                     raise
                 # A server that was restarted, or a connection that was forgotten, is an
@@ -236,7 +239,7 @@ class Pool:
         if not used:
             connection.set_timeout(self._timeout * WAIT)
         if own.is_resting or now > own.ages_at:
-            own.is_resting = False
+            own.end_rest()
             own.age(now)
         if connection.generation != own.generation:
             own.discard(connection)
@@ -325,7 +328,7 @@ class Pool:
         if now - began > self._timeout / 4:
             own.rest(now)
         else:
-            own.is_resting = False
+            own.end_rest()
 
 
 def _is_refused(reply: Any) -> bool:

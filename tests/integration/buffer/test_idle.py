@@ -12,7 +12,7 @@ from celery_segment import Analytics, BufferUnavailable, track
 from celery_segment.buffer import Pool
 from celery_segment.delivery.outcome import Delivered
 from celery_segment.delivery.settle import Posted, settle_patiently
-from celery_segment.runtime import REST, runtime_of
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 from front import Front
 from support import at_once, buffer_of, in_child, wait_until
@@ -131,13 +131,34 @@ class TestFrozen:
             slow += sum(each > 0.1 for each in took)
         assert 1 <= slow <= 3
 
-    def test_an_answer_ends_the_rest(self, frozen):
+    def test_the_first_call_after_it_went_on_succeeds(self, frozen):
+        app, server = frozen
+        for _ in range(2):
+            at_once(4, lambda: _fails(app))
+            assert connections_of(app).is_resting
+            server.resume()
+            with server.client() as client:
+                assert client.ping()
+            # It answers whoever asked before.
+            at_once(4, lambda: track.delay("u", "at once"))
+            assert not connections_of(app).is_resting
+            server.pause()
+
+    def test_the_end_of_a_connection_has_the_next_call_try(self, frozen):
         app, server = frozen
         _fails(app)
-        server.resume()
-        wait_until(lambda: _stored(app), timeout=2 * REST)
-        assert not connections_of(app).is_resting
+        server.kill()
+        server.start()
         track.delay("u", "at once")
+
+    def test_one_connection_waits_for_its_answer(self, frozen):
+        app, _ = frozen
+        for _ in range(3):
+            at_once(4, lambda: _fails(app))
+            wait_until(lambda: connections_of(app)._turns[0] < time.monotonic())
+        assert connections_of(app)._unanswered is not None
+        runtime_of(app).pool.close()
+        assert connections_of(app)._unanswered is None
 
     def test_nothing_of_a_call_that_waits_for_a_new_connection_is_stored(self, frozen):
         app, server = frozen
