@@ -23,6 +23,7 @@ _COMMANDS = {
     "pause": "gate:pause",
     "resume": "gate:resume",
     "dead": "dead:dead",
+    "rename": "rename:rename",
     "check": "check:check",
     "metrics": "metrics:metrics",
     "import": "import_:import_",

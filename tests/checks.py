@@ -13,7 +13,7 @@ from support import WRITE_KEY, buffer_of
 
 SERVER = [
     *("settings", "redis", "clock", "version", "role", "memory", "eviction"),
-    *("aof", "fsync", "disk", "replicas", "workers"),
+    *("aof", "fsync", "disk", "replicas", "sources", "workers"),
 ]
 SOURCE = ["write key", "endpoint", "owner", "gate", "oldest", "dead letters"]
 

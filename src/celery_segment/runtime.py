@@ -117,6 +117,16 @@ class Runtime:
                 )
             return self._pace
 
+    @property
+    def spill(self) -> Spill | None:
+        """The file of this host's spilled messages; None where none is configured."""
+        settings = self.settings
+        with self._lock:
+            if self._spill is None and settings.spill_path is not None:
+                limits = (settings.max_spill_bytes, settings.redis_timeout)
+                self._spill = Spill(settings.spill_path, *limits)
+            return self._spill
+
     def new_pool(self, timeout: float, *, rest: float = 0.0) -> Pool:
         """Return further connections to the buffer's Redis, with a timeout of their own."""
         settings = self.settings
@@ -171,17 +181,9 @@ class Runtime:
             return Producer(source, Discard(), _nothing, self.eager, delivers=False)
         store: Store = self.buffer(name)
         if not source.on_full == source.on_unavailable == "raise":
-            spill = self._make_spill() if source.on_unavailable == "spill" else None
+            spill = self.spill if source.on_unavailable == "spill" else None
             store = self._fallbacks[name] = Fallback(self.buffer(name), spill)
         return Producer(source, store, partial(self.wake, name), self.eager)
-
-    def _make_spill(self) -> Spill:
-        if self._spill is None:
-            settings = self.settings
-            self._spill = Spill(
-                str(settings.spill_path), settings.max_spill_bytes, settings.redis_timeout
-            )
-        return self._spill
 
 
 def _nothing() -> None:

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
 from celery_segment.delivery.attempt import attempt_delivery
-from celery_segment.operations.metrics import METRICS, UP, Collector
+from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP, Collector
 from celery_segment.testing import EmbeddedRedis, Reply
 from celery_segment_cli import segment
 from support import DEFAULTS, TESTS, WRITE_KEY, allow, buffer_of, let_pass, wait_until
@@ -73,9 +73,9 @@ def statuses(server):
 
 
 def test_names_follow_prometheus_conventions():
-    names = [metric.name for metric in (UP, *METRICS)]
+    names = [metric.name for metric in (UP, *METRICS, UNCONFIGURED)]
     assert len(set(names)) == len(names)
-    for metric in (UP, *METRICS):
+    for metric in (UP, *METRICS, UNCONFIGURED):
         assert metric.name.startswith("segment_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert metric.help.endswith(".")
@@ -331,7 +331,7 @@ def test_once_prints_the_figures_of_the_sources_that_are_named(make_app):
     assert done.exit_code == 0
     assert parsed(done.stdout, "second")["segment_up"] == 1
     assert parsed(done.stdout) == {}
-    for metric in (UP, *METRICS):
+    for metric in (UP, *METRICS, UNCONFIGURED):
         assert f"# HELP {metric.name} {metric.help}\n" in done.stdout
         assert f"# TYPE {metric.name} {metric.kind}\n" in done.stdout
     refused = run(app, "--once", "--source", "third")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from celery_segment.operations.metrics import METRICS, UP
+from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/monitoring.md").read_text("utf-8")
@@ -27,7 +27,7 @@ EXPRESSIONS = [
     ),
     *(rule["expr"] for rule in RULES.values()),
 ]
-STATES = {"buffered", "ready", "inflight", "dead", "open", "probing", "closed", "paused"}
+STATES = {"buffered", "ready", "inflight", "dead", "open", "probing", "closed", "paused", "waiting"}
 
 
 def named(expression):
@@ -35,7 +35,7 @@ def named(expression):
 
 
 def test_every_metric_that_is_asked_for_exists():
-    known = {metric.name for metric in (UP, *METRICS)}
+    known = {metric.name for metric in (UP, *METRICS, UNCONFIGURED)}
     asked = set().union(*map(named, EXPRESSIONS))
     assert all(map(named, EXPRESSIONS))
     assert asked <= known
@@ -46,7 +46,7 @@ def test_every_metric_that_is_asked_for_exists():
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_label_that_is_asked_for_exists(expression):
-    labels = {"source"} | {m.label for m in METRICS if m.name in named(expression)}
+    labels = {"source"} | {m.label for m in (*METRICS, UNCONFIGURED) if m.name in named(expression)}
     grouped = re.findall(r"\b(?:by|without|ignoring) \(([^)]*)\)", expression)
     matched = re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', expression)
     assert {label for group in grouped for label in group.split(", ")} <= labels
@@ -91,7 +91,7 @@ def test_an_alert_says_what_is_wrong_and_the_mend(name):
 def test_the_reference_lists_the_metrics_as_the_code_has_them():
     rows = "\n".join(
         f"| `{m.name}` | {m.kind} | {f'`{m.label}`' if m.label else '-'} | {m.help} |"
-        for m in (UP, *METRICS)
+        for m in (UP, *METRICS, UNCONFIGURED)
     )
     assert rows in REFERENCE
 

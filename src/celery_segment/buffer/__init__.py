@@ -6,9 +6,16 @@ from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_intact, messages_of
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
+from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
 from celery_segment.buffer.pool import Pool, load_client
+from celery_segment.buffer.sources import (
+    StoredSources,
+    noted_sources,
+    register_sources,
+    stored_sources,
+)
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
     Amount,
@@ -48,17 +55,22 @@ __all__ = [
     "Gone",
     "Lease",
     "LeasedElsewhere",
+    "Moving",
     "Pace",
     "Pool",
     "Settled",
     "Snapshot",
     "SourceClosed",
     "Stale",
+    "StoredSources",
     "decompressed",
     "gzip_body",
     "is_intact",
     "load_client",
     "messages_of",
     "most_messages",
+    "noted_sources",
     "parts_of",
+    "register_sources",
+    "stored_sources",
 ]

@@ -1,15 +1,17 @@
-"""The operator's transitions of a source's buffer: figures, pauses, flushes, dead letters."""
+"""The operator's transitions of a source's buffer: figures, pauses, dead letters, moves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import uuid4
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.keys import batch_key, prefix_of
+from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.types import DeadLetter, Snapshot
+from celery_segment.buffer.types import DeadLetter, Snapshot, Stale
 from celery_segment.config import Source
 
 __all__ = ["BufferAdmin"]
@@ -99,6 +101,59 @@ class BufferAdmin:
         state = f"{self._key}:state"
         self._pool.execute("HSETNX", state, "owner", application)
         return str(self._pool.execute("HGET", state, "owner").decode("utf-8", "replace"))
+
+    # A move to another source, which may be in another slot of a cluster or in another Redis, is
+    # a step here, one there and one here again. Each may be repeated, and changes nothing then.
+
+    def start_move(self) -> tuple[bytes, int] | None:
+        """Become the one that moves what this source holds to another one.
+
+        Returns:
+            The source's name as an origin, and the mover's number; None where nothing of the
+            source is stored.
+        """
+        found = self._pool.run(script("start_move"), self._key, uuid4().hex)
+        return (found[0], found[1]) if found else None
+
+    def next_move(self, mover: int, *, largest_dead: int) -> Moving | None:
+        """Set the next batch aside, or the totals after the last one, and return it.
+
+        Args:
+            mover: The mover's number.
+            largest_dead: Size in bytes of the largest dead letter that may be moved.
+
+        Raises:
+            Stale: Another mover has begun.
+        """
+        found = self._pool.run(script("next_move"), self._key, mover, largest_dead)
+        if found[0] < 0:
+            raise Stale
+        if not found[0]:
+            return None
+        number, what, *rest = found
+        return Moving(number, what.decode(), *rest)
+
+    def receive(self, origin: bytes, mover: int, moving: Moving) -> bool:
+        """Store what another source has set aside; return False where it was stored before.
+
+        Raises:
+            Stale: Another mover has begun.
+        """
+        attachments = (*moving.callbacks, *moving.traces)
+        counts = (len(moving.fields), len(moving.callbacks))
+        about = (origin, mover, moving.number, moving.what, moving.content, *counts)
+        stored = self._pool.run(script("receive"), self._key, *about, *moving.fields, *attachments)
+        if stored < 0:
+            raise Stale
+        return bool(stored)
+
+    def end_move(self, moving: Moving) -> None:
+        """Delete what another source has received."""
+        self._pool.run(script("end_move"), self._key, moving.number)
+
+    def remove(self) -> bool:
+        """Delete what is left of a source that was moved; return False where it is not empty."""
+        return bool(self._pool.run(script("remove"), self._key))
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""

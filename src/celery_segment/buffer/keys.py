@@ -16,7 +16,10 @@ touch them all. Times are milliseconds of the server's clock.
                          (asked, asked_cause). Of drains: ticked (time of the last that
                          a tick started), unanswered (how many of them have not begun). Of
                          concurrent requests: limit, threshold (up to which it grows fast),
-                         halved (time), latency and fastest (of the answers)
+                         halved (time), latency and fastest (of the answers). Of a move to
+                         another source: origin (a random name), mover and moves (numbers),
+                         moving (the number, what is moved, its id). received: how many batches
+                         were moved to this source
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
     :retrying    zset    batches that wait for a retry, by its time
@@ -45,12 +48,19 @@ touch them all. Times are milliseconds of the server's clock.
                          dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
                          last_delivered: a time; saved_bytes: what compression saves in ready
                          and inflight
+    :totals      hash    :stats, while they are moved to another source
+    :origins     hash    for each source that was moved to this one, by its name as an origin:
+                         the numbers of the last mover and of the last move. It stays for good:
+                         a mover that was stopped, and goes on much later, doubles nothing
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
+One that was moved from another source is 0.000000001 and so on.
 
-All sources share one key, which starts with the prefix of a source without a name:
+All sources share two keys, which start with the prefix of a source without a name:
 
-    {segment:}:pace string  the time at which the next request may be made; expires
+    {segment:}:pace    string  the time at which the next request may be made; expires
+    {segment:}:sources hash    when a worker that delivers a source was last started, by the
+                               source's name: see ``sources``
 """
 
 from __future__ import annotations

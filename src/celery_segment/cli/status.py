@@ -26,6 +26,7 @@ from celery_segment.cli.common import (
     table,
 )
 from celery_segment.errors import SegmentError
+from celery_segment.operations.unconfigured import figures_of, find_unconfigured
 from celery_segment.runtime import runtime_of
 from celery_segment.text import duration, one_line
 
@@ -38,6 +39,11 @@ __all__ = ["status"]
 PERIOD = 1.0
 #: Columns needed to read why a source is closed.
 GATE = 24
+#: Why nobody delivers a source that is only stored.
+NOT_CONFIGURED = "not configured{}: see `segment check`"
+
+#: The figures of the configured sources, and of those that are stored and not configured.
+_Figures = tuple[dict[str, "Snapshot"], dict[str, "Snapshot"]]
 
 
 @click.command(cls=CeleryCommand)
@@ -50,20 +56,24 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
     """Show how many messages are stored, in flight, delivered and dead.
 
     All figures count messages, except "batches", which counts the batches that
-    the ready messages fill.
+    the ready messages fill. Sources that are stored in Redis and are not configured
+    are shown as well, unless sources are named.
     """
     app = app_of(ctx)
     chosen = source_names(app, names)
     runtime = runtime_of(app)
 
-    def look() -> dict[str, Snapshot]:
-        return {name: runtime.buffer(name).admin.snapshot() for name in chosen}
+    others = () if names else tuple(find_unconfigured(runtime.pool, runtime.settings).figures)
+
+    def look() -> _Figures:
+        configured = {name: runtime.buffer(name).admin.snapshot() for name in chosen}
+        return configured, figures_of(runtime.pool, runtime.settings, others) if others else {}
 
     console = console_of(ctx)
 
     def show() -> None:
         if as_json:
-            click.echo(json.dumps(msgspec.to_builtins(look())))
+            click.echo(json.dumps(_json(look())))
         else:
             console.print(_table(look(), console))
 
@@ -82,7 +92,14 @@ def _repeat(show: Callable[[], None]) -> None:
         time.sleep(PERIOD)
 
 
-def _watch(console: Console, look: Callable[[], dict[str, Snapshot]]) -> None:
+def _json(found: _Figures) -> dict[str, object]:
+    configured, others = found
+    figures: dict[str, object] = msgspec.to_builtins(configured)
+    marked = {n: msgspec.to_builtins(each) | {"configured": False} for n, each in others.items()}
+    return figures | marked
+
+
+def _watch(console: Console, look: Callable[[], _Figures]) -> None:
     # An error of the first read ends the command; a later one must not end the watch.
     seen: RenderableType = _table(look(), console)
 
@@ -99,10 +116,14 @@ def _watch(console: Console, look: Callable[[], dict[str, Snapshot]]) -> None:
         _repeat(show)
 
 
-def _table(figures: dict[str, Snapshot], console: Console) -> Table:
+def _table(found: _Figures, console: Console) -> Table:
     """Return a table with one row per source; if it does not fit, with one column per source."""
-    cells = {name: _cells(s) for name, s in figures.items()}
-    labels = list(_cells(next(iter(figures.values()))))
+    configured, others = found
+    cells = {name: _cells(s) for name, s in configured.items()}
+    for name, figures in others.items():
+        gate = NOT_CONFIGURED.format(f" (of {one_line(figures.owner)})" if figures.owner else "")
+        cells[one_line(name)] = {**_cells(figures), "gate": Text(gate, "red")}
+    labels = list(next(iter(cells.values())))
     wide = table("source", *labels, words={"source", "gate"})
     for name, row in cells.items():
         wide.add_row(name, *row.values())
@@ -111,7 +132,7 @@ def _table(figures: dict[str, Snapshot], console: Console) -> Table:
     unbounded = console.options.update(width=WIDE)
     if console.measure(wide, options=unbounded).minimum <= console.width:
         return wide
-    narrow = table("source", *figures, words={"source"})
+    narrow = table("source", *cells, words={"source"})
     for label in labels:
         narrow.add_row(label, *(row[label] for row in cells.values()))
     for column in narrow.columns[1:]:

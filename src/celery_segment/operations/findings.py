@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.errors import SegmentError
+from celery_segment.operations.unconfigured import is_of_another
 from celery_segment.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from celery_segment.buffer import Snapshot
     from celery_segment.config import Source
+    from celery_segment.operations.unconfigured import Unconfigured
 
 __all__ = [
     "Finding",
@@ -24,10 +26,14 @@ __all__ = [
     "of_figures",
     "of_key",
     "of_owner",
+    "of_spilled",
+    "of_unconfigured",
     "of_worker",
     "of_workers",
 ]
 
+#: Seconds for which messages of another application's source may wait.
+OF_ANOTHER = 3_600
 #: The status of a proxy that asks for a user and a password.
 PROXY_LOGIN = 407
 #: Thresholds of the age of the oldest message, in flush_intervals.
@@ -119,6 +125,50 @@ def of_owner(source: Source, owner: str, application: str) -> Finding:
     found = f"application {one_line(owner)!r} delivers this source, and this is {application!r}"
     hint = "if they are not to share its messages, give each a segment_namespace"
     return Finding("owner", source.name, "warn", found, hint)
+
+
+def of_unconfigured(found: Unconfigured, application: str) -> Iterator[Finding]:
+    """Judge whether Redis holds messages of sources that are not configured.
+
+    Args:
+        found: The sources.
+        application: The name of this application: another one may share the database.
+    """
+    for name, figures in found.figures.items():
+        if is_of_another(figures, application) and figures.oldest < OF_ANOTHER:
+            owner = f"application {one_line(figures.owner)!r} delivers it"
+            yield Finding("configured", one_line(name), "ok", f"not here: {owner}")
+            continue
+        parts = (
+            (figures.waiting, f"waiting, the oldest for {duration(figures.oldest)}"),
+            (figures.dead.messages, "in dead letters"),
+        )
+        texts = [f"{counted(count, 'message')} {where}" for count, where in parts if count]
+        if figures.uncalled_batches:
+            texts.append(f"{counted(figures.uncalled_batches, 'batch')} whose callbacks wait")
+        hint = (
+            f"if it was renamed, `celery segment rename {one_line(name)} NEW` moves them; if not,"
+            " add it to segment_sources"
+        )
+        problem = f"not configured, so nobody delivers {'; '.join(texts)}"
+        if is_of_another(figures, application):
+            owner = f"application {one_line(figures.owner)!r}"
+            problem = f"not configured here; {owner} has not delivered {'; '.join(texts)}"
+            hint = f"see its workers; {hint}"
+        yield Finding("configured", one_line(name), "warn", problem, hint)
+    if not found.figures:
+        known = "no other source has messages here"
+        if not found.is_complete:
+            known += ", as far as could be searched: the database has too many keys for more"
+        yield Finding("sources", None, "ok", known)
+
+
+def of_spilled(name: str, count: int) -> Finding:
+    """Report that the spill file has messages of a source that is not configured."""
+    verb = "is" if count == 1 else "are"
+    found = f"{counted(count, 'message')} {verb} in segment_spill_path of this host"
+    hint = f"run `celery segment rename {one_line(name)} NEW` on this host, too"
+    return Finding("spilled", one_line(name), "warn", found, hint)
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:

@@ -29,12 +29,15 @@ from celery_segment.operations.findings import (
     of_figures,
     of_key,
     of_owner,
+    of_spilled,
+    of_unconfigured,
     of_worker,
     of_workers,
 )
 from celery_segment.operations.server_findings import of_server
+from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
 from celery_segment.producer import DELIVER, impatient_connection
-from celery_segment.runtime import runtime_of
+from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.content import check_content
 
 __all__ = ["check_all", "check_redis", "check_worker"]
@@ -72,11 +75,13 @@ class _Stored:
         application: The name of the application that asked.
         info: The server's state.
         figures: By the source's name.
+        unconfigured: Sources that are stored and not configured.
     """
 
     application: str
     info: ServerInfo
     figures: dict[str, tuple[Snapshot, int] | SegmentError]
+    unconfigured: Unconfigured | SegmentError
 
 
 def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterator[Finding]:
@@ -107,6 +112,11 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
             _left(deadline)
         )
         yield from of_server(stored.info, _lowest_share(enabled))
+        if isinstance(stored.unconfigured, SegmentError):
+            yield of_error("sources", stored.unconfigured)
+        else:
+            yield from of_unconfigured(stored.unconfigured, stored.application)
+        yield from _of_spilled(runtime)
     except SegmentError as error:
         yield of_error("redis", error)
     except Overdue:
@@ -115,6 +125,13 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     queue = runtime.settings.queue
     yield _of_workers(workers, deadline, partial(of_workers, queue=queue))
     yield from _of_sources(sources, stored, endpoints, deadline, queue)
+
+
+def _of_spilled(runtime: Runtime) -> Iterator[Finding]:
+    """Report what this host's file holds of sources that are not configured."""
+    spilled = runtime.spill.sources() if runtime.spill is not None else {}
+    for name in sorted({*spilled} - {*runtime.settings.sources}):
+        yield of_spilled(name, spilled[name])
 
 
 def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding]:
@@ -158,7 +175,16 @@ def _ask_redis(application: str, settings: Settings, sources: list[Source]) -> _
     with closing(_impatient_pool(settings)) as pool:
         info = read_server_info(pool)
         serves = info.info.get("loading") != "1"
-        return _Stored(application, info, {s.name: _figures(pool, s) for s in sources if serves})
+        figures = {s.name: _figures(pool, s) for s in sources if serves}
+        unconfigured = _unconfigured(pool, settings) if serves else Unconfigured()
+        return _Stored(application, info, figures, unconfigured)
+
+
+def _unconfigured(pool: Pool, settings: Settings) -> Unconfigured | SegmentError:
+    try:
+        return find_unconfigured(pool, settings)
+    except SegmentError as error:
+        return error
 
 
 def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:

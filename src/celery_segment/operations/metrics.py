@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as BaseCollector
 
 from celery_segment.buffer import Buffer, Snapshot
-from celery_segment.config import Source
+from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import SegmentError
+from celery_segment.operations.unconfigured import noted_unconfigured
 from celery_segment.runtime import runtime_of
 
-__all__ = ["METRICS", "UP", "Collector", "Metric"]
+__all__ = ["METRICS", "UNCONFIGURED", "UP", "Collector", "Metric"]
 
 #: Sources that are read at the same time, so that a hanging Redis delays a scrape only once.
 TOGETHER = 16
@@ -77,6 +80,13 @@ UP = Metric(
     "gauge",
     "1 when the source's figures could be read, 0 when its Redis is unreachable.",
     lambda *_: 1,
+)
+UNCONFIGURED = Metric(
+    "segment_unconfigured_messages",
+    "gauge",
+    "Messages in Redis of sources that are not configured any more, by state: waiting, dead.",
+    lambda s, _: {"waiting": s.waiting, "dead": s.dead.messages},
+    "state",
 )
 METRICS = (
     Metric(
@@ -253,7 +263,9 @@ METRICS = (
 class Collector(BaseCollector):
     """Collector of an application's figures, for a prometheus_client registry.
 
-    A source whose Redis is unreachable has ``segment_up`` 0 and no other figures.
+    A source whose Redis is unreachable has ``segment_up`` 0 and no other figures. Of sources that
+    are not configured, those are found for which a worker was ever started: no scrape searches
+    the database.
 
     Args:
         app: The Celery application.
@@ -266,6 +278,7 @@ class Collector(BaseCollector):
     def __init__(self, app: Any, sources: Sequence[str] = ()) -> None:
         runtime = runtime_of(app)
         names = sources or [source.name for source in runtime.settings.enabled]
+        self._runtime, self._application = runtime, app.main or ""
         self._buffers = [runtime.buffer(name) for name in names]
 
     def collect(self) -> Iterable[Family]:
@@ -278,7 +291,17 @@ class Collector(BaseCollector):
             if figures is not None:
                 for metric, family in zip(METRICS, families, strict=True):
                     metric.add(family, buffer.source, figures)
-        return [up, *families]
+        return [up, *families, self._unconfigured()]
+
+    def _unconfigured(self) -> Family:
+        runtime, family = self._runtime, UNCONFIGURED.family()
+        settings = runtime.settings
+        with suppress(SegmentError):
+            found = noted_unconfigured(runtime.pool, settings, self._application)
+            for name, figures in found.items():
+                source = replace(settings.source(DEFAULT_SOURCE), name=name)
+                UNCONFIGURED.add(family, source, figures)
+        return family
 
 
 def _look(buffer: Buffer) -> Snapshot | None:

@@ -15,6 +15,7 @@ from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.flush import Flush, wait_for
+from celery_segment.operations.moving import rename
 from celery_segment.runtime import Runtime, runtime_of
 
 __all__ = ["Analytics"]
@@ -139,6 +140,26 @@ class Analytics:
         if not wait:
             self._runtime.wake(self.source)
         return wait
+
+    def move_from(self, old: str, timeout: float | None = None) -> int:
+        """Move all that is stored of another source into this one, after a source was renamed.
+
+        Its batches, callbacks, dead letters and totals are moved; then its keys are deleted. A
+        batch that a worker holds is moved once that worker's lease has expired. A move may be
+        interrupted, and repeated: it loses and doubles nothing.
+
+        Args:
+            old: The name of the other source, which need not be configured any more.
+            timeout: Seconds to wait for what workers hold; no limit when left out.
+
+        Returns:
+            The number of messages that remain in the other source.
+
+        Raises:
+            ConfigurationError: This source is ``old``, or is not enabled.
+            SegmentBufferError: Redis did not answer, or another process moves ``old`` as well.
+        """
+        return rename(self.app, old, self.source).run(timeout)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -49,6 +49,7 @@ _OLDEST = (
     " ORDER BY id LIMIT :most"
 )
 _COUNT = "SELECT COUNT(*) FROM spilled WHERE source = ?"
+_COUNT_EACH = "SELECT source, COUNT(*) FROM spilled GROUP BY source"
 
 #: Connections of a parent process, which SQLite forbids a child to use or to close.
 _inherited: list[sqlite3.Connection] = []
@@ -133,6 +134,13 @@ class Spill:
         with self._errors("used"), self._locked(self._patience) as connection:
             row = connection.execute(_COUNT, (source,)).fetchone()
             return int(row[0])
+
+    def sources(self) -> dict[str, int]:
+        """Return the number of messages in the file, by source."""
+        if not os.path.exists(self.path):  # noqa: PTH110 - as above
+            return {}
+        with self._errors("used"), self._locked(self._patience) as connection:
+            return dict(connection.execute(_COUNT_EACH).fetchall())
 
     def _give_back_parts(self, note: int, source: str, append: Append, most: int) -> int:
         count = 0

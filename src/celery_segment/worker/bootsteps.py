@@ -15,7 +15,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker.state import active_requests
 
-from celery_segment.buffer import Buffer
+from celery_segment.buffer import Buffer, register_sources
 from celery_segment.config import Settings, Source
 from celery_segment.errors import SegmentBufferError
 from celery_segment.producer import DRAIN
@@ -60,6 +60,8 @@ class Check(bootsteps.Step):
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
                 )
+        if settings.enabled:
+            _register_sources(runtime)
         slots = Slots(
             list(settings.sources),
             1.0 if _is_dedicated(worker.app, settings) else settings.worker_share,
@@ -81,6 +83,14 @@ def _claim_ownership(app: Any, buffer: Buffer) -> None:
                 owner,
                 app.main,
             )
+
+
+def _register_sources(runtime: Runtime) -> None:
+    """Note this worker's sources, so that one that is renamed later does not become invisible."""
+    settings = runtime.settings
+    with suppress(SegmentBufferError):  # as above; `segment check` searches the keys, too
+        names = [source.name for source in settings.enabled]
+        register_sources(runtime.pool, settings.namespace, names)
 
 
 class Tick(bootsteps.StartStopStep):

@@ -18,7 +18,7 @@ from celery_segment.errors import BufferUnavailable
 from celery_segment.runtime import runtime_of
 from celery_segment.worker import callbacks
 
-__all__ = ["Deliverer", "deliver"]
+__all__ = ["Deliverer", "deliver", "take_back"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -88,9 +88,7 @@ class Deliverer:
     def _next_batch(self, buffer: Buffer) -> str | None:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[1]
-        _, uncalled = buffer.reap()
-        for settled in buffer.uncalled() if uncalled else ():
-            callbacks.run(self._app, buffer, settled)
+        take_back(self._app, buffer)
         claimed = buffer.claim(1)
         return claimed[0].id if claimed else None
 
@@ -105,6 +103,13 @@ class Deliverer:
             heapq.heappush(self._retries, (time.monotonic() + report.retry_in, batch))
         if report.settled is not None:
             callbacks.run(self._app, buffer, report.settled)
+
+
+def take_back(app: Any, buffer: Buffer) -> None:
+    """Take over from workers that are gone: their batches, and the callbacks that they left."""
+    _, uncalled = buffer.reap()
+    for settled in buffer.uncalled() if uncalled else ():
+        callbacks.run(app, buffer, settled)
 
 
 def deliver(

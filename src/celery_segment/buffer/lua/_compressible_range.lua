@@ -6,7 +6,7 @@ local function compressible_range(source, backlog, youngest)
     return nil
   end
   local fields = redis.call('HMGET', source .. ':state', 'sequence', 'compressed')
-  local first, last = tonumber(fields[2] or 0) + 1, tonumber(fields[1]) - youngest
+  local first, last = tonumber(fields[2] or 0) + 1, tonumber(fields[1] or 0) - youngest
   if redis.call('ZCOUNT', source .. ':ready', first, last) > 0 then
     return first, last
   end

@@ -1,0 +1,36 @@
+-- Delete what another source has received. The messages are counted there from then on: as
+-- accepted, too.
+--
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> number of the move
+--
+-- Returns 1 when it was deleted
+-- Returns 0 when it was deleted before
+local source, number = KEYS[1], ARGV[1]
+
+-- @include _free_first
+-- @include _batch_size
+-- @include _move
+-- @include _count_saved
+local state = source .. ':state'
+local moving = redis.call('HGET', state, 'moving') or ''
+local moving_number, what, id = string.match(moving, '^(%d+) (%a+) (%S*)$')
+if moving_number ~= number then
+  return 0
+end
+free_first(source)
+redis.call('HDEL', state, 'moving')
+if what == 'totals' then
+  redis.call('DEL', source .. ':totals')
+  return 1
+end
+local count, bytes = batch_size(source, id)
+if what == 'ready' and redis.call('EXISTS', source .. ':batch:' .. id) == 1 then
+  count_saved(source, id, bytes, -1)
+end
+redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id,
+  source .. ':callbacks:' .. id, source .. ':traces:' .. id)
+redis.call('HINCRBY', source .. ':stats', 'accepted', 0 - count)
+move(source, count, bytes, what, '')
+return 1

@@ -1,0 +1,83 @@
+-- Set the next batch aside for its move to another source, and read it. No worker claims it from
+-- then on. There is one at a time: until end_move deletes it, it is returned again. After the last
+-- batch, the source's totals are moved in the same way.
+--
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> number of the mover
+-- ARGV[2] -> largest dead letter to move, bytes
+--
+-- Dead letters come last: a callback that has not run yet may need their messages.
+--
+-- Returns {number of the move, what is moved (ready, dead or totals), its content or '', its
+--         fields, the messages' callbacks, their trace contexts}: the last three are flat lists
+-- Returns {0}: nothing can be moved at present
+-- Returns {-1}: another mover has begun; nothing was changed
+local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+-- @include _free_first
+-- @include _open_count
+-- @include _seal
+-- @include _batch_size
+-- @include _move
+-- @include _is_empty
+local state, stats, totals = source .. ':state', source .. ':stats', source .. ':totals'
+if redis.call('HGET', state, 'mover') ~= mover then
+  return {-1}
+end
+free_first(source)
+
+local function first_of(set)
+  return redis.call('ZRANGE', source .. ':' .. set, 0, 0)[1]
+end
+
+local function set_aside(what, id)
+  local number = redis.call('HINCRBY', state, 'moves', 1)
+  redis.call('HSET', state, 'moving', number .. ' ' .. what .. ' ' .. id)
+end
+
+local function find_next()
+  local id = first_of('retrying')
+  if id then
+    redis.call('ZREM', source .. ':retrying', id)
+    local count, bytes = batch_size(source, id)
+    move(source, count, bytes, 'inflight', 'ready')
+    return set_aside('ready', id)
+  end
+  if not first_of('ready') and open_count(source) > 0 then
+    seal(source)
+  end
+  id = first_of('ready')
+  if id then
+    redis.call('ZREM', source .. ':ready', id)
+    return set_aside('ready', id)
+  end
+  id = first_of('dead')
+  if id and redis.call('EXISTS', source .. ':settled') == 0 then
+    local _, bytes = batch_size(source, id)
+    if bytes <= room then
+      redis.call('ZREM', source .. ':dead', id)
+      return set_aside('dead', id)
+    end
+  end
+  if is_empty(source) and redis.call('EXISTS', stats) == 1 then
+    redis.call('RENAME', stats, totals)
+    return set_aside('totals', '')
+  end
+end
+
+if redis.call('HEXISTS', state, 'moving') == 0 then
+  find_next()
+end
+local moving = redis.call('HGET', state, 'moving')
+if not moving then
+  return {0}
+end
+local number, what, id = string.match(moving, '^(%d+) (%a+) (%S*)$')
+if what == 'totals' then
+  return {tonumber(number), what, '', redis.call('HGETALL', totals), {}, {}}
+end
+return {tonumber(number), what, redis.call('GET', source .. ':batch:' .. id) or '',
+  redis.call('HGETALL', source .. ':meta:' .. id),
+  redis.call('HGETALL', source .. ':callbacks:' .. id),
+  redis.call('HGETALL', source .. ':traces:' .. id)}

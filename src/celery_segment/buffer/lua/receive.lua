@@ -1,0 +1,89 @@
+-- Store a batch, or add the totals, of another source, once: a move that is repeated changes
+-- nothing. A batch gets an id of its own, 0.000000001 and so on, which lets it be claimed before
+-- this source's own batches, since its messages are older.
+--
+-- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
+-- --
+-- ARGV[1] -> the other source's name as an origin
+-- ARGV[2] -> number of the mover
+-- ARGV[3] -> number of the move
+-- ARGV[4] -> what is moved: ready, dead or totals
+-- ARGV[5] -> the batch's messages as they are stored; '' for none
+-- ARGV[6] -> how many of the values that follow are fields
+-- ARGV[7] -> how many of the next ones are of callbacks; the others are of trace contexts
+-- ARGV[8…] -> names and values in turn
+--
+-- Returns 1 when it was stored
+-- Returns 0 when it was stored before
+-- Returns -1: another mover has begun; nothing was changed
+local source, origin, mover, number = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local what, content = ARGV[4], ARGV[5]
+local field_count, callback_count, values = tonumber(ARGV[6]), tonumber(ARGV[7]), {unpack(ARGV, 8)}
+
+-- @include _free_first
+-- @include _batch_number
+-- @include _batch_size
+-- @include _move
+-- @include _count_saved
+local origins, state, stats = source .. ':origins', source .. ':state', source .. ':stats'
+-- What of the other source's figures is a state, and not a total.
+local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
+  dead = true, dead_bytes = true, saved_bytes = true}
+
+local last = redis.call('HGET', origins, origin) or '0 0'
+local last_mover, last_number = string.match(last, '^(%d+) (%d+)$')
+if mover < tonumber(last_mover) then
+  return -1
+end
+free_first(source)
+local is_new = number > tonumber(last_number)
+redis.call('HSET', origins, origin, mover .. ' ' .. (is_new and number or last_number))
+if not is_new then
+  return 0
+end
+
+local function add_totals()
+  for i = 1, field_count, 2 do
+    local name, value = values[i], values[i + 1]
+    if name == 'last_delivered' then
+      local own = tonumber(redis.call('HGET', stats, name) or 0)
+      redis.call('HSET', stats, name, math.max(own, tonumber(value)))
+    elseif not STATES[name] then
+      redis.call('HINCRBY', stats, name, value)
+    end
+  end
+end
+
+local function store_batch()
+  local id = string.format('0.%09d', redis.call('HINCRBY', state, 'received', 1))
+  local function keep(key, first, last_value)
+    if first < last_value then
+      redis.call('HSET', source .. key .. id, unpack(values, first, last_value))
+    end
+  end
+  keep(':meta:', 1, field_count)
+  keep(':callbacks:', field_count + 1, field_count + callback_count)
+  keep(':traces:', field_count + callback_count + 1, #values)
+  local count, bytes = batch_size(source, id)
+  if content ~= '' then
+    redis.call('SET', source .. ':batch:' .. id, content)
+  end
+  if what == 'dead' then
+    local buried = redis.call('HGET', source .. ':meta:' .. id, 'buried')
+    redis.call('ZADD', source .. ':dead', buried or 0, id)
+  else
+    redis.call('ZADD', source .. ':ready', batch_number(id), id)
+    if content ~= '' then
+      count_saved(source, id, bytes, 1)
+    end
+  end
+  redis.call('HINCRBY', stats, 'accepted', count)
+  move(source, count, bytes, '', what)
+end
+
+if what == 'totals' then
+  add_totals()
+else
+  store_batch()
+end
+return 1

@@ -1,0 +1,80 @@
+"""Find the sources that are stored in Redis, whether they are configured or not.
+
+Workers note the names of their sources when they start, in a key that all sources share. A
+call does not: in a cluster that key is in another slot than the source's keys, so noting it
+would cost a second round trip. The note is read at once, however large the database is, but
+it does not know sources for which no worker was started since. Whoever operates therefore
+searches the keys as well. SCAN looks at a thousand keys at a time, which takes Redis less than
+a millisecond, and about 0.8 s for a million keys. It ends after some seconds.
+
+In a cluster, each node has keys of its own: each is to be searched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.scripts import script
+from celery_segment.errors import SegmentBufferError
+
+__all__ = ["StoredSources", "noted_sources", "register_sources", "stored_sources"]
+
+#: Keys that Redis looks at in one step.
+STEP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSources:
+    """The sources that were found.
+
+    Attributes:
+        names: Their names.
+        is_complete: Whether all keys of the database were looked at.
+    """
+
+    names: frozenset[str]
+    is_complete: bool
+
+
+def register_sources(pool: Pool, namespace: str, names: Iterable[str]) -> None:
+    """Note that a worker is started which delivers these sources."""
+    pool.run(script("register"), prefix("", namespace), *names)
+
+
+def noted_sources(pool: Pool, namespace: str) -> frozenset[str]:
+    """Return the names of the sources for which a worker was ever started."""
+    names = pool.execute("HKEYS", f"{prefix('', namespace)}:sources")
+    return frozenset(name.decode("utf-8", "replace") for name in names)
+
+
+def stored_sources(pool: Pool, namespace: str, seconds: float) -> StoredSources:
+    """Return the names of the sources that have keys in Redis, or for which a worker was started.
+
+    Args:
+        pool: Connections to Redis.
+        namespace: The application's namespace.
+        seconds: How long to search.
+    """
+    start = prefix("", namespace)[:-1]
+    names = set(noted_sources(pool, namespace))
+    until, cursor = time.monotonic() + seconds, b"0"
+    while True:
+        try:
+            # Every source has :state, and :stats as well once a batch is sealed.
+            pattern = f"{start}*}}:stat[es]"
+            cursor, keys = pool.execute("SCAN", cursor, "MATCH", pattern, "COUNT", STEP)
+        except SegmentBufferError:
+            return StoredSources(frozenset(names), is_complete=False)
+        names |= _names(keys, start)
+        if cursor == b"0" or time.monotonic() > until:
+            return StoredSources(frozenset(names), is_complete=cursor == b"0")
+
+
+def _names(keys: Iterable[bytes], start: str) -> set[str]:
+    """Return the names in keys of this namespace: a colon in a name is another one's."""
+    found = (key.decode("utf-8", "replace").removeprefix(start) for key in keys)
+    return {name for name, _, _ in (key.partition("}") for key in found) if ":" not in name}

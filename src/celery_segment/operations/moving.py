@@ -1,0 +1,189 @@
+"""Move all that is stored of one source to another one, while both may be in use.
+
+A batch is set aside at the old source, stored by the new one, then deleted at the old one. Each
+step is one script on the keys of one source, so that the two may be in different slots of a
+cluster, or in different Redis servers. Each changes nothing when it is repeated: the old source
+numbers its moves, and the new one remembers the last number that it stored. So a move that is
+killed anywhere is repeated, and neither loses a message nor doubles one. Of two that run at
+the same time, the one that began first is refused.
+
+A message is counted at the one source or at the other. With a batch, its messages leave what the
+old source has accepted, and are accepted by the new one. Once the old source is empty, its
+totals (delivered, purged, attempts …) are added to the new one's, and its keys are deleted.
+
+What others hold is waited for: a batch in flight comes back once its worker has settled it or its
+lease has expired, a callback is run here once the worker that was to run it had its time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from celery_segment.buffer import Buffer, Stale, most_messages
+from celery_segment.config import Settings
+from celery_segment.errors import ConfigurationError, SegmentBufferError
+from celery_segment.producer import Spill
+from celery_segment.runtime import Runtime, runtime_of
+
+__all__ = ["Move", "rename"]
+
+#: Seconds between two looks at what others still hold of the old source.
+POLL = 0.25
+
+
+class Move:
+    """Moves all that one buffer holds into another one.
+
+    Args:
+        app: The Celery application, which runs the callbacks that are left.
+        old: The buffer to empty.
+        new: The buffer that receives its messages.
+        spill: A file of this host which may hold spilled messages of the old source.
+
+    Attributes:
+        moved: The number of messages that were moved.
+        remaining: The number of messages that the old source holds, as of the last look.
+        waits_for: What the move waits for, in words; empty once the old source is gone.
+    """
+
+    def __init__(self, app: Any, old: Buffer, new: Buffer, spill: Spill | None = None) -> None:
+        self._app = app
+        self._old, self._new = old, new
+        self._spill = spill
+        self._room = 0
+        self.moved = self.remaining = 0
+        self.waits_for = ""
+
+    @property
+    def owner(self) -> str:
+        """The name of the application that delivers the old source; "" where it is not known."""
+        return self._old.admin.snapshot().owner
+
+    def run(
+        self, timeout: float | None = None, *, watch: Callable[[Move], object] = lambda _: None
+    ) -> int:
+        """Move until the old source is empty; return the number of messages that remain.
+
+        Args:
+            timeout: Seconds to wait for what others hold; no limit when left out.
+            watch: Called after each batch.
+
+        Raises:
+            SegmentBufferError: Redis did not answer or has no room, or another move has begun.
+                Nothing is lost: what was not moved is moved by another run.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            before = self.moved
+            try:
+                is_done = self._move_what_is_free(watch)
+            except Stale:
+                raise _taken_over(self._old) from None
+            left = POLL if end is None else min(end - time.monotonic(), POLL)
+            is_stuck = self.waits_for == _DEAD_LETTERS_FULL and self.moved == before
+            if is_done or is_stuck or left <= 0:
+                return self.remaining
+            time.sleep(left)
+
+    def _move_what_is_free(self, watch: Callable[[Move], object]) -> bool:
+        """Move all but what others hold; return whether nothing of the old source is left."""
+        self._move_spilled()
+        begun = self._old.admin.start_move()
+        if begun is None:
+            self._look()
+            return not self.remaining
+        # Loaded by whoever moves, not by the calls.
+        from celery_segment.worker.inprocess import take_back
+
+        take_back(self._app, self._old)
+        self._room = self._room_for_dead()
+        while self._move_next(*begun):
+            watch(self)
+        is_removed = self._old.admin.remove()
+        self._look()
+        return is_removed and not self.remaining
+
+    def _move_next(self, origin: bytes, mover: int) -> bool:
+        """Move a batch, or the totals; return False where there is nothing to move."""
+        old, new = self._old.admin, self._new.admin
+        moving = old.next_move(mover, largest_dead=self._room)
+        if moving is None:
+            return False
+        new.receive(origin, mover, moving)
+        old.end_move(moving)
+        self.moved += moving.count
+        self._room -= moving.size if moving.what == "dead" else 0
+        return True
+
+    def _move_spilled(self) -> None:
+        """Move what this host has spilled; it may be another process' turn to give back."""
+        if self._spill is not None:
+            most = most_messages(self._new.source.max_batch_messages)
+            append, name = self._new.append_part, self._old.source.name
+            while (count := self._spill.give_back(name, append, most)) > 0:
+                self.moved += count
+
+    def _room_for_dead(self) -> int:
+        """Bytes of dead letters that the new source has room for."""
+        dead = self._new.admin.snapshot().dead.bytes
+        return max(self._new.source.max_dead_bytes - dead, 0)
+
+    def _look(self) -> None:
+        """Look at what remains, and for what it waits."""
+        figures = self._old.admin.snapshot()
+        spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.name)
+        self.remaining = figures.waiting + figures.dead.messages + spilled
+        self.waits_for = ""
+        if spilled:
+            self.waits_for = "another process, which uses the spill file"
+        elif figures.inflight.messages:
+            self.waits_for = "a worker that delivers them, or whose lease has not expired yet"
+        elif figures.waiting:
+            self.waits_for = "another run: they were stored just now"
+        elif figures.uncalled_batches:
+            self.waits_for = "callbacks of settled batches, which have not run yet"
+        elif figures.dead.messages:
+            self.waits_for = _DEAD_LETTERS_FULL
+
+
+_DEAD_LETTERS_FULL = "room: the new source's dead letters are full (segment_max_dead_bytes)"
+
+
+def rename(app: Any, old: str, new: str) -> Move:
+    """Return the move of all that is stored of a source to another one of the same Redis.
+
+    Args:
+        app: The Celery application.
+        old: The name of the source to empty; it need not be configured.
+        new: The name of a configured source.
+
+    Raises:
+        ConfigurationError: ``new`` is not configured or not enabled, or is ``old``.
+    """
+    runtime = runtime_of(app)
+    target = runtime.settings.source(new)
+    if old == new:
+        raise ConfigurationError(f"both names are {old!r}", hint="give two different ones")
+    if not target.enabled:
+        raise ConfigurationError(
+            f"source {new!r} is not enabled, so that nothing would be delivered",
+            hint="set its segment_enabled to True",
+        )
+    return Move(app, buffer_of(runtime, old, like=new), runtime.buffer(new), runtime.spill)
+
+
+def buffer_of(runtime: Runtime, name: str, *, like: str) -> Buffer:
+    """Return the buffer of a source that need not be configured, with the settings of another."""
+    settings: Settings = runtime.settings
+    source = settings.sources.get(name) or replace(settings.source(like), name=name)
+    return Buffer(runtime.pool, source)
+
+
+def _taken_over(old: Buffer) -> SegmentBufferError:
+    return SegmentBufferError(
+        f"another process has begun to move source {old.source.name!r}",
+        hint="leave it to that process, or repeat the command once it has ended",
+    )

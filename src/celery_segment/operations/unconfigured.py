@@ -1,0 +1,78 @@
+"""Find sources that are stored in Redis and are not configured: nobody delivers them.
+
+A source that was renamed or removed in the configuration leaves what it holds behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from celery_segment.buffer import (
+    BufferAdmin,
+    Pool,
+    Snapshot,
+    noted_sources,
+    stored_sources,
+)
+from celery_segment.config import DEFAULT_SOURCE, Settings
+
+__all__ = ["Unconfigured", "figures_of", "find_unconfigured", "is_of_another", "noted_unconfigured"]
+
+#: Seconds for which the keys of a database are searched: some two million of them.
+SEARCH = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfigured:
+    """The sources that are stored and not configured.
+
+    Attributes:
+        figures: Their figures, by name: of those which hold messages, or callbacks to run.
+        is_complete: Whether all keys were searched, or the database was too large for it.
+    """
+
+    figures: dict[str, Snapshot] = field(default_factory=dict)
+    is_complete: bool = True
+
+
+def find_unconfigured(pool: Pool, settings: Settings) -> Unconfigured:
+    """Search Redis for sources that are not configured.
+
+    Raises:
+        SegmentBufferError: Redis did not answer, or refuses the user.
+    """
+    stored = stored_sources(pool, settings.namespace, SEARCH)
+    return Unconfigured(figures_of(pool, settings, stored.names), stored.is_complete)
+
+
+def is_of_another(figures: Snapshot, application: str) -> bool:
+    """Return whether the workers of another application were the first to deliver a source."""
+    return figures.owner not in {"", application}
+
+
+def noted_unconfigured(pool: Pool, settings: Settings, application: str) -> dict[str, Snapshot]:
+    """As ``find_unconfigured``, of those alone for which a worker was ever started: at once.
+
+    Those of other applications are left to them.
+
+    Raises:
+        SegmentBufferError: Redis did not answer, or refuses the user.
+    """
+    found = figures_of(pool, settings, noted_sources(pool, settings.namespace))
+    return {n: each for n, each in found.items() if not is_of_another(each, application)}
+
+
+def figures_of(pool: Pool, settings: Settings, names: Iterable[str]) -> dict[str, Snapshot]:
+    """Return the figures of those of the sources that are not configured and hold something."""
+    return dict(_figures(pool, settings, sorted({*names} - {*settings.sources})))
+
+
+def _figures(
+    pool: Pool, settings: Settings, names: Iterable[str]
+) -> Iterator[tuple[str, Snapshot]]:
+    like = settings.source(DEFAULT_SOURCE)
+    for name in names:
+        figures = BufferAdmin(pool, replace(like, name=name)).snapshot()
+        if figures.waiting or figures.dead.messages or figures.uncalled_batches:
+            yield name, figures
