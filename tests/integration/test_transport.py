@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
-from datetime import datetime, timezone
-from importlib.util import find_spec
 
 import pytest
 
-from celery_segment.config import load
 from celery_segment.delivery import transport
 from celery_segment.delivery.outcome import Answer, Failure
-from celery_segment.delivery.request import build
 from celery_segment.testing import Reply, SegmentServer
-from support import WRITE_KEY, TLSFront, proxy_that_answers
-
-MESSAGES = b'{"type":"track","messageId":"m1"},{"type":"track","messageId":"m2"},'
-
-
-def source_of(host, **conf):
-    given = {"segment_host": host, "segment_write_key": WRITE_KEY, **conf}
-    return load({**given, "broker_url": "memory://"}, {}).source("default")
-
-
-def post(host, requests=0, **conf):
-    source = source_of(host, **conf)
-    now = datetime.now(timezone.utc)
-    return transport.post(build(source, source.write_key, MESSAGES, requests, now), source)
+from delivering import post
+from support import TESTS, WRITE_KEY, TLSFront, proxy_that_answers
 
 
 class TestRequest:
@@ -237,13 +223,25 @@ class TestProxies:
         assert told in failure.cause
         assert "passw0rd" not in failure.cause
 
-    @pytest.mark.skipif(find_spec("socks") is not None, reason="PySocks is installed")
     @pytest.mark.parametrize("scheme", ["socks4", "socks5", "socks5h"])
     def test_socks_without_pysocks(self, scheme):
-        proxies = {"https": f"{scheme}://user:passw0rd@127.0.0.1:1"}
-        failure = post("https://segment.invalid", segment_proxies=proxies)
-        assert failure.kind == "configuration"
-        assert "pip install 'requests[socks]'" in failure.cause
+        program = (
+            "import sys; sys.modules['socks'] = None; from delivering import post;"
+            f" conf = {{'segment_proxies': {{'https': '{scheme}://user:passw0rd@127.0.0.1:1'}}}};"
+            " failure = post('https://segment.invalid', **conf);"
+            " print(failure.kind, failure.cause)"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert run.stdout.startswith("configuration ")
+        assert "pip install 'requests[socks]'" in run.stdout
+        assert "passw0rd" not in run.stdout
 
     def test_a_missing_file_of_certificates(self, server, monkeypatch, tmp_path):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))

@@ -70,7 +70,9 @@ LAYERS = {
 ON_TOP = {"analytics", "testing", "cli", "contrib", "demo"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
-SPEAKS_HTTP = {"celery_segment.delivery.transport", "celery_segment.delivery.deadline"}
+SPEAKS_HTTP = {
+    f"celery_segment.delivery.{name}" for name in ("transport", "deadline", "socks_proxy")
+}
 
 
 def modules():

@@ -173,7 +173,8 @@ class Source:
     proxies: dict[str, str] | None = setting(
         None,
         parsers.proxies,
-        "Proxies by scheme, in the format of `requests`. By default, those of the environment.",
+        "Proxies by scheme, in the format of `requests`; SOCKS needs PySocks. By default, those of"
+        " the environment.",
         secret=True,
     )
     ca_bundle: str | None = setting(

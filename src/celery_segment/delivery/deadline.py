@@ -16,9 +16,13 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-__all__ = ["DeadlineAdapter"]
+__all__ = ["DeadlineAdapter", "DeadlineConnection", "DeadlineTLSConnection", "ProxyRefusedError"]
+
+
+class ProxyRefusedError(HTTPError):
+    """A SOCKS proxy refuses the connection, or what answers is none."""
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -55,7 +59,7 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineReader(self._sock, self._deadline))
 
 
-class _DeadlineConnection(HTTPConnection):
+class DeadlineConnection(HTTPConnection):
     """An HTTP connection whose timeout applies to a whole exchange, connecting included."""
 
     timeout: float
@@ -65,6 +69,7 @@ class _DeadlineConnection(HTTPConnection):
     _just_connected = False
 
     def connect(self) -> None:
+        """Connect, and start the deadline of the request that follows."""
         self._deadline = time.monotonic() + self.timeout
         super().connect()
         self._just_connected = True
@@ -75,21 +80,40 @@ class _DeadlineConnection(HTTPConnection):
 
         urllib3 gives each address the whole timeout.
         """
-        host, timeout = self._dns_host, self.timeout
-        addresses = _addresses(host, self.port)
-        for number, address in enumerate(addresses):
-            share = (self._deadline - time.monotonic()) / (len(addresses) - number)
-            self._dns_host, self.timeout = address, max(share, 0.001)
+        host, port = self._peer
+        addresses = _addresses(host, port) or [host]  # whose connection raises the error
+        for address in addresses:
+            share = self._left / (len(addresses) - addresses.index(address))
             try:
-                return super()._new_conn()
+                sock = self._connect_to(address, share)
+                break
             except (NewConnectionError, ConnectTimeoutError):
-                if number + 1 == len(addresses):
+                if address == addresses[-1]:
                     raise
-            finally:
-                self._dns_host, self.timeout = host, timeout
-        return super()._new_conn()  # raises the resolver's error
+        sock.settimeout(self._left)  # for TLS
+        return sock
+
+    @property
+    def _peer(self) -> tuple[str, int]:
+        """The host and port to which the socket is connected."""
+        return self._dns_host, self.port
+
+    def _connect_to(self, address: str, seconds: float) -> socket.socket:
+        """Return a socket that is connected by way of an address of the peer."""
+        host, timeout = self._dns_host, self.timeout
+        self._dns_host, self.timeout = address, seconds
+        try:
+            return super()._new_conn()
+        finally:
+            self._dns_host, self.timeout = host, timeout
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the deadline."""
+        return max(self._deadline - time.monotonic(), 0.001)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request, whose deadline starts now unless it has."""
         if not self._just_connected:
             self._deadline = time.monotonic() + self.timeout
         if self.sock is not None:
@@ -100,12 +124,13 @@ class _DeadlineConnection(HTTPConnection):
     def response_class(  # type: ignore[override]  # http.client only calls it
         self, sock: Any, *args: Any, **kwargs: Any
     ) -> HTTPResponse:
+        """Return a response that is read until the deadline at the latest."""
         shim: Any = _DeadlineSocket(sock, self._deadline)
         return HTTPResponse(shim, *args, **kwargs)
 
     def _set_timeout(self) -> None:
         if self.sock is not None:
-            self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+            self.sock.settimeout(self._left)
 
 
 def _addresses(host: str, port: int) -> list[str]:
@@ -116,16 +141,16 @@ def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
-class _DeadlineTLSConnection(_DeadlineConnection, HTTPSConnection):
-    pass
+class DeadlineTLSConnection(DeadlineConnection, HTTPSConnection):
+    """The same with TLS."""
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls: Any = _DeadlineConnection
+    ConnectionCls: Any = DeadlineConnection
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls: Any = _DeadlineTLSConnection
+    ConnectionCls: Any = DeadlineTLSConnection
 
 
 _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
@@ -144,5 +169,10 @@ class DeadlineAdapter(HTTPAdapter):
         self, *args: Any, **kwargs: Any
     ) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        if "_socks_options" in manager.connection_pool_kw:
+            from celery_segment.delivery.socks_proxy import POOLS  # needs PySocks
+
+            manager.pool_classes_by_scheme = POOLS
+        else:
+            manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -1,6 +1,6 @@
 """Send HTTP requests, over connections of this process, with a total deadline per request.
 
-Only this module and ``deadline`` use HTTP.
+Only this module, ``deadline`` and ``socks_proxy`` use HTTP.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import base64
 import os
 import re
+import socket
+import ssl
+import time
 from contextlib import closing
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import requests
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from celery_segment.config import Source
-from celery_segment.delivery.deadline import DeadlineAdapter
+from celery_segment.delivery.deadline import DeadlineAdapter, ProxyRefusedError
 from celery_segment.delivery.outcome import Answer, Failure, is_retryable
 from celery_segment.delivery.request import USER_AGENT, Request
 from celery_segment.text import http_phrase
@@ -72,6 +75,7 @@ def _exchange(
         route = _of_this_process().route(url, proxies, verify)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return _no_route(error, source)
+    deadline = time.monotonic() + source.timeout
     try:
         response = route.pool.urlopen(
             method,
@@ -88,7 +92,7 @@ def _exchange(
         with closing(response):
             return Answer(response.status, response.headers, _text(response, source))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        return _failure(error, source)
+        return _failure(error, source, route.pool.proxy, deadline)
 
 
 class _Route(NamedTuple):
@@ -165,7 +169,7 @@ def _no_route(error: Exception, source: Source) -> Failure:
     return Failure(cause, "configuration")
 
 
-def _failure(error: Exception, source: Source) -> Failure:
+def _failure(error: Exception, source: Source, proxy: Any, deadline: float) -> Failure:
     """Return the failure with its innermost error; the texts of the wrappers repeat each other."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
@@ -176,12 +180,50 @@ def _failure(error: Exception, source: Source) -> Failure:
     timed_out = isinstance(error, HTTPTimeoutError) and not isinstance(error, NewConnectionError)
     if timed_out or isinstance(inner, TimeoutError):
         return Failure(f"no answer from {source.host} within {source.timeout:g} s", "timeout")
-    tunnel = _TUNNEL.match(str(inner))
-    if tunnel is not None and not is_retryable(int(tunnel[1])):
-        refused = f"the proxy refuses the connection to {source.host}: {tunnel[1]}"
-        return Failure(f"{refused} {http_phrase(int(tunnel[1]))}".rstrip(), "configuration")
+    if refused := _refused_by_proxy(error, inner, proxy, deadline):
+        cause = f"the proxy refuses the connection to {source.host}: {refused}"
+        return Failure(cause, "configuration")
     if isinstance(inner, FileNotFoundError):
         cause = f"the CA certificates for {source.host} are missing: check REQUESTS_CA_BUNDLE"
         return Failure(cause, "configuration")
     cause = f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
-    return Failure(cause, "tls" if isinstance(error, SSLError) else "network")
+    is_tls = any(isinstance(each, SSLError | ssl.SSLError) for each in (error, inner))
+    return Failure(cause, "tls" if is_tls else "network")
+
+
+def _refused_by_proxy(
+    error: Exception, inner: BaseException, proxy: Any, deadline: float
+) -> str | None:
+    """Return why a proxy will refuse the next request as well; None if it may not.
+
+    Args:
+        error: What the request raised.
+        inner: Its innermost error.
+        proxy: The proxy's URL, unless there is none, or one for SOCKS.
+        deadline: When the request has to have ended.
+    """
+    if isinstance(error, ProxyRefusedError):
+        return str(error)
+    tunnel = _TUNNEL.match(str(inner))
+    if tunnel is not None and not is_retryable(int(tunnel[1])):
+        return f"{tunnel[1]} {http_phrase(int(tunnel[1]))}".rstrip()
+    if isinstance(error, ProxyError) and "WRONG_VERSION_NUMBER" in str(inner):
+        return "it does not speak TLS, write its URL as http://"
+    if proxy is None or proxy.scheme != "http" or not isinstance(inner, ConnectionError):
+        return None
+    # A server of TLS closes the connection of a client that speaks none, as a broken one does.
+    if _speaks_tls(proxy.host, proxy.port or 80, deadline - time.monotonic()):
+        return "it speaks TLS, write its URL as https://"
+    return None
+
+
+def _speaks_tls(host: str, port: int, seconds: float) -> bool:
+    """Return whether a server speaks TLS, whatever its certificate is."""
+    try:
+        with socket.create_connection((host, port), max(seconds, 0.001)) as sock:
+            ssl.create_default_context().wrap_socket(sock, server_hostname=host).close()
+    except ssl.SSLCertVerificationError:
+        return True
+    except OSError:
+        return False
+    return True
