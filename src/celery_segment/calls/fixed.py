@@ -24,6 +24,7 @@ class FixedTask(Task):
 
     abstract = True
 
+    Request = "celery_segment.calls.requests:KeptRequest"
     acks_late = False
     acks_on_failure = True
     acks_on_failure_or_timeout = True

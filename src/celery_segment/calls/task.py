@@ -217,7 +217,8 @@ class Call(FixedTask, Generic[P]):
             raise self.retry(exc=error, countdown=wait, kwargsrepr=request.kwargsrepr)
         except Reject as refused:
             # The broker is away or full. Celery would discard the message; returned to its
-            # queue, it comes again at once: hence the pause.
+            # queue, it comes again at once: hence the pause. Where the broker does not take it
+            # back either, it stays unacknowledged: see KeptRequest.
             time.sleep(_PAUSE)
             raise Reject(refused.reason, requeue=True) from None
 

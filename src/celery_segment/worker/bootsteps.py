@@ -16,6 +16,7 @@ from celery import bootsteps
 from celery.worker.state import active_requests
 
 from celery_segment.buffer import Buffer, register_sources
+from celery_segment.calls.requests import answer_again, forget_answers
 from celery_segment.config import Settings, Source
 from celery_segment.errors import SegmentBufferError
 from celery_segment.producer import DRAIN
@@ -109,6 +110,7 @@ class Tick(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Start ticking; also after a reconnect, when the last timer still runs."""
         self.stop(consumer)
+        forget_answers()
         runtime = runtime_of(consumer.app)
         # Without the write key, this worker leaves a source to others.
         sources = [source for source in runtime.settings.enabled if source.write_key is not None]
@@ -131,6 +133,7 @@ class Tick(bootsteps.StartStopStep):
 
     def tick(self, consumer: Any, ticker: Ticker) -> None:
         """Start a drain of each source that is due, if this worker is one of those that drain."""
+        answer_again()
         runtime = runtime_of(consumer.app)
         if self._queue in consumer.app.amqp.queues.consume_from:
             slots = slots_of(consumer.app)
