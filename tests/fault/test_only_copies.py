@@ -28,9 +28,26 @@ def test_a_worker_that_does_not_know_the_source_leaves_it_to_another(make_app, s
 def test_a_message_that_is_not_valid_fails(make_app, server, workers):
     app = make_app()
     worker = workers.start(app)
+    good = {"user_id": "u", "event": "E"}
     app.send_task("segment.track", kwargs={"event": "E"})
-    wait_until(lambda: "ValidationError" in worker.output)
+    app.send_task("segment.track", kwargs={**good, "evnet": "E"})
+    app.send_task("segment.track", args=["u", "E", *[None] * 20])
+    app.send_task("segment.track", kwargs={**good, "source": ["default"]})
+    app.send_task("segment.track", kwargs=good)
+    assert server.wait_for_messages(1, timeout=20)
+    wait_until(lambda: worker.output.count("raised unexpected: ValidationError") == 4)
+    for told in ("unexpected keyword argument 'evnet'", "too many positional", "source: must be"):
+        assert told in worker.output
     assert "is not stored yet" not in worker.output
+    assert sum(server.received.values()) == 1
+
+
+def test_a_call_of_a_newer_version_waits_for_a_worker_that_knows_it(make_app, server, workers):
+    app = make_app()
+    worker = workers.start(app)
+    kwargs = {"user_id": "u", "event": "E", "argument": "of a newer version"}
+    app.send_task("segment.track", kwargs=kwargs, headers={"segment": {"prepared": True}})
+    wait_until(lambda: "is not stored yet" in worker.output)
     assert not server.requests
 
 

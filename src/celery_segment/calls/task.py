@@ -179,6 +179,8 @@ class Call(FixedTask, Generic[P]):
         request = self.request
         sent = (request.headers or {}).get(_HEADER) or {}
         encoded = bool(sent.get("prepared"))
+        if not encoded:
+            self._check(args, kwargs)
         # The task's id becomes the messageId, so that a redelivered task does not get another.
         # A prepared message has been completed by its call; a visitor must not be applied again
         # if Celery is eager and a request is being served.
@@ -199,6 +201,19 @@ class Call(FixedTask, Generic[P]):
         # The callbacks are stored with the message; Celery must not call them now.
         request.callbacks = request.errbacks = None
         return prepared.message_id
+
+    def _check(self, args: Any, kwargs: Any) -> None:
+        """Refuse arguments that are not those of the call: they were sent by the task's name.
+
+        Those of a prepared message are a call's, perhaps of a newer version than this worker's.
+        """
+        try:
+            given = inspect.signature(self.build).bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise ValidationError("arguments", f"{error}; pass those of the call") from None
+        source = given.get("source", "")
+        if not isinstance(source, str):
+            raise ValidationError("source", f"must be a string, not {type(source).__name__}")
 
     def _keep(self, error: Exception) -> NoReturn:
         """Have the message stored later: the task message is its only copy.
