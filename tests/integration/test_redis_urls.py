@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 
 import pytest
 from celery import Celery
 from redis.credentials import CredentialProvider
 
-from celery_segment import ConfigurationError
+from celery_segment import BufferUnavailable, ConfigurationError
 from celery_segment.config import load
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
+from celery_segment.worker.ticker import Ticker
 from support import TLSFront, free_port
 
 
@@ -22,7 +24,23 @@ class Login(CredentialProvider):
         return "app", "p@:/w"
 
 
-LOGIN = f"{__name__}.Login"
+class ProviderError(Exception):
+    """An error of a cloud's own library."""
+
+
+class Expired(CredentialProvider):
+    """A provider that has lost its own credentials."""
+
+    def get_credentials(self):
+        raise ProviderError("the token s3cret has expired")
+
+
+class Unmade(CredentialProvider):
+    def __init__(self):
+        raise ProviderError("the token s3cret has expired")
+
+
+LOGIN, EXPIRED, UNMADE = (f"{__name__}.{name}" for name in ("Login", "Expired", "Unmade"))
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +192,28 @@ def test_a_url_of_ones_own_with_a_credential_provider(application, place):
         assert ping(app) == b"PONG"
 
 
+@pytest.fixture
+def expired(application, place):
+    """Make applications whose provider of credentials fails."""
+    url = f"redis://{place['tcp']}/1?credential_provider={EXPIRED}"
+    return partial(application, segment_redis_url=url)
+
+
+def test_a_provider_that_fails_is_a_redis_that_is_unavailable(expired):
+    call = expired().tasks["segment.track"]
+    for _ in range(2):
+        with pytest.raises(BufferUnavailable, match="raises ProviderError") as raised:
+            call.delay("u", "E")
+        assert "s3cret" not in str(raised.value)
+    expired(segment_on_unavailable="drop").tasks["segment.track"].delay("u", "E")
+
+
+def test_a_provider_that_fails_does_not_end_the_tick(expired):
+    runtime = runtime_of(expired())
+    ticker = Ticker(runtime.settings.enabled, runtime.new_pool(1.0), 0.25, 1.0)
+    assert ticker.tick() == []
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
@@ -184,6 +224,7 @@ def test_a_url_of_ones_own_with_a_credential_provider(application, place):
         ("redis://h/0?db=first", "'db'"),
         ("redis://h/0?credential_provider=no.such.Class", "credential_provider cannot be imported"),
         ("redis://h/0?credential_provider=ssl.SSLError", "credential_provider must be"),
+        (f"redis://h/0?credential_provider={UNMADE}", "credential_provider raises ProviderError"),
     ],
 )
 def test_a_url_that_is_not_understood_is_told_by_its_parameter(application, url, told):

@@ -87,6 +87,8 @@ def _provider(given: Any) -> Any:
             given = resolve_name(given)()
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise ValueError(f"credential_provider cannot be imported ({error})") from None
+        except Exception as error:  # noqa: BLE001 - its own, whose text may hold a secret
+            raise ValueError(f"credential_provider raises {type(error).__name__}") from None
     if not isinstance(given, CredentialProvider):
         raise ValueError("credential_provider must be a subclass of redis.CredentialProvider")
     return given

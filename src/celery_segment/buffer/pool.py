@@ -303,7 +303,13 @@ class Pool:
         seconds = seconds or self._timeout * WAIT
         timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         connection = self._connection_class(**self._connection_kwargs | timeouts)
-        return Connection(connection, generation)
+        try:
+            return Connection(connection, generation)
+        except (OSError, ValueError, ProtocolError, self._errors.RedisError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a credential provider's
+            # Its text may hold a secret.
+            raise ConnectionError(f"credential_provider raises {type(error).__name__}") from None
 
     def _unless_error(self, reply: Any) -> Any:
         if isinstance(reply, Exception):
