@@ -35,6 +35,8 @@ T = TypeVar("T")
 #: Seconds for which a Redis that did not answer in time is not asked again, by calls and the
 #: worker's transitions. The worker's tick has connections, and a rest, of its own.
 REST = 1.0
+#: The share of a lease that this may take: an outcome is to be recorded before its lease ends.
+REST_SHARE = 1 / 8
 #: Where an application keeps its runtime: it lives and dies with the application.
 _ATTRIBUTE = "_segment_runtime"
 
@@ -104,7 +106,9 @@ class Runtime:
         """The connections to the buffer's Redis that all sources share."""
         with self._lock:
             if self._pool is None:
-                self._pool = self.new_pool(self.settings.redis_timeout, rest=REST)
+                leases = [source.lease for source in self.settings.enabled]
+                rest = min([REST, *(lease * REST_SHARE for lease in leases)])
+                self._pool = self.new_pool(self.settings.redis_timeout, rest=rest)
             return self._pool
 
     @property

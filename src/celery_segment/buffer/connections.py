@@ -14,7 +14,8 @@ from celery_segment.buffer.connection import Connection
 
 __all__ = ["Connections"]
 
-#: Idle connections beyond ``FEW`` are closed after so many seconds, by the next call.
+#: Idle connections beyond ``FEW`` are closed after so many seconds, by the next call. A process
+#: that makes none keeps them: a thread that closes them would cost more than they do.
 AGE = 30.0
 FEW = 2
 

@@ -170,9 +170,14 @@ class TestFrozen:
         wait_until(lambda: _stored(app))
         assert Analytics(app=app).stats().accepted <= 3
 
-    def test_a_workers_outcome_is_recorded_once_it_answers(self, make_app):
+    @pytest.mark.parametrize(
+        "conf",
+        [{}, {"segment_lease": 2.0, "segment_timeout": 1.0, "segment_redis_timeout": 0.2}],
+        ids=["", "short lease"],
+    )
+    def test_a_workers_outcome_is_recorded_once_it_answers(self, make_app, conf):
         with EmbeddedRedis(appendonly=False) as server:
-            app = make_app(segment_redis_url=server.url)
+            app = make_app(segment_redis_url=server.url, **conf)
             track.delay("u", "E")
             buffer = buffer_of(app)
             (batch,) = buffer.claim(1)
