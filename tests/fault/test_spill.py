@@ -21,7 +21,7 @@ from celery_segment.buffer import messages_of
 from celery_segment.producer.spill import Spill
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
-from support import wait_until
+from support import buffer_of, wait_until
 
 
 @pytest.fixture
@@ -96,6 +96,11 @@ def rested(app):
     wait_until(
         lambda: max(store._rests_until, store._file_rests_until) < time.monotonic(),
     )
+
+
+def answers(app):
+    with suppress(BufferUnavailable):
+        return buffer_of(app).admin.snapshot()
 
 
 def ids_in(redis):
@@ -393,6 +398,24 @@ class TestAmbiguity:
         assert 1 <= unknown <= 3
         assert counts.total() - len(ids) <= unknown
         assert "with the same messageId" in caplog.text
+
+    def test_a_part_without_an_answer_is_counted_once(self, spilling, own, caplog):
+        app = spilling(segment_redis_timeout=0.3)
+        own.kill()
+        ids = [track.delay("u", "spilled").id for _ in range(5)]
+        own.start()
+        store = fallback_of(app)
+        for _ in range(2):
+            rested(app)
+            wait_until(lambda: answers(app))  # over a connection that is used again at once
+            own.pause()
+            assert not store.give_back()
+            own.resume()
+        assert store.unknown == 5
+        assert "5 spilled messages of this process may be stored in Redis as well" in caplog.text
+        rested(app)
+        wait_until(store.give_back)
+        assert set(ids_in(own)) == set(ids)
 
     def test_an_unknown_outcome_is_no_sure_loss(self, make_app, own):
         app = make_app(

@@ -77,6 +77,7 @@ class Fallback:
         self._most = most_messages(buffer.source.max_batch_messages)
         self._rests_until = self._file_rests_until = 0.0
         self.unknown = 0
+        self._unsure: bytes | None = None
         self._drops = _Drops()
         self._warned_at: dict[str, float] = {}
 
@@ -99,13 +100,26 @@ class Fallback:
         if self._spill is None or time.monotonic() < self._file_rests_until:
             return False
         try:
-            count = self._spill.give_back(self.source, self._buffer.append_part, self._most)
+            count = self._spill.give_back(self.source, self._append_part, self._most)
         except SegmentBufferError as error:
             self._file_rests_until = time.monotonic() + REST
             self._warn("not given back", f"spilled messages are not moved to Redis: {error}")
             return False
         self._has_spilled = count != 0
         return count > 0
+
+    def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
+        """Append messages of the file; note those of which it is not known whether they are stored.
+
+        They stay in the file. As long as that goes on, they come again, and count once.
+        """
+        try:
+            self._buffer.append_part(messages, attachments)
+        except SegmentBufferError as error:
+            if error.unknown and messages[0] != self._unsure:
+                self._unsure = messages[0]
+                self._note_unknown(error.unknown)
+            raise
 
     def _store(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, append: Callable[[], None]
@@ -150,12 +164,16 @@ class Fallback:
         self._has_spilled = True
         self._warn("spilled", f"{error}; messages go to {self._spill.path}")
         if unknown:
-            self.unknown += unknown
-            self._warn(
-                "unknown",
-                f"{self.unknown} spilled messages of this process may be stored in Redis as well:"
-                " Segment may receive them twice, with the same messageId",
-            )
+            self._note_unknown(unknown)
+
+    def _note_unknown(self, count: int) -> None:
+        """Count spilled messages that Redis may have stored as well."""
+        self.unknown += count
+        self._warn(
+            "unknown",
+            f"{self.unknown} spilled messages of this process may be stored in Redis as well:"
+            " Segment may receive them twice, with the same messageId",
+        )
 
     def _drop(self, reason: str, count: int) -> None:
         if not count:
