@@ -436,7 +436,9 @@ class Machine(Recount, RuleBasedStateMachine):
         waits = waits or any(until <= self.now for _, until in self.settled.values())
         assert self.buffer.compressible() == self.compressible()
         waits = waits or bool(self.compressible())
-        if not waits and self.closed_for() == 0 and len(inflight) < self.concurrency:
+        probed = self.trips.total() and self.probe[0] > self.now
+        room = self.closed_for() == 0 and not probed and len(inflight) < self.concurrency
+        if not waits and room:
             waits = bool(self.at("ready") or self.open)
         shortest = HOUR / 2
         again = min(AGAIN * 2 ** (self.unanswered - 1), LONGEST) if self.unanswered else shortest

@@ -39,6 +39,7 @@ class TestGate:
         wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
         probe = hold(buffer, batches[3].id, "probe")
         assert isinstance(buffer.begin(batches[4].id, "t2"), SourceClosed)
+        assert not buffer.due(0.0), "while the probe hangs, there is nothing to do"
         wait, trips = buffer.retry(probe, "failure", 0, "503", breaker=BREAKER)
         assert (round(wait, 1), trips) == (0.4, 2)
         wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")

@@ -23,6 +23,7 @@ local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonum
 -- @include _now
 -- @include _free_first
 -- @include _closed_for
+-- @include _is_failing
 -- @include _open_count
 -- @include _memory
 -- @include _keep_room
@@ -44,7 +45,9 @@ local function is_due()
       or compressible_range(source, backlog, youngest) then
     return true
   end
-  return (ready_count > 0 or open > 0) and closed_for(source) == 0
+  -- While one batch tests whether the endpoint still fails, a drain could only put others back.
+  local probed = is_failing(source) and redis.call('EXISTS', source .. ':probe') == 1
+  return (ready_count > 0 or open > 0) and closed_for(source) == 0 and not probed
     and redis.call('ZCARD', inflight) < limit_of(source, max_inflight)
 end
 
