@@ -8,9 +8,10 @@ import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
 from celery_segment.buffer import Lease, messages_of
+from celery_segment.buffer.appends import Appends
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
-from support import buffer_of, wait_until
+from support import buffer_of, let_pass, wait_until
 
 
 @pytest.fixture
@@ -65,6 +66,17 @@ def test_many_calls_are_stored_once(app, proxy):
 
     cut(proxy, batch)
     assert Analytics(app=app).stats().accepted == 51
+
+
+def test_only_the_batches_that_may_hold_a_message_are_searched_for_it(app, redis):
+    big = b'{"x":"%s"}' % (b"x" * 30_000)
+    buffer_of(app).append_many([big] * 150)
+    assert buffer_of(app).admin.snapshot().ready.batches == 9
+    let_pass(redis, 5)
+    before = redis.info("commandstats")["cmdstat_get"]["calls"]
+    appends = Appends(buffer_of(app)._pool, buffer_of(app).source)
+    assert not appends._is_stored(b"{},", time.monotonic())
+    assert redis.info("commandstats")["cmdstat_get"]["calls"] - before <= 2
 
 
 def test_a_holder_that_did_not_hear_so_holds(app, proxy):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -21,6 +21,7 @@ from celery_segment.buffer import messages_of
 from celery_segment.producer.spill import Spill
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
+from celery_segment.worker.bootsteps import _give_back as give_back_in_tick
 from support import buffer_of, wait_until
 
 
@@ -334,6 +335,18 @@ class TestBrokenFile:
         with pytest.raises(BufferUnavailable) as raised:
             track.delay("u", "E")
         assert f"{path} cannot be written (" in str(raised.value)
+
+    def test_what_one_source_left_holds_up_no_other(self, spilling, own, path, caplog):
+        app = spilling(segment_sources={"b": {"write_key": "k2"}})
+        own.kill()
+        for source in ("default", "b"):
+            Analytics(source).track.delay("u", "E")
+        own.start()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE spilled SET message = 5 WHERE source = 'default'")
+        give_back_in_tick(runtime_of(app))
+        assert Analytics("b").stats().accepted == 1
+        assert "default: what was spilled cannot be read" in caplog.text
 
     def test_a_link_is_not_followed(self, path):
         link(path)

@@ -12,6 +12,7 @@ import pytest
 from building import LEAST, LIBRARY, OWN, UTC, UUID4, Color, Loud, build, refusal, track, wire
 from celery_segment.calls.api import CALLS
 from celery_segment.messages import encode
+from support import at_once
 
 # ---------------------------------------------------------------- messageId
 
@@ -60,6 +61,12 @@ def test_minted_ids_are_unique_random_uuids():
     fixed = {*range(76, 80), 62, 63}
     for bit in set(range(128)) - fixed:
         assert 4_500 < sum(number >> bit & 1 for number in numbers) < 5_500, bit
+
+
+def test_ids_that_threads_make_at_once_are_distinct():
+    made = at_once(100, lambda: [track().message_id for _ in range(100)])
+    ids = [each for some in made for each in some]
+    assert len(set(ids)) == len(ids) == 10_000
 
 
 # ---------------------------------------------------------------- context
