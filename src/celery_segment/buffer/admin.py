@@ -13,6 +13,7 @@ from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import DeadLetter, Snapshot, Stale
 from celery_segment.config import Source
+from celery_segment.errors import SegmentBufferError
 
 __all__ = ["BufferAdmin"]
 
@@ -84,9 +85,19 @@ class BufferAdmin:
         return self._pool.execute("ZSCORE", f"{self._key}:dead", batch_id) is not None
 
     def messages(self, batch_id: str) -> list[bytes]:
-        """Return a sealed batch's messages as JSON; none when there is no such batch."""
+        """Return a sealed batch's messages as JSON; none when there is no such batch.
+
+        Raises:
+            SegmentBufferError: They cannot be read, since what Redis holds of them is damaged.
+        """
         content = self._pool.execute("GET", batch_key(self.source, batch_id))
-        return [bytes(part) for part in messages_of(content)] if content else []
+        try:
+            return [bytes(part) for part in messages_of(content)] if content else []
+        except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
+            raise SegmentBufferError(
+                f"batch {batch_id} of source {self.source.name!r} is damaged in Redis",
+                hint="purge it, or replay it, which counts it as damaged",
+            ) from None
 
     def replay(self, batch_ids: Iterable[str]) -> int:
         """Put dead letters back among the ready batches; return the number of messages."""

@@ -7,15 +7,21 @@ what the keys hold. The operator's transitions are in ``admin``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.appends import Appends
-from celery_segment.buffer.body import compressed, decompressed, is_compressed, messages_of
+from celery_segment.buffer.body import (
+    compressed,
+    decompressed,
+    is_compressed,
+    is_intact,
+    messages_of,
+)
 from celery_segment.buffer.due import encode_due
 from celery_segment.buffer.keys import batch_key, prefix_of
+from celery_segment.buffer.leases import lease_of, repaired
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import (
@@ -33,6 +39,9 @@ from celery_segment.buffer.types import (
 from celery_segment.config import Source
 
 __all__ = ["Buffer"]
+
+#: What split.lua answers where another content is stored than the holder has read.
+_NOT_ITS_MESSAGES = -2
 
 
 class Buffer:
@@ -132,8 +141,8 @@ class Buffer:
         (verdict, *rest), content = self._pool.run_and_get(begin, command, key)
         match verdict:
             case 1:
-                found = _lease(batch_id, token, content, rest)
-                return found if found.count else self._repaired(found)
+                found = lease_of(batch_id, token, content, rest)
+                return found if found.count else repaired(self._pool, self._key, found)
             case -1:
                 return LeasedElsewhere()
             case -2:
@@ -142,17 +151,6 @@ class Buffer:
                 return Busy(rest[0])
             case _:
                 return Gone()
-
-    def _repaired(self, lease: Lease) -> Lease:
-        """Write a batch's record anew from its content, where that is there."""
-        try:
-            content = decompressed(lease.body)
-            count, size = len(messages_of(content)), len(content)
-        except Exception:  # noqa: BLE001 - whatever is there instead: the holder finds it damaged
-            return lease
-        arguments = (lease.id, lease.token, count, size)
-        self._pool.run(script("repair"), self._key, *arguments, once=True)
-        return replace(lease, count=count, size=size)
 
     def traces(self, lease: Lease) -> list[bytes]:
         """Return the trace contexts of a batch's calls: at most 128."""
@@ -221,8 +219,15 @@ class Buffer:
         cut = sum(len(part) + 1 for part in first)
         # The script cuts what it finds; it cannot decompress.
         content = (bytes(decompressed(lease.body)),) if is_compressed(lease.body) else ()
-        arguments = (cut, len(first), int(answered), *content)
-        _unless_stale(self._settle("split", lease, status, *arguments))
+        arguments = (cut, len(first), int(answered))
+        reply = self._settle("split", lease, status, *arguments, *content)
+        if reply == _NOT_ITS_MESSAGES and is_intact(lease.body, lease.size):
+            # What is stored was harmed since; what the holder has read was not.
+            own = bytes(decompressed(lease.body))
+            reply = self._settle("split", lease, status, *arguments, own)
+        if reply == _NOT_ITS_MESSAGES:
+            raise Damaged
+        _unless_stale(reply)
 
     def bury(
         self, lease: Lease, cause: str, text: str = "", status: str = "", *, answered: bool
@@ -250,7 +255,8 @@ class Buffer:
 
     def damage(self, lease: Lease, cause: str) -> Settled | None:
         """Settle a batch that is damaged; return it if there are callbacks to run for it."""
-        arguments = (lease.id, lease.token, milliseconds(self.source.lease), cause)
+        hooked = self.source.on_failed is not None
+        arguments = (lease.id, lease.token, milliseconds(self.source.lease), cause, int(hooked))
         reply = self._pool.run(script("damage"), self._key, *arguments, once=True)
         return _settled(lease, "damaged", cause, False, reply)
 
@@ -304,26 +310,6 @@ class Buffer:
         # Also where there is nothing to do: ``compressible`` is not to return it again.
         arguments = (batch_id, len(content), compressed(content)) if plain else (batch_id, 0, b"")
         return bool(self._pool.run(script("compress"), self._key, *arguments))
-
-
-def _lease(batch_id: str, token: str, content: Any, found: list[int]) -> Lease:
-    """Return what begin.lua leased."""
-    count, size, attempts, requests, age, traces, refusals, others, alone, delivered = found
-    return Lease(
-        batch_id,
-        token,
-        content,
-        count,
-        size,
-        attempts,
-        requests,
-        age=age / 1000,
-        traces=traces,
-        refusals=refusals,
-        others_delivered=bool(others),
-        alone=bool(alone),
-        delivered_ago=None if delivered < 0 else delivered / 1000,
-    )
 
 
 def _settled(

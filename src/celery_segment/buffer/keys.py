@@ -31,12 +31,14 @@ touch them all. Times are milliseconds of the server's clock.
     :callbacks:<id> hash the same of a sealed batch
     :traces      hash    of the open batch: the trace contexts of its first messages, by place
     :traces:<id> hash    the same of a sealed batch
-    :settled     zset    batches whose callbacks have not run yet, as delivered:<id> or
-                         dead:<id>, by the time from which another worker may run them
-    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause when dead;
-                         reported when the source's own callback has run
+    :settled     zset    batches whose callbacks have not run yet, as delivered:<id>, dead:<id>
+                         or damaged:<id>, by the time from which another worker may run them
+    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause unless it was
+                         delivered; reported when the source's own callback has run
     :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
-                         (all), began (first request); cause of the last failure; buried
+                         (all), began (first request); failed (first failure), refusals; cause
+                         of the last failure; buried; saved (by compression). Where it was lost:
+                         lost (the place in which the figures still count it)
     :gate        string  why the source is closed; expires when it opens
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back

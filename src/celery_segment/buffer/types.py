@@ -239,9 +239,8 @@ class Amount(msgspec.Struct, frozen=True):
 class Snapshot:
     """A source's figures at one moment.
 
-    ``accepted = buffered + ready + inflight + delivered + dead + purged +
-    damaged`` in messages,
-    always; what ``dropped`` counts was never accepted.
+    ``accepted = buffered + ready + inflight + delivered + dead + purged + damaged`` in
+    messages, always; what ``dropped`` counts was never accepted.
 
     Attributes:
         accepted: Messages that were ever stored.
@@ -252,7 +251,8 @@ class Snapshot:
         dead: Dead letters at present.
         purged: Dead letters' messages that an operator deleted.
         damaged: Messages of batches whose content in Redis was lost or cut off, by an eviction
-            or a hand. They are counted and deleted; those whose count was lost, too, are not here.
+            or a hand. They are counted and deleted; those whose count was lost, too, as soon as
+            no other batch waits, and in their former place until then.
         saved_bytes: Memory that compressing ``ready`` and ``inflight`` batches saves.
         uncalled_batches: Settled batches whose callbacks have not run yet.
         buried: Messages that ever became dead letters.

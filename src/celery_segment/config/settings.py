@@ -162,7 +162,7 @@ class Source:
         None,
         parsers.task_or_callable,
         "Celery task (or its name) or callable (or its dotted path) that is called for every batch"
-        " that becomes a dead letter.",
+        " that becomes a dead letter, or is damaged in Redis.",
     )
     gzip: bool = setting(True, parsers.boolean, "Compress request bodies with gzip.")
     timeout: float = setting(

@@ -4,6 +4,6 @@ local REFUSING = 2 ^ 40
 
 -- Return how many messages the open batch holds, and whether calls are refused.
 local function open_count(source)
-  local count = tonumber(redis.call('GET', source .. ':count') or 0)
+  local count = tonumber(redis.call('GET', source .. ':count') or recount(source))
   return count % REFUSING, count >= REFUSING
 end

@@ -5,10 +5,15 @@ local function seal(source)
   local count = open_count(source)
   local bytes = redis.call('STRLEN', open)
   local id = redis.call('HINCRBY', state, 'sequence', 1)
+  if id == 1 and redis.call('HEXISTS', stats, 'accepted') == 1 then
+    -- :state was lost. The time is above each number that was used.
+    id = now()
+    redis.call('HSET', state, 'sequence', id)
+  end
   redis.call('COPY', open, source .. ':batch:' .. id)
   redis.call('DEL', open)
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,
-    'since', redis.call('HGET', state, 'since'))
+    'since', redis.call('HGET', state, 'since') or now())
   for _, attachments in ipairs({source .. ':callbacks', source .. ':traces'}) do
     if redis.call('EXISTS', attachments) == 1 then
       redis.call('RENAME', attachments, attachments .. ':' .. id)

@@ -31,9 +31,10 @@ if not count then
   return {-1, {}}
 end
 local stats, time = source .. ':stats', now()
-redis.call('DEL', source .. ':meta:' .. id, source .. ':traces:' .. id)
+redis.call('DEL', source .. ':traces:' .. id)
 grow(source, duration, max_inflight)
-count_saved(source, id, bytes, -1)
+count_saved(source, id, -1)
+redis.call('DEL', source .. ':meta:' .. id)
 if not notify then
   redis.call('DEL', source .. ':batch:' .. id)
 end

@@ -43,6 +43,7 @@ sizes, attachments = sizes or '', attachments or {}
 -- @include _now
 -- @include _add
 -- @include _free_first
+-- @include _recount
 -- @include _open_count
 -- @include _memory
 -- @include _keep_room
@@ -55,7 +56,10 @@ local MAX_TRACES = 128
 local MAX_CALLBACKS = 250
 local state = source .. ':state'
 local count, refusing = open_count(source)
-local size = count > 0 and redis.call('STRLEN', open) or 0
+local size = redis.call('STRLEN', open)
+if count == 0 and size > 0 then
+  count = recount(source)
+end
 
 if max_buffer_bytes > 0 then
   local stats = redis.call('HMGET', source .. ':stats',

@@ -29,6 +29,7 @@ local lease, max_inflight = tonumber(ARGV[3]), tonumber(ARGV[4])
 -- @include _closed_for
 -- @include _is_failing
 -- @include _limit_of
+-- @include _recount
 -- @include _open_count
 -- @include _untried
 local inflight, retrying = source .. ':inflight', source .. ':retrying'
@@ -41,7 +42,8 @@ if not deadline and not redis.call('ZSCORE', retrying, id) then
 end
 local fields = redis.call('HMGET', meta,
   'token', 'count', 'bytes', 'attempts', 'requests', 'began', 'refusals', 'failed', 'cause')
-local holder, count, bytes = fields[1], tonumber(fields[2] or 0), tonumber(fields[3] or 0)
+local holder, count = fields[1], tonumber(fields[2] or 0)
+local bytes = tonumber(fields[2] and fields[3] or 0)
 local attempts, requests = tonumber(fields[4] or 0), tonumber(fields[5] or 0)
 local began = tonumber(fields[6] or time)
 

@@ -12,16 +12,16 @@
 local source, name, hook_is_left = KEYS[1], ARGV[1], ARGV[2] == '1'
 local left = {unpack(ARGV, 3)}
 
+-- @include _forget_delivered
 local settled = source .. ':settled:' .. name
-local id = redis.call('HGET', settled, 'batch')
-if not hook_is_left and string.sub(name, 1, 10) == 'delivered:' and id then
-  redis.call('DEL', source .. ':batch:' .. id)
+if not hook_is_left then
+  forget_delivered(source, name)
 end
 if not hook_is_left and #left == 0 then
   redis.call('DEL', settled)
   return redis.call('ZREM', source .. ':settled', name)
 end
-if not id then
+if redis.call('EXISTS', settled) == 0 then
   return 0
 end
 for _, field in ipairs(redis.call('HKEYS', settled)) do

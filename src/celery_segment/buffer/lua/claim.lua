@@ -22,6 +22,7 @@ local stint, continues = tonumber(ARGV[4]), ARGV[5] == '1'
 -- @include _batch_number
 -- @include _batch_size
 -- @include _free_first
+-- @include _recount
 -- @include _open_count
 -- @include _seal
 -- @include _move
@@ -41,7 +42,7 @@ free_first(source)
 if continues then
   local id = redis.call('ZPOPMIN', waiting)[1]
   if id then
-    add(claimed, id, batch_size(source, id))
+    add(claimed, id, batch_size(source, id, 'inflight'))
     return claimed
   end
 end
@@ -65,7 +66,7 @@ for _ = 1, math.min(most, count) do
   redis.call('ZREM', ready, id)
   redis.call('ZADD', inflight, time + lease, id)
   redis.call('ZADD', waiting, batch_number(id), id)
-  local messages, bytes = batch_size(source, id)
+  local messages, bytes = batch_size(source, id, 'ready')
   move(source, messages, bytes, 'ready', 'inflight')
   add(claimed, id, messages, bytes)
 end

@@ -20,9 +20,11 @@ local number = batch_number(id)
 if number > tonumber(redis.call('HGET', state, 'compressed') or 0) then
   redis.call('HSET', state, 'compressed', number)
 end
-if not redis.call('ZSCORE', source .. ':ready', id) or redis.call('STRLEN', batch) ~= bytes then
+if bytes == 0 or redis.call('STRLEN', batch) ~= bytes
+    or not redis.call('ZSCORE', source .. ':ready', id) then
   return 0
 end
 redis.call('SET', batch, content)
-count_saved(source, id, bytes, 1)
+redis.call('HSET', source .. ':meta:' .. id, 'saved', bytes - #content)
+count_saved(source, id, 1)
 return 1

@@ -38,8 +38,10 @@ if last ~= '' then
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', dead, since, till, 'LIMIT', offset, limit)) do
-  local fields = redis.call('HMGET', source .. ':meta:' .. id,
-    'count', 'bytes', 'buried', 'cause')
-  add(letters, id, tonumber(fields[1]), tonumber(fields[2]), tonumber(fields[3]), fields[4])
+  -- Its record may be gone.
+  local fields = redis.call('HMGET', source .. ':meta:' .. id, 'count', 'bytes', 'cause')
+  local count, bytes = tonumber(fields[1] or 0), tonumber(fields[1] and fields[2] or 0)
+  local buried = tonumber(redis.call('ZSCORE', dead, id))
+  add(letters, id, count, bytes, buried, fields[3] or '')
 end
 return letters

@@ -24,6 +24,7 @@ local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonum
 -- @include _free_first
 -- @include _closed_for
 -- @include _is_failing
+-- @include _recount
 -- @include _open_count
 -- @include _memory
 -- @include _keep_room

@@ -6,6 +6,8 @@
 local source = KEYS[1]
 
 -- @include _free_first
+-- @include _now
+-- @include _recount
 -- @include _open_count
 -- @include _seal
 free_first(source)

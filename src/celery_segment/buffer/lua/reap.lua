@@ -16,6 +16,7 @@ local source, overdue, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 -- @include _free_first
 -- @include _move
 -- @include _put_back
+-- @include _count_lost
 local time, taken = now(), 0
 free_first(source)
 redis.call('HDEL', source .. ':state', 'unanswered')
@@ -28,6 +29,7 @@ end
 
 take_back(source .. ':inflight', time)
 take_back(source .. ':retrying', time - overdue)
+count_lost(source)
 if taken > 0 then
   redis.call('HINCRBY', source .. ':stats', 'takeovers', taken)
 end

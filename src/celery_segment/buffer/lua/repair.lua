@@ -13,14 +13,25 @@ local source, id, token, count, bytes = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV
 
 -- @include _now
 -- @include _free_first
--- @include _held
 -- @include _move
-local known = held(source, id, token)
-if not known or known > 0 then
+-- @include _count_saved
+local meta = source .. ':meta:' .. id
+local fields = redis.call('HMGET', meta, 'token', 'count', 'lost')
+if fields[1] ~= token or fields[2] then
   return 0
 end
 free_first(source)
-redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes, 'since', now())
--- The claim counted it as empty.
-move(source, count, bytes, 'ready', 'inflight')
+-- Where the figures count it still: each transition since has counted it as empty.
+local place = fields[3] or 'inflight'
+redis.call('HDEL', meta, 'lost')
+redis.call('HSET', meta, 'count', count, 'bytes', bytes)
+redis.call('HSETNX', meta, 'since', now())
+move(source, count, bytes, place, 'inflight')
+local saved = bytes - redis.call('STRLEN', source .. ':batch:' .. id)
+if saved ~= 0 then
+  redis.call('HSET', meta, 'saved', saved)
+  if place == 'dead' then
+    count_saved(source, id, 1)
+  end
+end
 return 1

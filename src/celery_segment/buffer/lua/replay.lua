@@ -16,12 +16,12 @@ local messages = 0
 free_first(source)
 for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
-    local count, bytes = batch_size(source, id)
+    local count, bytes = batch_size(source, id, 'dead')
     redis.call('HDEL', source .. ':meta:' .. id,
       'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed')
     redis.call('ZADD', source .. ':ready', batch_number(id), id)
     move(source, count, bytes, 'dead', 'ready')
-    count_saved(source, id, bytes, 1)
+    count_saved(source, id, 1)
     messages = messages + count
   end
 end

@@ -12,6 +12,8 @@ local source, limit, max_inflight = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]
 -- @include _add
 -- @include _closed_for
 -- @include _is_failing
+-- @include _free_first
+-- @include _recount
 -- @include _open_count
 -- @include _memory
 -- @include _limit_of

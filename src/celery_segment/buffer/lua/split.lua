@@ -14,6 +14,7 @@
 --
 -- Returns 1 when split
 -- Returns -1 when the token is not the holder's; nothing was changed
+-- Returns -2 when what is stored is not the batch's messages any more; nothing was changed
 local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local first_bytes, first_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 local responded, messages = ARGV[6] == '1', ARGV[7]
@@ -34,6 +35,10 @@ local count, bytes = held(source, id, token)
 if not count then
   return -1
 end
+messages = messages or redis.call('GET', batch)
+if not messages or #messages ~= bytes then
+  return -2
+end
 free_first(source)
 local tried = {}
 for i, value in ipairs(redis.call('HMGET', meta, unpack(TRIED))) do
@@ -41,7 +46,6 @@ for i, value in ipairs(redis.call('HMGET', meta, unpack(TRIED))) do
     add(tried, TRIED[i], value)
   end
 end
-messages = messages or redis.call('GET', batch)
 
 local function store(suffix, content, content_count)
   local half = id .. suffix
@@ -70,7 +74,7 @@ local function divide(attachments)
   end
 end
 
-count_saved(source, id, bytes, -1)
+count_saved(source, id, -1)
 redis.call('DEL', batch, meta)
 redis.call('ZREM', source .. ':inflight', id)
 store('.1', string.sub(messages, 1, first_bytes), first_count)

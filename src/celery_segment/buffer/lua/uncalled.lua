@@ -12,15 +12,24 @@ local source, lease = KEYS[1], tonumber(ARGV[1])
 -- @include _now
 -- @include _add
 -- @include _free_first
+-- @include _forget_delivered
 local settled, time = source .. ':settled', now()
-local name = redis.call('ZRANGEBYSCORE', settled, '-inf', time, 'LIMIT', 0, 1)[1]
-if not name then
-  return {}
-end
 free_first(source)
+local name, flat
+repeat
+  name = redis.call('ZRANGEBYSCORE', settled, '-inf', time, 'LIMIT', 0, 1)[1]
+  if not name then
+    return {}
+  end
+  flat = redis.call('HGETALL', settled .. ':' .. name)
+  if #flat == 0 then
+    -- What was kept of it is lost.
+    redis.call('ZREM', settled, name)
+    forget_delivered(source, name)
+  end
+until #flat > 0
 redis.call('ZADD', settled, time + lease, name)
 local fields, callbacks = {}, {}
-local flat = redis.call('HGETALL', settled .. ':' .. name)
 for i = 1, #flat, 2 do
   if tonumber(flat[i]) then
     add(callbacks, flat[i + 1])

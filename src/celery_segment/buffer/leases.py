@@ -1,0 +1,55 @@
+"""Leases as begin.lua grants them; where the batch's record was lost, it is written anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from celery_segment.buffer.body import decompressed, is_intact, messages_of
+from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.scripts import script
+from celery_segment.buffer.types import Lease
+
+__all__ = ["lease_of", "repaired"]
+
+
+def lease_of(batch_id: str, token: str, content: Any, found: list[int]) -> Lease:
+    """Return what begin.lua leased."""
+    count, size, attempts, requests, age, traces, refusals, others, alone, delivered = found
+    return Lease(
+        batch_id,
+        token,
+        content,
+        count,
+        size,
+        attempts,
+        requests,
+        age=age / 1000,
+        traces=traces,
+        refusals=refusals,
+        others_delivered=bool(others),
+        alone=bool(alone),
+        delivered_ago=None if delivered < 0 else delivered / 1000,
+    )
+
+
+def repaired(pool: Pool, key: str, lease: Lease) -> Lease:
+    """Write the lost record of a leased batch anew from its content, where that is whole.
+
+    Args:
+        pool: Connections to Redis.
+        key: What every key of the source starts with.
+        lease: The batch, of which Redis does not know how many messages it has.
+
+    Returns:
+        The lease with its counts; unchanged where the content is damaged, too.
+    """
+    try:
+        content = decompressed(lease.body)
+        count, size = len(messages_of(content)), len(content)
+    except Exception:  # noqa: BLE001 - whatever is there instead: the holder finds it damaged
+        return lease
+    if not is_intact(lease.body, size):
+        return lease
+    pool.run(script("repair"), key, lease.id, lease.token, count, size, once=True)
+    return replace(lease, count=count, size=size)
