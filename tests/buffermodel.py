@@ -27,6 +27,10 @@ OVERDUE, AGAIN, LONGEST = HOUR, HOUR, 3 * HOUR
 BREAKER = (2, HOUR, 3 * HOUR)
 
 
+#: Where the figures count what is in a place.
+FIGURES = {"ready": "ready", "inflight": "inflight", "retrying": "inflight", "dead": "dead"}
+
+
 def near(seconds: float):
     return pytest.approx(seconds, abs=DRIFT)
 
@@ -41,7 +45,7 @@ class Sealed:
 
     id: str
     messages: list[bytes]
-    since: float
+    since: float | None
     place: str = "ready"
     waits: bool = False  # claimed, and no delivery has begun
     compressed: bool = False
@@ -53,6 +57,10 @@ class Sealed:
     failed: float | None = None  # when it failed first
     refusals: int = 0
     cause: str = ""
+    saved: int = 0  # bytes, by its compression
+    harm: str = ""  # what a hand did to its messages: "gone", "cut" or "garbled"
+    content: bytes | None = None  # what is stored instead of them
+    lost: str = ""  # the place in which the figures count it, while its record is lost
 
     @property
     def number(self) -> int:
@@ -60,7 +68,18 @@ class Sealed:
 
     @property
     def reference(self) -> BatchRef:
-        return BatchRef(self.id, len(self.messages), len(stored(self.messages)))
+        known = not self.lost
+        return BatchRef(self.id, known * len(self.messages), known * len(stored(self.messages)))
+
+    @property
+    def counted_in(self) -> str:
+        """The place in which the figures count its messages."""
+        return self.lost or FIGURES[self.place]
+
+    def lose_record(self) -> None:
+        self.lost, self.saved, self.since = FIGURES[self.place], 0, None
+        self.token, self.began, self.failed, self.cause = None, None, None, ""
+        self.attempts = self.requests = self.refusals = 0
 
 
 class Model:
@@ -75,26 +94,36 @@ class Model:
         self.open: list[bytes] = []
         self.open_since = 0.0
         self.sealed = 0
-        self.compressed_to = 0  # up to this number it was tried
         self.batches: dict[str, Sealed] = {}
         self.delivered: list[bytes] = []
         self.purged: list[bytes] = []
+        self.damaged: list[bytes] = []
+        # Of batches that are gone with their records: by the place in which they are counted.
+        self.uncounted: dict[str, list[bytes]] = {"ready": [], "inflight": [], "dead": []}
+        self.forgotten: set[str] = set()  # the settled ones whose own record a hand has deleted
+        self.saved = 0
         self.count = Counter()
         self.attempts = Counter()
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
-        self.asked: tuple[float, str] = (0.0, "")  # the same of the endpoint's last wait
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
-        self.refused = ""  # the last that was refused
         self.last_delivered: float | None = None
+        self.forget_state()
+        self.begun: list[Lease] = []  # all that ever were
+        self.lost: list[Lease] = []  # of these, those whose process is gone
+        self.mark_at: int | None = None
+
+    def forget_state(self) -> None:
+        """Have what :state holds be as it is at the start, but for the sequence."""
+        self.compressed_to = 0  # up to this number it was tried
+        self.asked: tuple[float, str] = (0.0, "")  # of the endpoint's last wait: until; cause
+        self.refused = ""  # the last that was refused
         self.ticked, self.unanswered = -1e6 * HOUR, 0
         self.limit, self.threshold, self.halved = 2.0, float(MAX_INFLIGHT), -1e6 * HOUR
         self.latency: float | None = None
         self.fastest: float | None = None
         self.failures, self.trips = 0, Counter()
-        self.begun: list[Lease] = []  # all that ever were
-        self.lost: list[Lease] = []  # of these, those whose process is gone
-        self.mark_at: int | None = None
+        self.owner = ""
 
     def at(self, place: str) -> list[Sealed]:
         found = [batch for batch in self.batches.values() if batch.place == place]
@@ -132,6 +161,19 @@ class Model:
         name = str(self.sealed)
         self.batches[name] = Sealed(name, self.open, self.open_since)
         self.open = []
+
+    def lose(self, batch: Sealed) -> None:
+        """Let a batch go that cannot be delivered."""
+        del self.batches[batch.id]
+        (self.uncounted[batch.lost] if batch.lost else self.damaged).extend(batch.messages)
+
+    def count_lost(self) -> None:
+        if self.at("ready") or self.at("inflight") or self.at("retrying"):
+            return
+        for place in ("ready", "inflight", *(() if self.at("dead") else ("dead",))):
+            self.damaged += self.uncounted[place]
+            self.uncounted[place] = []
+        self.saved = 0
 
     def compressible(self) -> list[str]:
         ready = self.at("ready")

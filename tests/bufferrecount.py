@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from itertools import chain
 
-from buffermodel import LEASE, MAX_BYTES, MAX_INFLIGHT, MAX_MESSAGES, Model, Sealed, near, stored
+from buffermodel import (
+    FIGURES,
+    LEASE,
+    MAX_BYTES,
+    MAX_INFLIGHT,
+    MAX_MESSAGES,
+    Model,
+    Sealed,
+    near,
+    stored,
+)
 from celery_segment.buffer import ENVELOPE, Amount, Gate, Lease, Settled, keys
 from celery_segment.buffer.body import decompressed
 
-TAG = keys.prefix("default")
 #: Each key and its type, as the docstring of `keys` has them.
 KINDS = dict(re.findall(r"^    :(\S+) +(string|hash|zset)\b", keys.__doc__, re.MULTILINE))
 
@@ -30,6 +40,10 @@ return found
 """
 
 
+def name_of(message: bytes) -> str:
+    return json.loads(message)["messageId"]
+
+
 def zset(found, name) -> dict[str, float]:
     return found[name][2] if name in found else {}
 
@@ -40,38 +54,43 @@ class Recount(Model):
     def __init__(self, redis, buffer):
         super().__init__()
         self.redis, self.buffer = redis, buffer
-        redis.delete(*redis.keys(f"{TAG}*"), "none")
+        self.tag = keys.prefix_of(buffer.source)
+        redis.delete(*redis.keys(f"{self.tag}*"), "none")
 
-    def settle(self, found: Settled | None, how: str, batch: Sealed, cause: str | None) -> None:
+    def settle(self, found: Settled | None, how: str, lease: Lease, cause: str | None) -> None:
         """Check what a settlement gives to be called, and remember it."""
         has_hook = getattr(self.buffer.source, "on_failed" if cause else "on_delivered") is not None
-        own = self.own(batch.messages)
+        own = self.own(self.batches[lease.id].messages)
         if not own and not has_hook:
             assert found is None
             return
-        assert bytes(decompressed(found.body)) == (stored(batch.messages) if has_hook else b"")
-        body = found.body
-        count, size = batch.reference.count, batch.reference.size
-        name = f"{how}:{batch.id}"
+        body = lease.body if has_hook and how != "damaged" else b""
+        name, about = f"{how}:{lease.id}", (lease.count, lease.size)
         assert Counter(found.callbacks) == Counter(own.values())
-        assert found == Settled(name, batch.id, cause, found.callbacks, body, count, size)
+        assert found == Settled(name, lease.id, cause, found.callbacks, body, *about)
         self.settled[name] = (found, self.now + LEASE)
+        self.forgotten.discard(name)
 
-    def dump(self) -> dict[str, tuple]:
-        """Return the type, the seconds to live and the content of every key of the source."""
+    def dump(self, tag: str = "") -> dict[str, tuple]:
+        """Return the type, the seconds to live and the content of every key of a source."""
+        tag = tag or self.tag
         found = {}
-        for key, kind, left, content in self.redis.eval(DUMP, 1, TAG):
+        for key, kind, left, content in self.redis.eval(DUMP, 1, tag):
             value = content
             if isinstance(content, list):
                 pairs = zip(content[::2], content[1::2], strict=True)
                 scores = kind == b"zset"
                 value = {i.decode(): float(s) for i, s in pairs} if scores else dict(pairs)
-            found[key.decode().removeprefix(f"{TAG}:")] = (kind.decode(), left / 1000, value)
+            found[key.decode().removeprefix(f"{tag}:")] = (kind.decode(), left / 1000, value)
         return found
+
+    def about(self, tag: str = "") -> dict[str, tuple]:
+        """Return what ``dump`` is to be equal to while nothing changes."""
+        return {n: (kind, near(left), v) for n, (kind, left, v) in self.dump(tag).items()}
 
     def unchanged(self, call):
         """Call what is to change nothing at all."""
-        before = {n: (kind, near(left), v) for n, (kind, left, v) in self.dump().items()}
+        before = self.about()
         try:
             return call()
         finally:
@@ -87,14 +106,17 @@ class Recount(Model):
         # The messages of a batch that is still to be reported stay until then.
         kept = [s.id for s, _ in self.settled.values() if s.cause is None and s.body]
         batches = self.batches.values()
+        # A record that was deleted may begin anew.
+        lost = [b.id for b in batches if b.lost and f"meta:{b.id}" not in found]
+        gone = [b.id for b in batches if b.harm == "gone"]
         with_callbacks = [b.id for b in batches if self.own(b.messages)]
         with_traces = [b.id for b in batches if self.own(b.messages, "trace")]
         for owned, owners in (
-            ("batch:", [*placed, *kept]),
-            ("meta:", placed),
+            ("batch:", [name for name in (*placed, *kept) if name not in gone]),
+            ("meta:", [name for name in placed if name not in lost]),
             ("callbacks:", with_callbacks),
             ("traces:", with_traces),
-            ("settled:", self.settled),
+            ("settled:", self.settled.keys() - self.forgotten),
         ):
             names = [name.removeprefix(owned) for name in found if name.startswith(owned)]
             assert sorted(names) == sorted(owners), f"a {owned} key without owner, or the reverse"
@@ -107,11 +129,16 @@ class Recount(Model):
 
     def check_messages(self, found):
         """Each accepted message is in one place, byte for byte as it was accepted."""
-        waiting = [f"batch:{name}" for name in self.batches]
+        names = Counter()
+        for batch in self.batches.values():
+            if batch.harm:
+                content = found.get(f"batch:{batch.id}", ("string", 0.0, None))[2]
+                assert content == batch.content, "what a hand has changed is changed again"
+                names.update(map(name_of, batch.messages))
+        waiting = [f"batch:{name}" for name, batch in self.batches.items() if not batch.harm]
         contents = {name: entry[2] for name, entry in found.items() if name in waiting}
         contents = {name: bytes(decompressed(content)) for name, content in contents.items()}
         contents["open"] = found["open"][2] if "open" in found else b""
-        names = Counter()
         for key, content in contents.items():
             parsed = [m["messageId"] for m in json.loads(b"[%b]" % content[:-1])]
             assert content == stored([self.accepted[name] for name in parsed])
@@ -121,12 +148,13 @@ class Recount(Model):
                 continue
             batch = self.batches[key.removeprefix("batch:")]
             assert content == stored(batch.messages)
-            meta = found[f"meta:{batch.id}"][2]
-            assert (int(meta[b"count"]), int(meta[b"bytes"])) == (len(parsed), len(content))
+            meta = {} if batch.lost else found[f"meta:{batch.id}"][2]
+            known = (int(meta.get(b"count", 0)), int(meta.get(b"bytes", 0)))
+            assert known == (batch.reference.count, batch.reference.size)
             assert 1 <= len(parsed) <= MAX_MESSAGES
             assert len(content) - 1 + len(b"".join(ENVELOPE)) <= MAX_BYTES
-        for message in (*self.delivered, *self.purged):
-            names[json.loads(message)["messageId"]] += 1
+        over = (*self.delivered, *self.purged, *self.damaged, *chain(*self.uncounted.values()))
+        names.update(map(name_of, over))
         assert names == dict.fromkeys(self.accepted, 1), "a message is lost or doubled"
 
     def check_attachments(self, found):
@@ -137,6 +165,8 @@ class Recount(Model):
                 kept = {int(place): own for place, own in found.get(name, ("", 0, {}))[2].items()}
                 assert kept == self.own(messages, what), name
         for name, (settled, _) in self.settled.items():
+            if name in self.forgotten:
+                continue
             fields = found[f"settled:{name}"][2]
             own = [content for place, content in fields.items() if place.isdigit()]
             assert Counter(own) == Counter(settled.callbacks)
@@ -144,7 +174,8 @@ class Recount(Model):
     def check_holders(self, found):
         """A batch in flight has one holder or none, another batch none."""
         for batch in self.batches.values():
-            token = found[f"meta:{batch.id}"][2].get(b"token", b"").decode()
+            meta = found.get(f"meta:{batch.id}", ("hash", 0.0, {}))[2]
+            token = meta.get(b"token", b"").decode()
             holders = [h for h in self.begun if h.id == batch.id and h.token == token]
             assert [h.token for h in holders] == ([batch.token] if batch.token else [])
             assert not token or batch.place == "inflight"
@@ -167,33 +198,33 @@ class Recount(Model):
     def check_snapshot(self):
         """The figures are what the keys hold and what the steps were."""
         snapshot = self.buffer.admin.snapshot()
-        stored_at = {p: self.at(p) for p in PLACES}
-        stored_at["inflight"] = [*stored_at["inflight"], *stored_at.pop("retrying")]
         places = {
             "buffered": self.open,
             "delivered": self.delivered,
             "purged": self.purged,
-            **{p: [m for b in at for m in b.messages] for p, at in stored_at.items()},
+            "damaged": self.damaged,
+            **{place: [*messages] for place, messages in self.uncounted.items()},
         }
-        assert snapshot.accepted == sum(map(len, places.values())) == len(self.accepted)
-        batches = {place: len(at) for place, at in stored_at.items()}
+        batches = Counter(FIGURES[batch.place] for batch in self.batches.values())
+        for batch in self.batches.values():
+            places[batch.counted_in] += batch.messages
+        figures = [getattr(snapshot, name) for name in places]
+        counted = [each.messages if isinstance(each, Amount) else each for each in figures]
+        assert snapshot.accepted == sum(counted) == len(self.accepted)
         batches |= {"buffered": int(bool(self.open)), "delivered": self.count["delivered_batches"]}
-        expected = {"purged": len(places.pop("purged")), "damaged": 0}
+        expected = {name: len(places.pop(name)) for name in ("purged", "damaged")}
         expected |= {
             name: Amount(len(messages), len(stored(messages)), batches[name])
             for name, messages in places.items()
         }
         counted = ("retries", "splits", "takeovers", "buried")
         expected |= {name: self.count[name] for name in counted}
-        less = [
-            len(stored(b.messages)) - self.redis.strlen(f"{TAG}:batch:{b.id}")
-            for b in (*stored_at["ready"], *stored_at["inflight"])
-        ]
-        expected["saved_bytes"] = sum(less)
+        expected["saved_bytes"] = self.saved
         attempts = {status: n for status, n in self.attempts.items() if status}
         expected |= {"attempts": attempts, "uncalled_batches": len(self.settled)}
         assert (snapshot.last_delivered is None) == (not self.delivered)
-        waiting = [batch.since for batch in (*stored_at["ready"], *stored_at["inflight"])]
+        waiting = [*self.at("ready")[:1], *self.at("inflight"), *self.at("retrying")]
+        waiting = [batch.since for batch in waiting if batch.since is not None]
         waiting += [self.open_since] if self.open else []
         expected["oldest"] = near(self.now - min(waiting, default=self.now))
         expected["gate"] = self.expected_gate()
@@ -201,7 +232,7 @@ class Recount(Model):
             "concurrency": self.concurrency,
             "memory": None,
             "refusing": False,
-            "owner": "",
+            "owner": self.owner,
         }
         assert {name: getattr(snapshot, name) for name in expected} == expected
 
@@ -233,5 +264,5 @@ class Recount(Model):
         assert sorted(letters) == sorted(dead)
         if self.mark_at is not None:
             waiting = (*self.at("ready"), *self.at("inflight"), *self.at("retrying"))
-            before = [len(b.messages) for b in waiting if b.number <= self.mark_at]
+            before = [b.reference.count for b in waiting if b.number <= self.mark_at]
             assert self.buffer.admin.remaining(self.mark_at) == sum(before)

@@ -4,7 +4,12 @@ The clock is the server's, and nobody waits for it: where time is to pass, it is
 moved (``support.let_pass``). Durations are hours, so that the seconds a run really
 takes never decide anything.
 
-SEGMENT_TEST_EXAMPLES and SEGMENT_TEST_STEPS make the run longer: 200 and 60, say.
+A hand, or an eviction, also deletes or changes what is stored: what cannot be delivered is
+counted, and everything else goes on. Two applications share the Redis, each with a model of its
+own: what one does changes nothing of the other's.
+
+SEGMENT_TEST_EXAMPLES, of each configuration, and SEGMENT_TEST_STEPS make the run longer: 400 and
+60, say.
 """
 
 from __future__ import annotations
@@ -50,17 +55,20 @@ from bufferrecount import Recount
 from celery_segment.buffer import (
     Attachments,
     Busy,
+    Damaged,
     Gone,
     Lease,
     LeasedElsewhere,
     SourceClosed,
     Stale,
     bounds,
+    is_intact,
+    messages_of,
 )
-from celery_segment.buffer.body import decompressed, is_compressed
+from celery_segment.buffer.body import compressed, decompressed, is_compressed
 from support import buffer_of, let_pass
 
-EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "12"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "50"))
 
 #: What is attached to a message, or nothing: bytes that the buffer does not look into.
@@ -84,7 +92,43 @@ STATUS = st.sampled_from(["200", "503", "timeout", ""])
 SECONDS = st.sampled_from([0.0, 0.0, HOUR / 2])
 
 
+#: What a hand does to a batch.
+HARM = ("delete", "cut", "garble", "record", "count")
+#: How much of a compressed batch stands before its stream, and behind.
+HEADER, END = 9, 4
+
+
+def is_readable(lease: Lease) -> bool:
+    try:
+        return bool(messages_of(lease.body))
+    except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
+        return False
+
+
 class Machine(Recount, RuleBasedStateMachine):
+    """The transitions of one source.
+
+    Args:
+        redis: A client of the Redis.
+        buffer: The source's buffer.
+        neighbour: That of another application; its model is kept aside.
+        harmful: Whether a hand deletes and changes what is stored.
+    """
+
+    def __init__(self, redis, buffer, neighbour=None, *, harmful=False):
+        super().__init__(redis, buffer)
+        self.harmful = harmful
+        self.aside = {} if neighbour is None else vars(Recount(redis, neighbour))
+        self.seen_aside = {}
+
+    @precondition(lambda self: self.aside)
+    @rule()
+    def turn_to_the_other_application(self):
+        self.seen_aside = self.about()
+        own = {name: getattr(self, name) for name in self.aside}
+        vars(self).update(self.aside)
+        self.aside = own
+
     # ------------------------------------------------------------ calls
 
     @rule(drawn=MESSAGE)
@@ -93,13 +137,25 @@ class Machine(Recount, RuleBasedStateMachine):
         self.buffer.append(message)
         self.store(message)
 
-    @initialize(messages=st.integers(0, 20), claimed=st.integers(0, 3), tripped=st.booleans())
-    def in_the_midst_of_work(self, messages, claimed, tripped):
+    @initialize(
+        messages=st.integers(0, 20),
+        claimed=st.integers(0, 3),
+        tripped=st.booleans(),
+        harm=st.sampled_from(["", *HARM]),
+        late=st.booleans(),
+    )
+    def in_the_midst_of_work(self, messages, claimed, tripped, harm, late):
         """Hypothesis leaves many rules out of a run: without a start few runs get anywhere."""
         attachments = [Attachments(), Attachments(b"[]", b"00-12-34-01")]
         self.append_all([(f"é{n}", "中", 40, attachments[n % 2]) for n in range(messages)])
+        harm = harm if self.harmful and messages else ""
+        if harm and not late:
+            self.mark()
+            self.harm(pick=0, what=harm)
         if claimed:
             self.claim_some(claimed, stint=0.0, begin=True)
+        if harm and late and self.batches:
+            self.harm(pick=0, what=harm)
         if tripped and self.holders:
             self.retry(pick=0, what="refused", hours=0, status="401", seconds=0.0)
             self.time_passes(hours=1)
@@ -192,6 +248,7 @@ class Machine(Recount, RuleBasedStateMachine):
             self.put_back(batch)
         self.unanswered = 0
         self.count["takeovers"] += len(expired) + len(overdue)
+        self.count_lost()
         taken, uncalled = self.buffer.reap()
         assert taken == len(expired) + len(overdue)
         assert uncalled == any(until <= self.now for _, until in self.settled.values())
@@ -204,6 +261,16 @@ class Machine(Recount, RuleBasedStateMachine):
         """Begin any batch in flight, whoever holds it, or one that waits for its retry."""
         inflight = [*self.at("inflight"), *self.at("retrying")]
         self.begin_one(inflight[pick % len(inflight)], twice)
+
+    def begin_repaired(self, batch, found):
+        """A record that is lost is written anew by the content, where that can be read."""
+        if batch.harm:
+            assert (found.count, found.size) == (0, 0)
+            return
+        batch.since = self.now if batch.since is None else batch.since
+        batch.saved = len(stored(batch.messages)) - len(found.body)
+        self.saved += batch.saved if batch.lost == "dead" else 0
+        batch.lost = ""
 
     def begin_one(self, batch, twice):
         token = f"t{len(self.begun)}"
@@ -225,8 +292,13 @@ class Machine(Recount, RuleBasedStateMachine):
             return
         batch.place = "inflight"
         batch.began = self.now if batch.began is None else batch.began
-        assert bytes(decompressed(found.body)) == stored(batch.messages)
-        assert is_compressed(found.body) == batch.compressed
+        if batch.lost:
+            self.begin_repaired(batch, found)
+        if batch.harm:
+            assert found.body == batch.content
+        else:
+            assert bytes(decompressed(found.body)) == stored(batch.messages)
+            assert is_compressed(found.body) == batch.compressed
         assert found == Lease(
             batch.id,
             token,
@@ -245,6 +317,8 @@ class Machine(Recount, RuleBasedStateMachine):
         self.begun.append(found)
         if twice:
             assert self.unchanged(lambda: begin("another")) == LeasedElsewhere()
+            if not is_intact(found.body, found.size):
+                self.damage_one(found)  # as an attempt does, unless its process ends
 
     @precondition(lambda self: self.sealed)
     @rule(pick=PICK)
@@ -255,23 +329,38 @@ class Machine(Recount, RuleBasedStateMachine):
         name = names[pick % len(names)]
         assert self.unchanged(lambda: self.buffer.begin(name, "another")) == Gone()
 
-    @precondition(lambda self: self.holders)
+    @property
+    def posting(self) -> list[Lease]:
+        """The holders that post what they hold: not one that sees that it is damaged."""
+        return [lease for lease in self.holders if is_intact(lease.body, lease.size)]
+
+    @property
+    def accepted_ones(self) -> list[Lease]:
+        """The holders whose request the endpoint may accept."""
+        return [lease for lease in self.posting if is_readable(lease)]
+
+    @precondition(lambda self: self.accepted_ones)
     @rule(pick=PICK, status=STATUS, seconds=SECONDS)
     def ack(self, pick, status, seconds):
-        lease = self.holders[pick % len(self.holders)]
+        lease = self.accepted_ones[pick % len(self.accepted_ones)]
         self.answered_in(seconds)
         found = self.buffer.ack(lease, status, seconds)
         self.attempts[status] += 1
-        self.settle(found, "delivered", self.batches[lease.id], None)
+        self.settle(found, "delivered", lease, None)
         # What counts as delivered is what the holder was given to post.
         posted = json.loads(b"[%b]" % decompressed(lease.body)[:-1])
         self.delivered += [self.accepted[message["messageId"]] for message in posted]
-        assert stored(self.batches.pop(lease.id).messages) == decompressed(lease.body)
+        batch = self.batches.pop(lease.id)
+        assert stored(batch.messages) == decompressed(lease.body)
+        self.saved -= batch.saved
+        if found and found.body and batch.harm:
+            kept = replace(found, body=batch.content or b"")
+            self.settled[found.name] = (kept, self.settled[found.name][1])
         self.count["delivered_batches"] += 1
         self.last_delivered = self.now
         self.endpoint_answered()
 
-    @precondition(lambda self: self.holders)
+    @precondition(lambda self: self.posting)
     @rule(
         pick=PICK,
         what=st.sampled_from(["failure", "failure", "own", "asked", "refused"]),
@@ -280,7 +369,7 @@ class Machine(Recount, RuleBasedStateMachine):
         seconds=SECONDS,
     )
     def retry(self, pick, what, hours, status, seconds):
-        lease = self.holders[pick % len(self.holders)]
+        lease = self.posting[pick % len(self.posting)]
         batch = self.batches[lease.id]
         closed, wait, tripped = max(self.gate[0] - self.now, 0.0), hours * HOUR, 0
         cause = f"{what} é {lease.token}"
@@ -318,33 +407,49 @@ class Machine(Recount, RuleBasedStateMachine):
         self.count["retries"] += 1
         self.end_probe_of(batch)
 
-    @precondition(lambda self: any(lease.count > 1 for lease in self.holders))
+    @precondition(lambda self: any(lease.count > 1 for lease in self.posting))
     @rule(pick=PICK, status=STATUS, answered=st.booleans())
     def split(self, pick, status, answered):
-        several = [lease for lease in self.holders if lease.count > 1]
+        several = [lease for lease in self.posting if lease.count > 1]
         lease = several[pick % len(several)]
+        if not is_readable(lease):
+            with pytest.raises(Damaged):
+                self.unchanged(lambda: self.buffer.split(lease, status, answered=answered))
+            self.damage_one(lease)
+            return
         self.buffer.split(lease, status, answered=answered)
         self.attempts[status] += 1
         batch = self.batches.pop(lease.id)
+        self.saved -= batch.saved
         half = len(batch.messages) // 2
-        for suffix, part in ((".1", batch.messages[:half]), (".2", batch.messages[half:])):
+        # What the holder has read is stored where what it was read from is not whole any more.
+        is_cut_there = batch.harm == "garbled" and not is_compressed(lease.body)
+        content = batch.content if is_cut_there else stored(batch.messages)
+        cut = len(stored(batch.messages[:half]))
+        for suffix, part, own in (
+            (".1", batch.messages[:half], content[:cut]),
+            (".2", batch.messages[half:], content[cut:]),
+        ):
             made = Sealed(lease.id + suffix, part, batch.since)
             made.began, made.failed = batch.began, batch.failed
             made.attempts, made.requests = batch.attempts, batch.requests
+            if own != stored(part):
+                made.harm, made.content = batch.harm, own
             self.batches[made.id] = made
         self.count["splits"] += 1
         if answered:
             self.endpoint_answered()
         self.end_probe_of(batch)
 
-    @precondition(lambda self: self.holders)
+    @precondition(lambda self: self.posting)
     @rule(pick=PICK, answered=st.booleans(), status=STATUS)
     def bury(self, pick, answered, status):
-        lease = self.holders[pick % len(self.holders)]
+        lease = self.posting[pick % len(self.posting)]
         batch = self.batches[lease.id]
         cause, text = f"400 ü {lease.token}", "no such user" if answered else ""
         found = self.buffer.bury(lease, cause, text, status, answered=answered)
-        self.settle(found, "dead", batch, cause)
+        self.settle(found, "dead", lease, cause)
+        self.saved -= batch.saved
         self.attempts[status] += 1
         self.count["buried"] += lease.count
         reason = f"{cause}: {text}" if text else cause
@@ -352,6 +457,31 @@ class Machine(Recount, RuleBasedStateMachine):
         self.end_probe_of(batch)
         if answered:
             self.endpoint_answered()
+
+    @precondition(lambda self: len(self.posting) < len(self.holders))
+    @rule(pick=PICK)
+    def damage(self, pick):
+        broken = [lease for lease in self.holders if lease not in self.posting]
+        self.damage_one(broken[pick % len(broken)])
+
+    def damage_one(self, lease):
+        batch = self.batches[lease.id]
+        self.settle(self.buffer.damage(lease, "damaged"), "damaged", lease, "damaged")
+        self.saved -= batch.saved
+        self.lose(batch)
+        self.end_probe_of(batch)
+        self.count_lost()
+
+    @precondition(lambda self: self.holders)
+    @rule(pick=PICK)
+    def give_up(self, pick):
+        """A holder gives its batch back, since its write key is not the right one."""
+        lease = self.holders[pick % len(self.holders)]
+        batch = self.batches[lease.id]
+        assert not self.unchanged(lambda: self.buffer.release(lease.id, "another"))
+        assert self.buffer.release(lease.id, lease.token)
+        self.put_back(batch)
+        self.end_probe_of(batch)
 
     @precondition(lambda self: self.settled)
     @rule(pick=PICK, left=st.integers(0, 2), hook_is_left=st.booleans())
@@ -371,6 +501,9 @@ class Machine(Recount, RuleBasedStateMachine):
     @rule()
     def uncalled(self):
         """What a worker that is gone was to call is taken over by another."""
+        for name in self.forgotten & self.settled.keys():
+            if self.settled[name][1] <= self.now:
+                del self.settled[name]
         found = {settled.name: settled for settled in self.buffer.uncalled()}
         assert found.keys() == {n for n, (_, until) in self.settled.items() if until <= self.now}
         for name, settled in found.items():
@@ -379,7 +512,7 @@ class Machine(Recount, RuleBasedStateMachine):
             # A dead letter may be purged, or replayed and split, before its callback is called.
             body = settled.body if expected.cause else expected.body
             assert settled == replace(expected, callbacks=settled.callbacks, body=body)
-            if expected.id in self.batches:
+            if expected.id in self.batches and not self.batches[expected.id].harm:
                 assert bytes(decompressed(body)) == stored(self.batches[expected.id].messages)
             self.settled[name] = (expected, self.now + LEASE)
 
@@ -403,6 +536,7 @@ class Machine(Recount, RuleBasedStateMachine):
         lease, buffer = self.stale[-1 - pick % len(self.stale)], self.buffer
         attempts = [
             lambda: buffer.ack(lease, "200"),
+            lambda: buffer.damage(lease, "stale"),
             lambda: buffer.bury(lease, "stale", status="400", answered=True),
             lambda: buffer.bury(lease, "stale", status="400", answered=False),
             *(
@@ -410,7 +544,7 @@ class Machine(Recount, RuleBasedStateMachine):
                 for what in ("failure", "asked", "refused")
             ),
         ]
-        if lease.count > 1:
+        if lease.count > 1 and is_readable(lease):
             attempts.append(lambda: buffer.split(lease, "400"))
         for attempt in attempts:
             with pytest.raises(Stale):
@@ -418,12 +552,83 @@ class Machine(Recount, RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 4))
     def time_passes(self, hours):
-        let_pass(self.redis, hours * HOUR)
+        self.let_pass(self.tag, hours * HOUR)
         self.now += hours * HOUR
+        if self.aside:
+            self.let_pass(self.aside["tag"], hours * HOUR)
+            self.aside["now"] += hours * HOUR
+            self.seen_aside = self.about(self.aside["tag"])
+
+    def let_pass(self, tag, seconds):
+        let_pass(self.redis, seconds, tag.removeprefix("{segment:").removesuffix("}"))
+
+    @precondition(lambda self: self.harmful and self.batches)
+    @rule(pick=PICK, what=st.sampled_from(HARM))
+    def harm(self, pick, what):
+        """A hand, or an eviction, deletes or changes what is stored of a batch."""
+        batch = [*self.batches.values()][pick % len(self.batches)]
+        if what in ("record", "count"):
+            self.harm_record(batch, what)
+        elif not batch.harm:
+            self.harm_content(batch, what)
+
+    def harm_content(self, batch, what):
+        key = f"{self.tag}:batch:{batch.id}"
+        content = self.redis.get(key)
+        start, stop = (HEADER, len(content) - END) if batch.compressed else (5, 15)
+        match what:
+            case "delete":
+                batch.harm, batch.content = "gone", None
+                self.redis.delete(key)
+                return
+            case "cut":
+                batch.harm, batch.content = "cut", content[: -2 * END - 1]
+            case "garble":
+                noise = b"\xff" * (stop - start)
+                batch.harm, batch.content = "garbled", content[:start] + noise + content[stop:]
+        self.redis.set(key, batch.content)
+
+    def harm_record(self, batch, what):
+        if batch.lost:
+            return
+        key = f"{self.tag}:meta:{batch.id}"
+        if what == "record":
+            self.redis.delete(key)
+            batch.lose_record()
+        else:
+            self.redis.hdel(key, "count", "token")
+            batch.lost, batch.token = batch.counted_in, None
+
+    @precondition(lambda self: self.harmful)
+    @rule(what=st.sampled_from(["count", "settled", "state"]))
+    def harm_the_source(self, what):
+        """A hand, or an eviction, deletes what is stored about the source."""
+        if what == "count":
+            self.redis.delete(f"{self.tag}:count")
+        elif what == "settled":
+            for name in list(self.settled)[:1]:
+                self.redis.delete(f"{self.tag}:settled:{name}")
+                self.forgotten.add(name)
+        elif self.open:
+            self.lose_state()
+
+    def lose_state(self):
+        """Lose the sequence, too: the next batch has a number that no other had."""
+        self.redis.delete(f"{self.tag}:state")
+        self.forget_state()
+        self.open_since = self.now
+        before = self.sealed
+        self.seal()
+        mark = self.buffer.admin.mark()
+        assert mark > before
+        self.batches[str(mark)] = self.batches.pop(str(self.sealed))
+        self.batches[str(mark)].id, self.sealed = str(mark), mark
 
     # ------------------------------------------------------------ operating
 
-    @rule(what=st.sampled_from(["due", "mark", "pause", "resume", "script_flush"]))
+    @rule(
+        what=st.sampled_from(["due", "mark", "pause", "resume", "script_flush", "name_the_owner"])
+    )
     def operate(self, what):
         """One rule for what would else crowd out the deliveries."""
         getattr(self, what)()
@@ -447,6 +652,11 @@ class Machine(Recount, RuleBasedStateMachine):
         if expected:
             self.ticked, self.unanswered = self.now, self.unanswered + 1
         assert not self.unchanged(lambda: self.buffer.due(shortest))
+
+    def name_the_owner(self):
+        for name in ("shop", "staging") if self.aside else ("staging",):
+            self.owner = self.owner or name
+            assert self.buffer.admin.claim_ownership(name) == self.owner
 
     def mark(self):
         if self.open:
@@ -480,10 +690,17 @@ class Machine(Recount, RuleBasedStateMachine):
         names = [*self.batches, "999"]
         batch = self.batches.get(names[pick % len(names)])
         is_ready = batch is not None and batch.place == "ready" and not batch.compressed
+        is_ready = is_ready and batch.harm != "gone"
         self.compressed_to = max(self.compressed_to, batch.number if batch else 999)
         assert self.buffer.compress(batch.id if batch else "999") == is_ready
         if is_ready:
             batch.compressed = True
+            before = batch.content if batch.harm else stored(batch.messages)
+            if batch.harm:
+                batch.content = compressed(before)
+            key = f"{self.tag}:batch:{batch.id}"
+            batch.saved = len(before) - self.redis.strlen(key)
+            self.saved += batch.saved
 
     def script_flush(self):
         self.redis.script_flush()
@@ -504,7 +721,8 @@ class Machine(Recount, RuleBasedStateMachine):
                 batch.place, batch.began, batch.cause = "ready", None, ""
                 batch.attempts = batch.requests = batch.refusals = 0
                 batch.failed = None
-                messages += len(batch.messages)
+                messages += batch.reference.count
+                self.saved += batch.saved
         assert self.buffer.admin.replay(names) == messages
 
     @precondition(lambda self: self.at("dead"))
@@ -513,14 +731,17 @@ class Machine(Recount, RuleBasedStateMachine):
         names, messages = self.some_names(pick, everything), 0
         for batch in self.at("dead"):
             if batch.id in names:
-                self.purged += self.batches.pop(batch.id).messages
-                messages += len(batch.messages)
+                del self.batches[batch.id]
+                (self.uncounted["dead"] if batch.lost else self.purged).extend(batch.messages)
+                messages += batch.reference.count
         assert self.buffer.admin.purge(names) == messages
 
     # ------------------------------------------------------------ what always holds
 
     @invariant()
     def redis_and_the_model_agree(self):
+        if self.aside and self.seen_aside:
+            assert self.dump(self.aside["tag"]) == self.seen_aside, "the other application's"
         found = self.dump()
         self.check_keys(found)
         self.check_messages(found)
@@ -531,8 +752,8 @@ class Machine(Recount, RuleBasedStateMachine):
         self.check_lists()
 
 
-@pytest.mark.parametrize("hook", [None, "somebody"])
-def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, hook, monkeypatch):
+@pytest.mark.parametrize("what", ["plain", "harmed", "two applications"])
+def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, monkeypatch):
     for name, value in {
         "BACKLOG": BACKLOG,
         "STORED_BATCHES": YOUNGEST,
@@ -542,21 +763,26 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, hook, 
         "LONGEST": LONGEST,
     }.items():
         monkeypatch.setattr(bounds, name, value)
-    app = make_app(
-        segment_on_delivered=hook,
-        segment_on_failed=hook,
-        segment_lease=LEASE,
-        segment_max_inflight=MAX_INFLIGHT,
-        segment_max_batch_messages=MAX_MESSAGES,
-        segment_max_batch_bytes=MAX_BYTES,
-    )
+    hook = None if what == "plain" else "somebody"
+    conf = {
+        "segment_on_delivered": hook,
+        "segment_on_failed": hook,
+        "segment_lease": LEASE,
+        "segment_max_inflight": MAX_INFLIGHT,
+        "segment_max_batch_messages": MAX_MESSAGES,
+        "segment_max_batch_bytes": MAX_BYTES,
+    }
+    buffer, neighbour = buffer_of(make_app(**conf)), None
+    if what == "two applications":
+        neighbour = buffer_of(make_app(**conf, segment_namespace="staging"))
+    machine = partial(Machine, redis, buffer, neighbour, harmful=what != "plain")
     run_state_machine_as_test(
-        partial(Machine, redis, buffer_of(app)),
+        machine,
         settings=settings(
-            max_examples=EXAMPLES // 2,
+            max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
-            phases=set(Phase) - {Phase.explain},
+            phases=set(settings.default.phases) - {Phase.explain},
             suppress_health_check=list(HealthCheck),
         ),
     )
