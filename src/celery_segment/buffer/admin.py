@@ -8,7 +8,7 @@ from uuid import uuid4
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.keys import batch_key, prefix_of
-from celery_segment.buffer.moving import Moving
+from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import DeadLetter, Snapshot, Stale
@@ -142,7 +142,7 @@ class BufferAdmin:
         if not found[0]:
             return None
         number, what, *rest = found
-        return Moving(number, what.decode(), *rest)
+        return with_record(number, what.decode(), *rest)
 
     def receive(self, origin: bytes, mover: int, moving: Moving) -> bool:
         """Store what another source has set aside; return False where it was stored before.
@@ -160,7 +160,7 @@ class BufferAdmin:
 
     def end_move(self, moving: Moving) -> None:
         """Delete what another source has received."""
-        self._pool.run(script("end_move"), self._key, moving.number)
+        self._pool.run(script("end_move"), self._key, moving.number, moving.count, moving.size)
 
     def remove(self) -> bool:
         """Delete what is left of a source that was moved; return False where it is not empty."""

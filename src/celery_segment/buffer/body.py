@@ -23,6 +23,7 @@ __all__ = [
     "gzip_body",
     "is_compressed",
     "is_intact",
+    "measured",
     "messages_of",
 ]
 
@@ -102,3 +103,13 @@ _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
 def messages_of(stored: Content) -> list[msgspec.Raw]:
     """Return the messages of a stored batch, each with the bytes that were appended."""
     return _list_of_raw.decode(b"".join((b"[", memoryview(decompressed(stored))[:-1], b"]")))
+
+
+def measured(stored: Content) -> tuple[int, int] | None:
+    """Return how many messages a stored batch has, and their size; None where it is damaged."""
+    try:
+        content = decompressed(stored)
+        count, size = len(messages_of(content)), len(content)
+    except Exception:  # noqa: BLE001 - whatever is there instead
+        return None
+    return (count, size) if is_intact(stored, size) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from celery_segment.buffer.body import decompressed, is_intact, messages_of
+from celery_segment.buffer.body import measured
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.types import Lease
@@ -44,12 +44,9 @@ def repaired(pool: Pool, key: str, lease: Lease) -> Lease:
     Returns:
         The lease with its counts; unchanged where the content is damaged, too.
     """
-    try:
-        content = decompressed(lease.body)
-        count, size = len(messages_of(content)), len(content)
-    except Exception:  # noqa: BLE001 - whatever is there instead: the holder finds it damaged
-        return lease
-    if not is_intact(lease.body, size):
-        return lease
+    found = measured(lease.body)
+    if found is None:
+        return lease  # whose holder finds it damaged
+    count, size = found
     pool.run(script("repair"), key, lease.id, lease.token, count, size, once=True)
     return replace(lease, count=count, size=size)

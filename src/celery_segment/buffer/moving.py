@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Moving"]
+from celery_segment.buffer.body import measured
+
+__all__ = ["Moving", "with_record"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,18 @@ class Moving:
     def size(self) -> int:
         """Their size as JSON, in bytes."""
         return 0 if self.what == "totals" else self.field(b"bytes")
+
+
+def with_record(
+    number: int, what: str, content: bytes, fields: list[bytes], *rest: list[bytes]
+) -> Moving:
+    """Return a batch to move with a record of how much it holds, which may have been lost.
+
+    Of what cannot be read, the old source counts the messages as damaged.
+    """
+    record = dict(zip(fields[::2], fields[1::2], strict=True))
+    if what != "totals" and b"count" not in record:
+        count, size = measured(content) or (0, 0)
+        record |= {b"count": b"%d" % count, b"bytes": b"%d" % size}
+        record.pop(b"lost", None)
+    return Moving(number, what, content, [each for pair in record.items() for each in pair], *rest)

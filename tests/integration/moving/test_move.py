@@ -331,6 +331,21 @@ def test_the_old_sources_states_are_not_the_new_ones(before, app, redis):
     assert stats(app).ready.messages == 100
 
 
+def test_what_was_lost_of_batches_is_damaged_and_the_rest_moves(before, app, redis):
+    old = buffer_of(before, "old")
+    for first in (0, 10, 20, 30):
+        fill(before, first, 10)
+        old.admin.mark()
+    redis.delete("{segment:old}:meta:1")
+    redis.delete("{segment:old}:batch:2")
+    redis.delete("{segment:old}:meta:3", "{segment:old}:batch:3")
+    assert move(app).remaining == 0
+    found = stats(app)
+    assert (found.accepted, found.ready.messages, found.damaged) == (40, 30, 10)
+    assert_accounted(redis, "new")
+    assert keys_of(redis) == []
+
+
 def test_a_source_may_be_moved_into_another_redis(before, app, redis, make_app):
     with EmbeddedRedis() as own:
         from celery_segment.operations.moving import Move

@@ -4,7 +4,7 @@
 local function count_lost(source)
   local stats = source .. ':stats'
   if redis.call('ZCARD', source .. ':ready') + redis.call('ZCARD', source .. ':inflight')
-      + redis.call('ZCARD', source .. ':retrying') > 0 then
+      + redis.call('ZCARD', source .. ':retrying') + redis.call('HEXISTS', source .. ':state', 'moving') > 0 then
     return
   end
   local places = {'ready', 'inflight'}

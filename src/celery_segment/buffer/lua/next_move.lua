@@ -15,11 +15,14 @@
 -- Returns {-1}: another mover has begun; nothing was changed
 local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
+-- @include _now
 -- @include _free_first
+-- @include _recount
 -- @include _open_count
 -- @include _seal
 -- @include _batch_size
 -- @include _move
+-- @include _count_lost
 -- @include _is_empty
 local state, stats, totals = source .. ':state', source .. ':stats', source .. ':totals'
 if redis.call('HGET', state, 'mover') ~= mover then
@@ -40,7 +43,7 @@ local function find_next()
   local id = first_of('retrying')
   if id then
     redis.call('ZREM', source .. ':retrying', id)
-    local count, bytes = batch_size(source, id)
+    local count, bytes = batch_size(source, id, 'inflight')
     move(source, count, bytes, 'inflight', 'ready')
     return set_aside('ready', id)
   end
@@ -54,13 +57,14 @@ local function find_next()
   end
   id = first_of('dead')
   if id and redis.call('EXISTS', source .. ':settled') == 0 then
-    local _, bytes = batch_size(source, id)
+    local _, bytes = batch_size(source, id, 'dead')
     if bytes <= room then
       redis.call('ZREM', source .. ':dead', id)
       return set_aside('dead', id)
     end
   end
   if is_empty(source) and redis.call('EXISTS', stats) == 1 then
+    count_lost(source)
     redis.call('RENAME', stats, totals)
     return set_aside('totals', '')
   end

@@ -64,7 +64,7 @@ local function store_batch()
   keep(':meta:', 1, field_count)
   keep(':callbacks:', field_count + 1, field_count + callback_count)
   keep(':traces:', field_count + callback_count + 1, #values)
-  local count, bytes = batch_size(source, id)
+  local count, bytes = batch_size(source, id, what)
   if content ~= '' then
     redis.call('SET', source .. ':batch:' .. id, content)
   end
@@ -74,7 +74,7 @@ local function store_batch()
   else
     redis.call('ZADD', source .. ':ready', batch_number(id), id)
     if content ~= '' then
-      count_saved(source, id, bytes, 1)
+      count_saved(source, id, 1)
     end
   end
   redis.call('HINCRBY', stats, 'accepted', count)

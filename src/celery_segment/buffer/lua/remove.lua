@@ -6,6 +6,8 @@
 -- Returns 0 when it holds something; nothing was changed
 local source = KEYS[1]
 
+-- @include _free_first
+-- @include _recount
 -- @include _open_count
 -- @include _is_empty
 local LEFT = {':open', ':count', ':state', ':callbacks', ':traces', ':waiting', ':gate', ':paused',
