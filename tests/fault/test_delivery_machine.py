@@ -44,6 +44,8 @@ STATUSES = (302, 400, 401, 403, 404, 413, 429, 451, 500, 501, 503, 599)
 REMEMBERED = (slots._UNTIL, slots._ACCEPTED, slots._REFUSED)
 #: Rounds within which all is settled, and the seconds that pass in each: more than any pause.
 ROUNDS, ROUND = 60, 1200.0
+#: Longer than the steps take, but not the rounds: then others have been delivered in time.
+RETRY_FOR = STEPS * 400.0 + 5 * ROUND
 #: Names of messages, which the endpoint counts over all examples.
 NUMBERS = count()
 
@@ -343,7 +345,7 @@ def worker_of(make_app):
             segment_max_batch_messages=6,
             segment_lease=30.0,
             segment_timeout=5.0,
-            segment_retry_for=7200.0,
+            segment_retry_for=RETRY_FOR,
             segment_max_retries=5,
             task_always_eager=True,
         )
