@@ -65,7 +65,7 @@ _TABLE = (
 )
 #: Answers that another node, or the same one over a new connection, may not give.
 _ELSEWHERE = (
-    *("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+    *("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS"),
     *(" MOVED ", "-MOVED ", " ASK ", "-ASK "),
     *("NOAUTH", "WRONGPASS", "unauthenticated multibulk"),
     *_PERMISSION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 
 import pytest
@@ -92,6 +93,16 @@ class TestReadOnly:
             buffer.reap()
         assert buffer.admin.snapshot().accepted >= 3
 
+    def test_a_tick_leaves_one_that_has_lost_its_primary(self, make_app, pair):
+        """Let nothing wait there: it answers the tick from what it had, and for ever."""
+        one, two, front = pair
+        buffer = buffer_of(make_app(segment_redis_url=front.url))
+        assert not buffer.due(1.0)
+        config(one, "REPLICAOF", "127.0.0.1", free_port())
+        front.target = two.port
+        buffer_of(make_app(segment_redis_url=two.url)).append(b'{"messageId":"m"}')
+        assert buffer.due(1.0)
+
     def test_a_transition_with_a_content_leaves_it(self, pair):
         one, two, front = pair
         write = Script("write", "redis.call('INCR', KEYS[1]) return {1, 2}")
@@ -102,6 +113,21 @@ class TestReadOnly:
         front.target = two.port
         assert pool.run_and_get(write, command, "key") == ([1, 2], b"1")
         pool.close()
+
+    def test_a_primary_that_cannot_write_its_disk_is_left(self, make_app, pair):
+        one, two, front = pair
+        app = make_app(segment_redis_url=front.url)
+        track.delay("u", "before")
+        config(one, "CONFIG", "SET", "save", "3600 1")
+        shutil.rmtree(one.directory)
+        config(one, "BGSAVE")
+        wait_until(lambda: config(one, "INFO", "persistence")["rdb_last_bgsave_status"] != "ok")
+        with pytest.raises(BufferUnavailable, match="MISCONF"):
+            track.delay("u", "E")
+        front.target = two.port
+        for _ in range(3):
+            track.delay("u", "after")
+        assert Analytics(app=app).stats().accepted == 3
 
     def test_without_another_it_is_unavailable(self, make_app, pair):
         one, two, front = pair

@@ -32,6 +32,9 @@ local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonum
 -- @include _compressible_range
 local state, ready, inflight = source .. ':state', source .. ':ready', source .. ':inflight'
 local time = now()
+-- A write, though nothing is due: a primary that was demoted, and has lost the new one, would
+-- answer from what it had, for ever.
+free_first(source)
 local open, refusing = open_count(source)
 local ready_count = redis.call('ZCARD', ready)
 
@@ -61,6 +64,5 @@ local wait = unanswered == 0 and shortest or math.min(again * 2 ^ (unanswered - 
 if time - (fields[1] or 0) < wait then
   return 0
 end
-free_first(source)
 redis.call('HSET', state, 'ticked', time, 'unanswered', unanswered + 1)
 return 1
