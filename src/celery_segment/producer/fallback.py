@@ -106,6 +106,8 @@ class Fallback:
             self._warn("not given back", f"spilled messages are not moved to Redis: {error}")
             return False
         self._has_spilled = count != 0
+        if count < 0:  # another process does it, or the disk is full
+            self._file_rests_until = time.monotonic() + REST
         return count > 0
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:

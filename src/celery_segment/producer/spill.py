@@ -34,6 +34,9 @@ __all__ = ["Spill"]
 #: Messages given back at once, in one part or more.
 PAGE = 500
 _PAGE_SIZE = 4096
+#: SQLite moves its log into the file at so many pages, 0.5 MB: what a disk that is full needs
+#: as room before anything can be deleted.
+_LOG_PAGES = 128
 
 _SPILLED = (
     "CREATE TABLE IF NOT EXISTS spilled"
@@ -43,7 +46,10 @@ _SPILLED = (
 #: Tells this file from one that replaces it, and whose ids begin anew.
 _MARKS = "CREATE TABLE IF NOT EXISTS token (token TEXT)"
 _FIRST_MARK = "INSERT INTO token SELECT hex(randomblob(16)) WHERE NOT EXISTS (SELECT 1 FROM token)"
-_DELETE = "DELETE FROM spilled WHERE source = :source AND id <= :last"
+_DELETE = (
+    "DELETE FROM spilled WHERE id IN"
+    " (SELECT id FROM spilled WHERE source = :source AND id <= :last ORDER BY id LIMIT :most)"
+)
 _OLDEST = (
     "SELECT id, message, callbacks, trace FROM spilled WHERE source = :source AND id > :last"
     " ORDER BY id LIMIT :most"
@@ -101,8 +107,9 @@ class Spill:
     def give_back(self, source: str, append: Append, most: int = PAGE) -> int:
         """Pass a source's oldest messages to ``append``, part by part; return how many.
 
-        One process at a time does this: -1 while another does. A part for which ``append``
-        raises stays. Where it raises ``BufferFull``, a smaller part is tried.
+        One process at a time does this: -1 while another does, and where nothing is left but
+        what could not be deleted. A part for which ``append`` raises stays. Where it raises
+        ``BufferFull``, a smaller part is tried.
 
         Args:
             source: The name of the source.
@@ -167,7 +174,7 @@ class Spill:
             self._given[source] = rows[-1][0]
             write_note(note, self._token, self._given)
             self._delete_given(source, self._patience)
-        return count
+        return -1 if not count and source in self._given else count
 
     def _oldest(self, source: str, most: int) -> list[Any]:
         """Return the rows of the next part."""
@@ -199,8 +206,10 @@ class Spill:
     def _delete_given(self, source: str, patience: float) -> None:
         """Delete what is given back: later, where the file is locked or the disk is full."""
         with suppress(sqlite3.OperationalError):
-            with self._transaction(patience) as connection:
-                connection.execute(_DELETE, self._of(source))
+            deleted = PAGE
+            while deleted == PAGE:
+                with self._transaction(patience) as connection:
+                    deleted = connection.execute(_DELETE, self._of(source, PAGE)).rowcount
             self._given.pop(source, None)
 
     @contextmanager
@@ -294,6 +303,9 @@ class Spill:
             # A message is accepted once it is here: it outlives a power cut as well.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # Else a deletion writes all that it deletes anew, for which a full disk has no room.
+            connection.execute("PRAGMA secure_delete = FAST")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
             for table in (_SPILLED, _MARKS, _FIRST_MARK):
                 connection.execute(table)
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
