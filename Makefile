@@ -81,7 +81,7 @@ browser:
 demo: build/demo/.installed
 	build/demo/bin/python -m celery_segment.demo $(if $(SECONDS),--seconds $(SECONDS))
 
-## Inject faults into every process for SECONDS=600, as SEED=7 decides; REPORT=FILE keeps the ledger.
+## Inject faults into every process for SECONDS=600, as SEED=7 decides; REPORT=PAGE gets the report as a section.
 ## MESSAGES=1000000 tracks so many instead, while a worker is killed every five seconds.
 chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \

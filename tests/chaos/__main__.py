@@ -1,11 +1,16 @@
 """Chaos: producers, workers, Redis and an endpoint, and a fault every other second.
 
-    PYTHONPATH=tests python -m chaos --seconds 600 --seed 7 --report chaos.md
+    PYTHONPATH=tests python -m chaos --seconds 600 --seed 7 --report docs/explanation/chaos.md
 
-Ends with 0 when nothing accepted was lost, nothing arrived that was not accepted,
-nothing is dead, the figures add up, no request broke Segment's limits, each volley was
-recovered from in time, and what was sent twice is explained by its volley's faults. The
-seed decides on the faults and their order; what they hit is up to the processes.
+Ends with 0 when nothing accepted was lost, nothing arrived that was not accepted, what the
+endpoint refused is dead and nothing else is, the figures add up, no request broke Segment's
+limits, each volley was recovered from in time, and what was sent twice is explained by its
+volley's faults. The seed decides on the faults and their order; what they hit is up to the
+processes.
+
+    PYTHONPATH=tests python -m chaos --seconds 60 --only disk
+
+Has only the kinds of fault with that in their name.
 
     PYTHONPATH=tests python -m chaos --messages 1000000
 
@@ -21,18 +26,21 @@ import tempfile
 from pathlib import Path
 
 from chaos.director import Director
+from chaos.faults import FAULTS
 from chaos.ledger import Ledger
-from chaos.stage import MANY, STEADY, Stage
+from chaos.settings import MANY, STEADY
+from chaos.stage import Stage
 
 #: Seconds between two kills, with ``--messages``.
 KILL_EVERY = 5.0
 
 
-def run(seconds: float, seed: int, folder: Path) -> Ledger:
+def run(seconds: float, seed: int, folder: Path, only: str = "") -> Ledger:
     """Put the stage up in a folder, do faults to it for some time, and draw the ledger up."""
+    kinds = [fault for fault in FAULTS if only in fault.name]
     with Stage(folder, STEADY) as stage:
-        story = Director(stage, seed).run(seconds)
-        stage.stop_workers()
+        story = Director(stage, seed, kinds).run(seconds)
+        stage.crew.stop()
         return Ledger.draw_up(stage, story)
 
 
@@ -40,8 +48,20 @@ def run_many(messages: int, seed: int, folder: Path) -> Ledger:
     """Have so many messages tracked and delivered while workers are killed."""
     with Stage(folder, MANY, messages) as stage:
         story = Director(stage, seed).kill_a_worker_every(KILL_EVERY)
-        stage.stop_workers()
+        stage.crew.stop()
         return Ledger.draw_up(stage, story)
+
+
+def put_section(page: Path, title: str, content: str) -> None:
+    """Put a section at the end of a page, or in the place of the one with its title."""
+    head, *sections = (page.read_text() if page.exists() else "").split("\n## ")
+    section = f"{title}\n\n{content}"
+    places = [n for n, each in enumerate(sections) if each.startswith(f"{title}\n")]
+    if places:
+        sections[places[0]] = section
+    else:
+        sections.append(section)
+    page.write_text("\n## ".join([head, *(each.rstrip() + "\n" for each in sections)]))
 
 
 def main() -> int:
@@ -50,7 +70,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--messages", type=int, help="track so many, and kill workers alone")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--report", type=Path, help="a file that gets the report, too")
+    parser.add_argument("--only", default="", help="only kinds of fault with this in their name")
+    parser.add_argument("--report", type=Path, help="a page that gets the report as a section")
     arguments = parser.parse_args()
 
     sys.stderr.write(f"seed {arguments.seed}\n")
@@ -60,13 +81,11 @@ def main() -> int:
         ledger = run_many(many, arguments.seed, folder)
         what = f"{many:,} messages, a worker killed every {KILL_EVERY:g} s"
     else:
-        ledger = run(arguments.seconds, arguments.seed, folder)
+        ledger = run(arguments.seconds, arguments.seed, folder, arguments.only)
         what = f"{arguments.seconds:g} s, seed {arguments.seed}"
-    title = f"# Chaos: {what}\n\n"
-    report = title + ledger.as_markdown()
-    sys.stdout.write(report)
+    sys.stdout.write(f"# Chaos: {what}\n\n{ledger.as_markdown()}")
     if arguments.report:
-        arguments.report.write_text(report)
+        put_section(arguments.report, what, ledger.as_markdown())
     if ledger.ok and not ledger.notes:
         shutil.rmtree(folder)
     else:

@@ -19,6 +19,8 @@ from celery import shared_task
 
 #: Seconds that a task works: it waits, as on a database.
 WORK = 0.01
+#: Bytes of a book's end that are read to see whether tasks run at present.
+TAIL = 8_192
 
 
 @shared_task(
@@ -62,6 +64,30 @@ class Publisher(threading.Thread):
         """Have it publish no more, and wait for its last task."""
         self._ended.set()
         self.join()
+
+
+def is_flowing(folder: Path, since: float) -> bool:
+    """Return whether a task has run whose publication began after a time."""
+    published = set()
+    for path in folder.glob("application-*.book"):
+        for line in _last_lines(path):
+            mark, name, at, *_ = line.split(" ", 3)
+            if mark == "?" and float(at) > since:
+                published.add(name)
+    return any(
+        line.split()[0] in published
+        for path in folder.glob("work-*.book")
+        for line in _last_lines(path)
+    )
+
+
+def _last_lines(path: Path) -> list[str]:
+    """Return the last whole lines of a book."""
+    with path.open("rb") as book:
+        start = max(book.seek(0, os.SEEK_END) - TAIL, 0)
+        book.seek(start)
+        lines = book.read().decode().splitlines(keepends=True)
+    return [line for line in lines[1 if start else 0 :] if line.endswith("\n")]
 
 
 def runs(folder: Path) -> dict[str, list[float]]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from random import Random
 
 from celery_segment.errors import SegmentBufferError
 from chaos import application
-from chaos.faults import FAULTS, Effect, Fault
-from chaos.stage import LEASE, TICK, Stage
+from chaos.faults import FAULTS, FOUND, WORK, Effect, Fault
+from chaos.stage import Stage
 
 #: How many faults a volley may have: one as often as several.
 SIZES = (1, 1, 1, 2, 3, 5)
@@ -25,10 +26,8 @@ SIZES = (1, 1, 1, 2, 3, 5)
 PAUSE = (0.1, 1.5)
 #: Seconds between two looks at the figures.
 LOOK = 0.05
-#: Seconds within which a volley must be recovered from, once its faults have ended.
-RECOVERY = LEASE + TICK + 5
 #: Seconds after which a recovery is not waited for any more.
-LONGEST = RECOVERY + 60
+LONGEST = FOUND + WORK + 120
 #: Seconds within which the application's last tasks must run, at the end: those that were
 #: published within as many seconds before.
 LAST_TASKS = 5.0
@@ -54,7 +53,11 @@ class Volley:
         ended: When the last was undone.
         closed: For how many seconds the source was closed at that moment.
         deaths: Workers that ended by themselves meanwhile, and count as killed.
-        recovered: Seconds from there until all that was stored then was settled.
+        recovered: Seconds from there until all that was stored then was settled, but for
+            poison that is still retried, and the source was open.
+        slowness: How many times longer than usual work took meanwhile, by the control.
+        calm_at: When the application's tasks were seen to run again as well, where the broker
+            was harmed.
     """
 
     faults: list[Injected] = field(default_factory=list)
@@ -63,6 +66,8 @@ class Volley:
     closed: float = 0.0
     deaths: int = 0
     recovered: float | None = None
+    slowness: float = 1.0
+    calm_at: float | None = None
 
     @property
     def names(self) -> str:
@@ -74,9 +79,25 @@ class Volley:
         return all(injected.fault.spares_the_application for injected in self.faults)
 
     @property
+    def over(self) -> float | None:
+        """When it was recovered from; None if it was not."""
+        return None if self.recovered is None else self.ended + self.recovered
+
+    @property
     def in_time(self) -> bool:
         """Whether it was recovered from in time, once the source was open again."""
-        return self.recovered is not None and self.recovered <= RECOVERY + self.closed
+        return self.recovered is not None and self.recovered <= self.allowed
+
+    @property
+    def allowed(self) -> float:
+        """Seconds that the recovery may take: what a machine is slowed by stretches the work."""
+        work = max((injected.effect.work for injected in self.faults), default=WORK)
+        return self.closed + FOUND + work * self.slowness
+
+    @property
+    def calls_from(self) -> float | None:
+        """From when on calls must go on: where a fault that spares them came alone."""
+        return self.faults[0].effect.calls_from if len(self.faults) == 1 else None
 
 
 @dataclass
@@ -85,6 +106,7 @@ class Story:
 
     Attributes:
         volleys: All of them, in order.
+        seconds: How long there were faults.
         drained: Seconds from the end of all until nothing remained, or the bound.
         oldest: The greatest age of a waiting message that was seen.
         saved: The most bytes that a backlog was seen to take less, packed.
@@ -93,6 +115,7 @@ class Story:
     """
 
     volleys: list[Volley] = field(default_factory=list)
+    seconds: float = 0.0
     drained: float = 0.0
     oldest: float = 0.0
     saved: int = 0
@@ -105,30 +128,36 @@ class Story:
 
 
 class Director:
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, kinds: Sequence[Fault] = FAULTS) -> None:
         self._stage = stage
         self._chance = Random(seed)
+        self._kinds = kinds
         self._alone, self._together = self._deal(), self._deal()
         self.story = Story()
 
     def run(self, seconds: float) -> Story:
         """Inject faults for some time, heal them, and wait until all is delivered."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
             self._rest(self._chance.uniform(*PAUSE))
             volley = Volley(began=time.monotonic())
             self.story.volleys.append(volley)
-            deaths = self._stage.deaths
+            deaths = self._stage.crew.deaths
             self._fire(volley)
+            self._stage.make_room()
             self._recover(volley)
+            self._stage.take_room()
+            volley.slowness = self._stage.control.slowness(volley.ended)
+            self._await_the_application(volley)
             self._stage.rewrite_file()
-            volley.deaths = self._stage.deaths - deaths
+            volley.deaths = self._stage.crew.deaths - deaths
+        self.story.seconds = time.monotonic() - began
         return self.end()
 
     def kill_a_worker_every(self, seconds: float) -> Story:
         """Kill a worker again and again until the producers are done, and wait for delivery."""
         (kill,) = (fault for fault in FAULTS if fault.name == "kill worker")
-        while self._stage.producers_run():
+        while self._stage.clients.present:
             volley = Volley(began=time.monotonic())
             self._inject(volley, iter([kill]))
             if volley.faults:
@@ -138,16 +167,17 @@ class Director:
 
     def end(self) -> Story:
         """Have the producers end, and wait until all is delivered."""
-        self._stage.stop_producers()
+        self._stage.clients.stop()
+        self._stage.make_room()
         began = time.monotonic()
         while time.monotonic() - began < LONGEST:
             try:
-                remain = self._stage.analytics.flush(timeout=LOOK)
+                self._stage.analytics.flush(timeout=LOOK)
+                self._look()
+                if self._stage.is_done(self.story.end):
+                    break
             except SegmentBufferError:
                 continue
-            self._look()
-            if not remain and self.story.end.accepted == self.story.end.delivered.messages:
-                break
         self.story.drained = time.monotonic() - began
         self._await_the_last_tasks()
         return self.story
@@ -167,7 +197,7 @@ class Director:
     def _deal(self) -> Iterator[Fault]:
         """Give faults in random order, each kind equally often."""
         while True:
-            yield from self._chance.sample(FAULTS, len(FAULTS))
+            yield from self._chance.sample(self._kinds, len(self._kinds))
 
     def _fire(self, volley: Volley) -> None:
         size = self._chance.choice(SIZES)
@@ -180,12 +210,12 @@ class Director:
         while not all(injected.undone for injected in volley.faults):
             self._undo(volley)
             self._rest(LOOK)
-        self._stage.heal_links()
+        self._stage.servers.heal()
         volley.ended = time.monotonic()
 
     def _inject(self, volley: Volley, deck: Iterator[Fault]) -> None:
         self._look()
-        for fault in deck:
+        for fault in islice(deck, 2 * len(self._kinds)):
             at = time.monotonic()
             effect = fault.inject(self._stage, self._chance)
             if effect is not None:
@@ -205,14 +235,35 @@ class Director:
         while time.monotonic() - volley.ended < LONGEST:
             try:
                 if mark is None:
-                    volley.closed = self._stage.buffer.admin.snapshot().gate.seconds or 0.0
-                    mark = self._stage.buffer.admin.mark()
-                if self._stage.buffer.admin.remaining(mark) == 0:
+                    mark = self._mark(volley)
+                elif self._has_recovered(mark):
                     volley.recovered = time.monotonic() - volley.ended
                     return
             except SegmentBufferError:  # Redis has only just been started, say
                 pass
             self._rest(LOOK)
+
+    def _await_the_application(self, volley: Volley) -> None:
+        """Wait until Celery has connected to the broker again, where it was cut off."""
+        if any(injected.effect.tasks for injected in volley.faults):
+            since = time.monotonic()
+            while time.monotonic() < since + LONGEST:
+                if application.is_flowing(self._stage.folder, since):
+                    break
+                self._rest(LOOK)
+        volley.calm_at = time.monotonic()
+
+    def _mark(self, volley: Volley) -> int | None:
+        """Return the mark of what is stored now; None while something is still on the disk."""
+        admin = self._stage.buffer.admin
+        volley.closed = volley.closed or admin.snapshot().gate.seconds or 0.0
+        return None if self._stage.spilled else admin.mark()
+
+    def _has_recovered(self, mark: int) -> bool:
+        admin = self._stage.buffer.admin
+        snapshot = admin.snapshot()
+        left = self._stage.poison_left(snapshot)
+        return snapshot.gate.state == "open" and admin.remaining(mark) <= left
 
     # ------------------------------------------------------------ figures
 
@@ -223,7 +274,7 @@ class Director:
             time.sleep(min(LOOK, left))
 
     def _look(self) -> None:
-        self._stage.look_after_workers()
+        self._stage.crew.look()
         snapshot = self._stage.snapshot()
         if snapshot is None:
             return

@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from chaos.director import RECOVERY, Story, Volley, balances
-from chaos.stage import PROCESSES, Stage
+from chaos.books import Books
+from chaos.calls import Calls
+from chaos.director import Story, Volley, balances
+from chaos.faults import FOUND, WORK
+from chaos.faults.disk import FullDisk
+from chaos.faults.endpoint import WITHIN
+from chaos.poison import Poisoned
+from chaos.settings import PROCESSES
+from chaos.stage import Stage
 from chaos.tasks import Tasks, p95
 
 _STALE = "taken over by another worker"
 _EARLY = "before its Retry-After had passed"
 _UNEXPECTED = re.compile(r"Task (\S+?)\[\S+ raised unexpected: (\w+)")
-
-
-@dataclass
-class Books:
-    """What the producers wrote down.
-
-    Attributes:
-        attempted: messageIds of calls that began.
-        accepted: Of those that returned.
-        raised: Of those that raised at least once.
-        refused: Of those that were refused because the buffer was full, and raised no other error.
-        errors: How often a call raised, by error.
-        slowest: The longest call that returned, and that raised, in seconds.
-    """
-
-    attempted: set[str] = field(default_factory=set)
-    accepted: set[str] = field(default_factory=set)
-    raised: set[str] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
-    errors: Counter[str] = field(default_factory=Counter)
-    slowest: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: Path) -> Books:
-        books = cls()
-        for path in sorted(folder.glob("producer-*.book")):
-            for line in path.read_text().splitlines():
-                mark, message_id, *error = line.split(" ", 2)
-                if mark == "!":
-                    books.errors.update(error)
-                sets = {"?": books.attempted, "+": books.accepted, "!": books.raised}
-                sets["-"] = books.refused
-                sets[mark].add(message_id)
-        books.refused -= books.raised
-        for path in folder.glob("producer-*.json"):
-            for outcome, seconds in json.loads(path.read_text()).items():
-                books.slowest[outcome] = max(books.slowest.get(outcome, 0.0), seconds)
-        return books
 
 
 @dataclass
@@ -99,6 +66,10 @@ class Ledger:
         strays: Keys left behind by batches that were settled.
         notes: What happened that nobody ordered.
         tasks: What became of the application's own tasks.
+        calls: Where calls had to go on.
+        poisoned: What became of messages that the endpoint refused.
+        batch: The greatest number of messages in a request.
+        disk: What calls spill to.
     """
 
     books: Books
@@ -113,14 +84,19 @@ class Ledger:
     strays: list[bytes]
     notes: list[str]
     tasks: Tasks
+    calls: Calls
+    poisoned: Poisoned
+    batch: int
+    disk: str
 
     @classmethod
     def draw_up(cls, stage: Stage, story: Story) -> Ledger:
         """Read all the books, once nothing runs any more but Redis."""
-        logs = stage.worker_logs()
+        logs = stage.crew.logs()
         requests = [request for request in stage.server.requests if request.accepted]
+        books = Books.read(stage.folder)
         return cls(
-            books=Books.read(stage.folder),
+            books=books,
             story=story,
             accounts=_accounts(story.volleys, requests, PROCESSES * stage.load.batch),
             received=stage.server.received,
@@ -132,6 +108,10 @@ class Ledger:
             strays=stage.stray_keys(),
             notes=stage.notes,
             tasks=Tasks.draw_up(stage, story),
+            calls=Calls.draw_up(books.calls, story, stage.servers.forgotten),
+            poisoned=Poisoned.draw_up(stage.poison, stage.dead_ids()),
+            batch=stage.load.batch,
+            disk="a disk of its own" if stage.disk else "a file with a bound",
         )
 
     @property
@@ -174,6 +154,17 @@ class Ledger:
         return repeated, twice.total() - repeated
 
     @property
+    def resendable(self) -> int:
+        """How many messages of calls that did not raise may be stored again, at the most.
+
+        Those that were spilled while Redis did not say whether it had them, and parts of the
+        spilled whose append was cut off.
+        """
+        parts = sum(injected.effect.spilled for injected in self.story.faults)
+        deaths = sum(volley.deaths for volley in self.story.volleys)
+        return self.books.unknown + parts + deaths * self.batch
+
+    @property
     def unexplained(self) -> list[Account]:
         """The volleys in which more was posted again than their faults explain."""
         return [account for account in self.accounts if account.again > account.explained]
@@ -189,21 +180,29 @@ class Ledger:
         return not (
             self.lost
             or self.unknown
-            or self.story.end.dead.messages
             or not self.conserved
             or self.violations
             or self.unexplained
             or self.slow
             or self.strays
-            or any(self.tasks.problems.values())
+            or self.stored_again[1] > self.resendable
+            or any(self.problems.values())
         )
+
+    @property
+    def problems(self) -> dict[str, list[str]]:
+        """What breaks a rule of the other parts, by rule."""
+        return {**self.poisoned.problems, **self.tasks.problems, **self.calls.problems}
 
     def as_markdown(self) -> str:
         lines = [f"**{'passed' if self.ok else 'FAILED'}**", ""]
         lines += _table(("figure", "value"), self._figures())
         lines += ["", *_table(_PER_FAULT, self._faults())]
         for title, found in (
-            ("Recovered late", [f"{v.recovered} s, {v.names}" for v in self.slow]),
+            (
+                "Recovered late",
+                [f"{v.recovered} s, allowed {v.allowed:.1f}: {v.names}" for v in self.slow],
+            ),
             (
                 "Posted again unexplained",
                 [f"{a.again} of {a.explained}: {a.volley.names}" for a in self.unexplained],
@@ -213,7 +212,7 @@ class Ledger:
             ("Violations", self.violations),
             ("Unbalanced", self.story.unbalanced),
             ("Stray keys", self.strays),
-            *self.tasks.problems.items(),
+            *self.problems.items(),
             ("Notes", self.notes),
         ):
             if found:
@@ -229,9 +228,9 @@ class Ledger:
         yield "lost", len(self.lost)
         yield "unknown", len(self.unknown)
         yield "received of calls that only raised", len(self.ambiguous)
-        yield "refused by a full buffer, calls' messages", len(books.refused)
+        yield "refused by a full buffer or disk, calls' messages", len(books.refused)
         yield "… received all the same", len(self.admitted)
-        yield "dead", end.dead.messages
+        yield from self.poisoned.figures()
         yield "violations of Segment's limits", len(self.violations)
         yield "conservation at every look", "holds" if self.conserved else "BROKEN"
         yield "stats: accepted / delivered", f"{end.accepted:,} / {end.delivered.messages:,}"
@@ -242,7 +241,8 @@ class Ledger:
         yield "… at most, by the faults", sum(account.explained for account in self.accounts)
         yield "… volleys with more than theirs", len(self.unexplained)
         yield "… stored again after the call raised", repeated
-        yield "… stored again within one call", resent
+        yield "… stored again within one call, or from the disk", resent
+        yield "… at most, by what was spilled or cut off", self.resendable
         yield "stale settlements that were refused", self.stale
         yield "requests before a Retry-After had passed", len(self.early)
         yield "errors of calls", _listed(books.errors)
@@ -253,10 +253,23 @@ class Ledger:
         yield "most bytes saved by packing a backlog", self.story.saved
         yield "faults / volleys", f"{len(self.story.faults):,} / {len(self.story.volleys):,}"
         recovered = [volley.recovered or 0 for volley in self.story.volleys]
+        slowness = [volley.slowness for volley in self.story.volleys]
         longest = f"{max(recovered, default=0):.1f} s"
-        yield "longest recovery", f"{longest}, allowed are {RECOVERY:g} s from when it is open"
+        yield "longest recovery", f"{longest}, allowed are {FOUND + WORK:g} s from when it is open"
+        yield "… beside a refused message", f"{WITHIN:g} s from when it is open"
+        yield (
+            "… more on a slow machine: slowness, mean / max",
+            (f"{sum(slowness) / max(len(slowness), 1):.1f} / {max(slowness, default=1):.1f}"),
+        )
         yield "drained after the last fault", f"{self.story.drained:.1f} s"
+        yield f"times that {self.disk} was filled by calls", self._disks_filled
+        yield from self.calls.figures()
         yield from self.tasks.figures()
+
+    @property
+    def _disks_filled(self) -> int:
+        courses = [injected.effect.course for injected in self.story.faults]
+        return sum(isinstance(c, FullDisk) and c.full_at is not None for c in courses)
 
     def _faults(self) -> Iterator[tuple[Any, ...]]:
         """A row for each kind of fault that came alone, and for volleys of several."""

@@ -1,118 +1,28 @@
-"""The processes that faults are done to: Redis, the endpoint, workers and producers."""
+"""All that faults are done to: Redis, the endpoint, workers, producers and their disk."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import redis
 from kombu import pools
 
 from celery_segment import Analytics
-from celery_segment.errors import SegmentBufferError
-from celery_segment.testing import EmbeddedRedis, SegmentServer
-from chaos.proxy import Proxy
-from support import DEFAULTS, TESTS, Worker, buffer_of, new_app, wait_until
-
-LEASE, TIMEOUT, INTERVAL = 4.0, 2.0, 0.5
-TICK = 0.25
-CONF = {
-    **DEFAULTS,
-    "imports": [*DEFAULTS["imports"], "chaos.application"],
-    "segment_lease": LEASE,
-    "segment_timeout": TIMEOUT,
-    "segment_flush_interval": INTERVAL,
-    "segment_redis_timeout": 1,
-}
-WORKERS, PROCESSES, PRODUCERS = 2, 2, 2
-#: How many of the application's tasks a worker holds at the most: what it fetches ahead for
-#: each process by default, and the one that Redis is sending to it.
-HELD = 4 * PROCESSES + 1
-#: A producer whose reply from the broker was lost publishes again after so many seconds.
-PUBLISHING = 2.0
-#: Seconds that a warm stop may take.
-WARM = 30.0
-
-
-@dataclass(frozen=True)
-class Load:
-    """What the producers do.
-
-    Attributes:
-        rate: Messages per second and producer.
-        together: How many messages a ``batch()`` has.
-        every: A round is a ``batch()`` so often, else one call.
-        batch: The greatest number of messages in a request.
-        tasks: The application's own tasks per second and producer.
-        memory: The ``maxmemory`` of Redis, in MB; 0 for none. Above what idle processes use,
-            it has room for the backlog of any volley but one that is to fill it.
-    """
-
-    rate: float
-    together: int
-    every: int
-    batch: int
-    tasks: float = 5.0
-    memory: int = 0
-
-
-STEADY = Load(rate=250.0, together=10, every=25, batch=40, memory=32)
-MANY = Load(rate=6_000.0, together=250, every=1, batch=2_500)
-
-
-class Hand:
-    """A worker process and what is known of it.
-
-    ``state`` is starting, ready, stopped (SIGSTOP), leaving (warm stop) or gone.
-    """
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.state = "starting"
-        self.leave_by = 0.0
-
-    @property
-    def pid(self) -> int:
-        return self.worker.process.pid
-
-    def children(self) -> list[int]:
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
-
-    def ended(self) -> bool:
-        return self.worker.process.poll() is not None
-
-    def kill(self) -> None:
-        self.worker.kill()
-        self.state = "gone"
-
-    def bury(self) -> None:
-        """End the children of a worker that has just ended by itself, as a supervisor does."""
-        self.state = "gone"
-        with contextlib.suppress(ProcessLookupError):
-            self.worker.signal(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self.worker.signal(signal.SIGSTOP)
-        self.state = "stopped"
-
-    def resume(self) -> None:
-        self.worker.signal(signal.SIGCONT)
-        if self.state == "stopped":
-            self.state = "ready"
-
-    def leave(self) -> None:
-        """Begin a warm stop."""
-        self.worker.process.terminate()
-        self.state = "leaving"
-        self.leave_by = time.monotonic() + WARM
+from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.producer.spill import Spill
+from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
+from chaos.clients import Clients
+from chaos.control import Control
+from chaos.crew import Crew
+from chaos.poison import Poison
+from chaos.servers import Servers
+from chaos.settings import CONF, DISK, ROOM, Load
+from support import WRITE_KEY, buffer_of, new_app
 
 
 class Stage:
@@ -120,15 +30,17 @@ class Stage:
 
     Attributes:
         load: What the producers do, until they are stopped or have tracked ``messages``.
-        redis: The server, the buffer's and the broker's. It syncs its append-only file before
-            each reply, and evicts nothing.
+        servers: The Redis servers, the buffer's and the broker's. They sync their append-only
+            files before each reply, and evict nothing.
         server: The endpoint.
-        producers_link: The proxy through which the producers reach Redis.
-        workers_link: That through which the workers reach the buffer.
-        broker_link: That through which every other worker reaches the broker.
-        hands: Every worker there ever was.
+        reply: What it replies to each batch; None to accept it.
+        control: How slow the machine is.
+        crew: The workers.
+        clients: The producers.
+        disk: The folder to which calls spill, a file system of its own; None where none may
+            be mounted: then the file has a bound.
+        poison: The messages that the endpoint refuses, by their ids.
         notes: What happened that nobody ordered.
-        deaths: How many workers ended by themselves.
         redis_is_away: Whether a fault has Redis down or frozen.
         endpoint_fails: Whether a fault has the endpoint failing.
     """
@@ -136,165 +48,114 @@ class Stage:
     def __init__(self, folder: Path, load: Load, messages: int = 0) -> None:
         self.folder = folder
         self.load = load
-        self._messages = messages
         config = {"appendfsync": "always", "maxmemory": f"{load.memory}mb"}
         if load.memory:
             # Redis 6.2 takes 10 MB more while it rewrites its file: the calm is for that.
             config["auto-aof-rewrite-percentage"] = 0
-        self.redis = EmbeddedRedis(folder / "redis", config=config)
-        self.server = SegmentServer(record="ids", in_flight_grace=0.25)
-        self.hands: list[Hand] = []
+        self.servers = Servers(folder, config)
+        self.server = SegmentServer(record="ids", in_flight_grace=0.25, write_keys=[WRITE_KEY])
+        self.control = Control()
+        self.reply: Reply | None = None
+        self.disk: Path | None = None
+        self.poison: dict[str, Poison] = {}
         self.notes: list[str] = []
-        self.deaths = 0
         self.redis_is_away = False
         self.endpoint_fails = False
-        self._producers: list[subprocess.Popen] = []
+        self._messages = messages
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self.redis)
+            stack.enter_context(self.control)
+            stack.enter_context(self.servers)
             stack.enter_context(self.server)
-            links = [stack.enter_context(Proxy(self.redis.port)) for _ in range(3)]
-            self.producers_link, self.workers_link, self.broker_link = links
-            self.client = stack.enter_context(contextlib.closing(self.redis.client()))
-            self.app = new_app(self._conf(_url(self.redis), _url(self.redis)))
+            self.server.rule(self._answer)
+            self.disk = stack.enter_context(_small_disk(self.folder / "disk"))
+            self.take_room()
+            conf = self._conf()
+            self._spill = Spill(conf["segment_spill_path"], DISK)
+            url = self.servers.others.url
+            own = {"broker_url": url, "segment_redis_url": url, "segment_on_unavailable": "raise"}
+            self.app = new_app({**conf, **own})
             stack.callback(self._close_app)
             self.buffer = buffer_of(self.app)
             self.analytics = Analytics(app=self.app)
+            self.crew = Crew(self.folder, self.servers, conf, self.notes)
+            self.clients = Clients(
+                self.folder, self.servers, conf, self.load, self._messages, self.notes
+            )
             stack.callback(self._kill_all)
-            for _ in range(WORKERS):
-                self.add_worker()
-            wait_until(self._all_ready, 60, "the workers are not ready")
-            self._start_producers()
+            self.crew.start()
+            self.clients.start()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
         self._stack.close()
 
-    # ------------------------------------------------------------ workers
+    # ------------------------------------------------------------ the endpoint
 
-    def add_worker(self) -> Hand:
-        broker = self.broker_link if len(self.hands) % 2 else self.redis
-        conf = self._conf(_url(broker), _url(self.workers_link))
-        options = ("--pool", "prefork", "--concurrency", str(PROCESSES), "--loglevel", "INFO")
-        hand = Hand(Worker(self.folder, conf, f"w{len(self.hands) + 1}", options))
-        self.hands.append(hand)
-        return hand
+    def poison_a_batch(self, status: int) -> None:
+        """Track a message that the endpoint refuses, whatever else it does, with a status."""
+        name = f"poison-{len(self.poison) + 1}"
+        self.poison[name] = Poison(status, time.monotonic())
+        try:
+            self.analytics.track("user", "Poison", message_id=name)
+        except BufferFull:
+            del self.poison[name]
+            raise
 
-    @property
-    def deliveries(self) -> int:
-        """How many deliveries may be under way at once."""
-        return PROCESSES * sum(hand.state != "gone" for hand in self.hands)
+    def _answer(self, request) -> Reply | None:
+        # As something in front of the endpoint would, which answers before it.
+        found = [self.poison[i] for i in request.message_ids if i in self.poison]
+        return Reply.status(found[0].status) if found else self.reply
 
-    def ready(self) -> list[Hand]:
-        return [hand for hand in self.hands if hand.state == "ready"]
+    def dead_ids(self) -> list[str]:
+        """Return the messageIds of the dead letters."""
+        letters = self.analytics.dead_letters
+        return [m["messageId"] for letter in letters for m in letters.messages(letter.id)]
 
-    def look_after_workers(self) -> None:
-        """Notice what became of the workers; replace one that ended by itself."""
-        for hand in [*self.hands]:
-            name = hand.worker.name
-            if hand.state == "leaving" and not hand.ended() and time.monotonic() > hand.leave_by:
-                self.notes.append(f"{name} did not end within {WARM:.0f} s of SIGTERM")
-                hand.kill()
-            elif hand.state == "leaving" and hand.ended():
-                hand.state = "gone"
-                if hand.worker.process.returncode:
-                    code = hand.worker.process.returncode
-                    self.notes.append(f"{name} ended with {code} after SIGTERM")
-            elif hand.state in ("starting", "ready") and hand.ended():
-                hand.bury()
-                self.deaths += 1
-                last = hand.worker.output.rstrip().splitlines()[-1:]
-                self.notes.append(f"{name} ended by itself, see its log: {last}")
-                self.add_worker()
-            elif hand.state == "starting" and f"{name} ready." in hand.worker.output:
-                hand.state = "ready"
-
-    def stop_workers(self) -> None:
-        """Stop all workers warmly, so that their logs are complete."""
-        for hand in self.hands:
-            if hand.state not in ("gone", "leaving"):
-                hand.leave()
-
-        def gone():
-            self.look_after_workers()
-            return all(hand.state == "gone" for hand in self.hands)
-
-        wait_until(gone, WARM + 10)
-
-    def worker_logs(self) -> str:
-        return "".join(hand.worker.output for hand in self.hands)
-
-    def _all_ready(self):
-        self.look_after_workers()
-        return len(self.ready()) == WORKERS
-
-    # ------------------------------------------------------------ producers
-
-    def _start_producers(self) -> None:
-        url = _url(self.producers_link)
-        options = {"broker_transport_options": {"socket_timeout": PUBLISHING}}
-        conf = json.dumps({**self._conf(url, url), **options})
-        environ = {**os.environ, "TESTS_CONF": conf, "PYTHONPATH": str(TESTS)}
-        for number in range(1, PRODUCERS + 1):
-            load, share = self.load, -(-self._messages // PRODUCERS)
-            arguments = [str(number), str(self.folder), json.dumps(asdict(load)), str(share)]
-            with (self.folder / f"producer-{number}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "chaos.producer", *arguments],
-                    env=environ,
-                    cwd=self.folder,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            self._producers.append(process)
-        wait_until(self._producers_publish, 60, "the producers do not publish")
-
-    def _producers_publish(self):
-        return len([*self.folder.glob("application-*.book")]) == PRODUCERS
-
-    def producers_run(self) -> bool:
-        return any(process.poll() is None for process in self._producers)
-
-    def fill(self) -> None:
-        """Have the producers call with large messages, each until a call of it is refused."""
-        self._signal_producers(signal.SIGUSR1)
-
-    def stop_filling(self) -> None:
-        self._signal_producers(signal.SIGUSR2)
-
-    def _signal_producers(self, number):
-        for process in self._producers:
-            process.send_signal(number)
-
-    def refusals(self) -> int:
-        """Return a number that grows with each call that is refused for want of room."""
-        return sum(path.stat().st_size for path in self.folder.glob("producer-*-refused.book"))
-
-    def stop_producers(self) -> None:
-        """End the producers once each has its last call accepted."""
-        for process in self._producers:
-            process.terminate()
-        for number, process in enumerate(self._producers, 1):
-            if process.wait(30):
-                log = (self.folder / f"producer-{number}.log").read_text()
-                self.notes.append(f"producer {number} failed: {log[-400:]!r}")
+    def poison_left(self, snapshot) -> int:
+        """Return how many poisonous messages are not dead yet."""
+        return len(self.poison) - snapshot.dead.messages
 
     # ------------------------------------------------------------ Redis
 
-    def heal_links(self) -> None:
-        for link in (self.producers_link, self.workers_link, self.broker_link):
-            link.heal()
+    @property
+    def redis(self) -> EmbeddedRedis:
+        return self.servers.primary
+
+    @property
+    def client(self) -> redis.Redis:
+        return self.servers.client
+
+    @property
+    def spilled(self) -> int:
+        """How many messages wait on the disk."""
+        return self._spill.waiting("default")
+
+    def take_room(self) -> None:
+        """Take some room on the disk, for later."""
+        if self.disk is not None:
+            fill(self.disk / "room", ROOM)
+
+    def make_room(self) -> None:
+        """Make room on the disk, as an operator does where it is full."""
+        if self.disk is not None:
+            (self.disk / "room").unlink(missing_ok=True)
 
     def stray_keys(self) -> list[bytes]:
-        """Return keys of batches that should be gone when nothing waits."""
-        return [
+        """Return keys of batches that should be gone: of those that neither wait nor are dead."""
+        known = {
+            batch
+            for state in ("ready", "inflight", "retrying", "dead")
+            for batch in self.client.zrange(f"{{segment:default}}:{state}", 0, -1)
+        }
+        keys = [
             *self.client.scan_iter(r"{segment:*}:batch:*"),
             *self.client.scan_iter(r"{segment:*}:meta:*"),
         ]
+        return [key for key in keys if key.rpartition(b":")[2] not in known]
 
     def rewrite_file(self) -> None:
         """Have Redis rewrite its append-only file, so that it starts quickly."""
@@ -318,25 +179,50 @@ class Stage:
 
     # ------------------------------------------------------------ ends
 
-    def _conf(self, broker: str, buffer: str) -> dict:
-        conf = {"broker_url": broker, "segment_redis_url": buffer}
-        conf["segment_max_batch_messages"] = self.load.batch
-        return {**CONF, **conf, "segment_host": self.server.url}
+    def is_done(self, snapshot) -> bool:
+        """Return whether nothing waits any more but poison that is still retried."""
+        left = self.poison_left(snapshot)
+        retried = sum(poison.is_retried for poison in self.poison.values())
+        return left <= retried and snapshot.waiting == left and not self.spilled
+
+    def _conf(self) -> dict:
+        folder = self.disk or self.folder
+        return {
+            **CONF,
+            "segment_max_batch_messages": self.load.batch,
+            "segment_host": self.server.url,
+            # The workers have it as well: they give back what the producers spilled.
+            "segment_on_unavailable": "spill",
+            "segment_spill_path": str(folder / "spill"),
+            # A disk of its own is full before.
+            "segment_max_spill_bytes": 10 * DISK if self.disk else DISK,
+        }
 
     def _kill_all(self) -> None:
-        for hand in self.hands:
-            if not hand.ended():
-                hand.resume()
-                hand.kill()
-        for process in self._producers:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        self.crew.kill()
+        self.clients.kill()
 
     def _close_app(self) -> None:
         self.app.close()
         pools.reset()
 
 
-def _url(server) -> str:
-    return f"redis://127.0.0.1:{server.port}/0"
+def fill(path: Path, size: float) -> None:
+    """Make a file as large as asked, or as its disk has room for."""
+    with path.open("ab", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.tell() < size:
+            stream.write(b"x" * 500)
+
+
+@contextlib.contextmanager
+def _small_disk(folder: Path):
+    """Mount a file system of ``DISK`` bytes on a folder; yield None where that is not allowed."""
+    folder.mkdir()
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["/bin/umount", "-l", str(folder)], check=True)

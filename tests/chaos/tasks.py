@@ -12,7 +12,9 @@ from typing import Any
 
 from chaos import application
 from chaos.director import Story, Volley
-from chaos.stage import HELD, Stage
+from chaos.faults.endpoint import Outage
+from chaos.settings import HELD
+from chaos.stage import Stage
 
 #: Seconds within which 95 of 100 tasks must begin to run, in calm and while the endpoint fails.
 WAIT = 1.0
@@ -129,9 +131,9 @@ class Tasks:
     # ------------------------------------------------------------ the report
 
     @property
-    def outages(self) -> list[Any]:
-        effects = [injected.effect for volley in self.volleys for injected in volley.faults]
-        return [effect.outage for effect in effects if effect.outage is not None]
+    def outages(self) -> list[Outage]:
+        courses = [each.effect.course for volley in self.volleys for each in volley.faults]
+        return [course for course in courses if isinstance(course, Outage)]
 
     @property
     def problems(self) -> dict[str, list[str]]:
@@ -176,9 +178,9 @@ class Tasks:
         """Return the volley of a time, until the recovery from it; None in a calm."""
         place = bisect_right(self._starts, at) - 1
         volley = self.volleys[place] if place >= 0 else None
-        if volley is None or volley.ended is None or volley.recovered is None:
+        if volley is None or volley.calm_at is None or volley.recovered is None:
             return volley
-        return volley if at <= volley.ended + volley.recovered else None
+        return volley if at <= volley.calm_at else None
 
     def _is_spared(self, at: float) -> bool:
         volley = self._volley(at)
