@@ -16,7 +16,8 @@ pytest.register_assert_rewrite(
 
 @pytest.fixture(scope="session")
 def redis_server():
-    with EmbeddedRedis() as server:
+    # It does not rewrite its file: that takes memory, at a time that no test chooses.
+    with EmbeddedRedis(config={"auto-aof-rewrite-percentage": 0}) as server:
         yield server
 
 
