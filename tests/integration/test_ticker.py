@@ -15,7 +15,7 @@ from celery_segment.errors import BufferFull
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 from celery_segment.worker.ticker import REST, Ticker
-from support import buffer_of, let_pass, new_app, wait_until
+from support import buffer_of, let_pass, wait_until
 
 PERIOD = 0.25
 NAMES = ("a", "b", "c")
@@ -97,11 +97,11 @@ class Relay:
 
 
 class TestRoundTrips:
-    def test_fifty_sources_take_one(self, make_ticker, redis_server):
+    def test_fifty_sources_take_one(self, make_ticker, make_app, redis_server):
         names = [f"s{n}" for n in range(50)]
         with Relay(redis_server.port) as relay:
             ticker = make_ticker(names, url=relay.url)
-            app = new_buffer_app(redis_server, names)
+            app = make_app(segment_sources={name: {"write_key": "k"} for name in names})
             buffers = [buffer_of(app, name) for name in names[::7]]
             assert ticker.tick() == []  # connects, and loads the script
             for buffer in buffers:
@@ -121,11 +121,6 @@ class TestRoundTrips:
             for _ in range(8):
                 ticker.tick(free=False)
             assert relay.asked == before + 2
-
-
-def new_buffer_app(server, names):
-    sources = {name: {"write_key": "k"} for name in names}
-    return new_app({"broker_url": server.url, "segment_sources": sources})
 
 
 class TestDue:
