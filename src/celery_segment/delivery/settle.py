@@ -118,7 +118,10 @@ def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
 def settle_damaged(buffer: Buffer, lease: Lease) -> Report:
     """Settle a batch whose content in Redis is lost or cut off: nothing can deliver it."""
     cause = "damaged: its content in Redis is lost or cut off"
-    settled = buffer.damage(lease, cause)
+    try:
+        settled = buffer.damage(lease, cause)
+    except Stale:
+        return _lost(buffer, lease, was_away=False)
     messages = counted(lease.count, "message")
     logger.error("%s: batch %s, %s, is %s", buffer.source.name, lease.id, messages, cause)
     batch_failed.send(**_about(buffer, lease), cause=cause)

@@ -74,6 +74,7 @@ class TestHolding:
             lambda: buffer.retry(stale, "failure", 0, "x", breaker=BREAKER),
             lambda: buffer.split(stale),
             lambda: buffer.bury(stale, "x", answered=True),
+            lambda: buffer.damage(stale, "x"),
         ):
             with pytest.raises(Stale):
                 settle()
