@@ -22,19 +22,25 @@ def ids(held: Lease) -> list[str]:
 def assert_conserved(redis, buffer):
     """Recount every message from the keys themselves, and hold the figures to it."""
     tag = "{segment:default}"
-    counted = {}
+    counted, sizes, saved = {}, {}, 0
     for place, keys in _PLACES.items():
         batches = [i.decode() for key in keys for i in redis.zrange(f"{tag}:{key}", 0, -1)]
         counted[place] = sum(len(buffer.admin.messages(i)) for i in batches)
+        sizes[place] = 0
         for batch in batches:
-            count = int(redis.hget(f"{tag}:meta:{batch}", "count"))
-            assert count == len(buffer.admin.messages(batch))
+            count, size = map(int, redis.hmget(f"{tag}:meta:{batch}", "count", "bytes"))
+            messages = buffer.admin.messages(batch)
+            assert (count, size) == (len(messages), sum(len(m) + 1 for m in messages))
+            sizes[place] += size
+            saved += 0 if place == "dead" else size - redis.strlen(f"{tag}:batch:{batch}")
     snapshot = buffer.admin.snapshot()
     content = redis.get(f"{tag}:open") or b""
     assert snapshot.buffered.messages == (len(json.loads(b"[%b]" % content[:-1])) if content else 0)
     assert {place: getattr(snapshot, place).messages for place in counted} == counted
+    assert {place: getattr(snapshot, place).bytes for place in sizes} == sizes
+    assert snapshot.saved_bytes == saved
     assert snapshot.accepted == snapshot.buffered.messages + sum(counted.values()) + (
-        snapshot.delivered.messages + snapshot.purged
+        snapshot.delivered.messages + snapshot.purged + snapshot.damaged
     )
     placed = {i for ks in _PLACES.values() for k in ks for i in redis.zrange(f"{tag}:{k}", 0, -1)}
     owned = {k.rsplit(b":", 1)[1] for k in redis.keys(f"{tag}:batch:*")}

@@ -18,7 +18,7 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.buffer import messages_of
-from celery_segment.producer.spill import Spill
+from celery_segment.producer.spill import Spill, _close
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 from celery_segment.worker.bootsteps import _give_back as give_back_in_tick
@@ -370,6 +370,13 @@ class TestBrokenFile:
         assert Analytics("b").stats().accepted == 1
         assert "default: what was spilled cannot be read" in caplog.text
 
+    def test_what_cannot_be_stored_leaves_it_usable(self, path):
+        spill = Spill(str(path), 10**8)
+        with pytest.raises(BufferUnavailable, match="cannot be written"):
+            spill.put("s", [b"1", object()], {})
+        spill.put("s", [b"2"], {})
+        assert spill.waiting("s") == 1
+
     def test_a_link_is_not_followed(self, path):
         link(path)
         with pytest.raises(BufferUnavailable, match="symbolic link"):
@@ -516,6 +523,14 @@ class TestAmbiguity:
 
 
 class TestFork:
+    def test_a_connection_is_closed_by_the_process_that_opened_it(self):
+        connection = sqlite3.connect(":memory:")
+        _close(connection, os.getpid() + 1)  # as its parent's
+        connection.execute("SELECT 1")
+        _close(connection, os.getpid())
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
     def test_a_child_is_not_held_up_by_what_the_parent_was_doing(self, path):
         spill = Spill(str(path), 10**7)
         spill.put("s", numbers(10), {})

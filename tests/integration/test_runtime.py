@@ -107,3 +107,18 @@ def test_drops_are_reported_once_whichever_threads_report_them(make_app, redis):
     at_once(4, lambda: track.delay("u", "E"))
     assert Analytics(app=app).stats().dropped == {"full": 100, "unavailable": 0, "unknown": 0}
     assert Analytics(app=app).stats().accepted == 5
+
+
+def test_drops_that_cannot_be_reported_fail_no_call_and_are_reported_later(make_app, redis):
+    app = make_app(segment_on_full="drop")
+    track.delay("u", "E")
+    redis.config_set("maxmemory", 1)
+    for _ in range(3):
+        track.delay("u", "dropped")
+    redis.config_set("maxmemory", 0)
+    redis.set("{segment:default}:stats", "no hash")
+    track.delay("u", "E")
+    redis.delete("{segment:default}:stats")
+    track.delay("u", "E")
+    assert Analytics(app=app).stats().dropped == {"full": 3, "unavailable": 0, "unknown": 0}
+    assert Analytics(app=app).stats().accepted == 3

@@ -7,11 +7,41 @@ from dataclasses import replace
 import pytest
 
 from celery_segment import Analytics, track
-from celery_segment.delivery.outcome import Split
+from celery_segment.buffer import Stale
+from celery_segment.delivery.outcome import Bury, Delivered, Refused, Retry, Split, WrongKey
 from celery_segment.delivery.settle import Posted, settle_damaged, settle_patiently
 from support import buffer_of, let_pass
 
+#: What is decided, and the report: seconds until the next attempt, whether this worker goes on,
+#: whether the batch is a dead letter, and for how long the source is left to other workers.
+REPORTS = {
+    "delivered": (Delivered(200), (None, True, False, 0)),
+    "retry": (Retry(7.0, "503"), (7, False, False, 0)),
+    "asked": (Retry(9.0, "429", asked=True), (9, False, False, 0)),
+    "refused": (Refused("404"), (5, False, False, 0)),
+    "refused key": (Refused("401", key=True), (5, False, False, 6)),
+    "wrong key": (WrongKey("401"), (None, False, False, 30)),
+    "split": (Split("400"), (None, True, False, 0)),
+    "bury": (Bury("400", answered=True), (None, True, True, 0)),
+}
 SPLIT = Posted(Split("400"), "400", 0.1)
+
+
+@pytest.mark.parametrize(("decision", "expected"), REPORTS.values(), ids=REPORTS)
+def test_the_report_says_what_comes_next(make_app, decision, expected):
+    buffer = buffer_of(make_app())
+    for _ in range(2):
+        track.delay("u", "E")
+    (batch,) = buffer.claim(1)
+    lease = buffer.begin(batch.id, "t1")
+    report = settle_patiently(buffer, lease, Posted(decision, "200", 0.1))
+    retry_in, *others = expected
+    assert report.retry_in == (retry_in and pytest.approx(retry_in, abs=0.5))
+    found = [report.may_continue, report.buried, round(report.rests_for)]
+    assert found == others
+    assert report.settled is None
+    with pytest.raises(Stale):
+        buffer.ack(lease)
 
 
 @pytest.mark.parametrize(

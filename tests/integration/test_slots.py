@@ -250,3 +250,53 @@ class TestSize:
         processes[0].end()
         wait_until(slots.any_free)
         assert took(start(slots, "default", "default")) == [True, False]
+
+
+class TestWaiting:
+    """A source that got no slot is the next to be asked for."""
+
+    @pytest.fixture
+    def slots(self):
+        return slots_for(1, sources=("a", "b", "c"))
+
+    def test_nobody_does(self, slots, start):
+        assert slots.next_waiting() is None
+        assert took(start(slots, "a")) == [True]
+        assert slots.next_waiting() is None
+
+    def test_the_one_that_waits_for_the_longest_is_the_first_and_each_once(self, slots, start):
+        assert took(start(slots, *"acbac")) == [True, False, False, False, False]
+        # All of it happened in other processes.
+        assert [slots.next_waiting() for _ in range(4)] == ["c", "b", "a", None]
+
+    def test_one_that_got_a_slot_waits_no_longer(self, slots, start):
+        (holder,) = start(slots, "a")
+        assert took(start(slots, "b")) == [False]
+        holder.end()
+        assert took(start(slots, "b")) == [True]
+        assert slots.next_waiting() is None
+
+
+class TestNotes:
+    """What the processes of a worker note for each other, by source."""
+
+    @pytest.fixture
+    def slots(self):
+        return slots_for(1, sources=("a", "b"))
+
+    def test_a_source_that_is_left_to_other_workers(self, slots):
+        assert not slots.rests("a")
+        slots.rest("a", 60)
+        assert slots.rests("a")
+        assert in_child(lambda: slots.rests("a") and not slots.rests("b"))
+        slots.rest("a", 0)
+        assert not slots.rests("a")
+
+    def test_when_a_key_was_accepted_and_refused(self, slots):
+        times, others = slots.key_times("a"), slots.key_times("b")
+        assert (times.accepted, times.refused) == (0, 0)
+        times.accepted, times.refused = 2.5, 3.5
+        slots.rest("a", 60)
+        assert in_child(lambda: (times.accepted, times.refused) == (2.5, 3.5))
+        assert (others.accepted, others.refused, slots.rests("b")) == (0, 0, False)
+        assert slots.total == 1

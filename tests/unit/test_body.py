@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_segment.buffer import body, messages_of
-from celery_segment.buffer.body import ENVELOPE, compressed, decompressed, gzip_body, is_compressed
+from celery_segment.buffer.body import (
+    ENVELOPE,
+    compressed,
+    decompressed,
+    gzip_body,
+    is_compressed,
+    is_intact,
+)
 
 OPENING, CLOSING = ENVELOPE
 MESSAGES = st.lists(
@@ -56,6 +63,19 @@ def test_one_member_and_nothing_behind_it():
 def test_json_is_not_taken_for_compressed():
     assert not any(map(is_compressed, (b'{"a":1},', b'"x",', b"1,", b"")))
     assert is_compressed(compressed(b'{"a":1},'))
+
+
+@pytest.mark.parametrize("form", [bytes, memoryview])
+@pytest.mark.parametrize("store", [bytes, compressed])
+def test_what_is_missing_or_cut_off_is_found(form, store):
+    content = stored([{"a": n} for n in range(100)])
+    whole, size = store(content), len(content)
+    assert is_intact(form(whole), size)
+    assert not any(is_intact(form(whole), other) for other in (size - 1, size + 1, 0))
+    cut = [whole[:n] for n in (0, 1, 9, 12, 13, 50, -1)]
+    for damaged in (*cut, whole[:-1] + b"x", whole + b"x"):
+        assert not is_intact(form(damaged), size)
+    assert not is_intact(None, 0)
 
 
 def test_events_take_a_small_part():

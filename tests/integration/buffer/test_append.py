@@ -7,7 +7,8 @@ import random
 import pytest
 
 from batches import hold, ids, message
-from celery_segment.buffer import ENVELOPE
+from celery_segment.buffer import ENVELOPE, most_messages
+from celery_segment.errors import BufferFull
 from support import allow
 
 
@@ -60,6 +61,31 @@ class TestAppend:
         assert [b.count for b in batches] == [300, 300, 300, 300]
         got = [i for b in batches for i in ids(hold(buffer, b.id))]
         assert got == [f"m{n}" for n in range(1200)]
+
+    @pytest.mark.parametrize(("bound", "parts"), [(100_000, 0), (500_000, 1), (900_000, 2)])
+    def test_where_it_is_full_the_error_says_how_many_are_stored(self, make_buffer, bound, parts):
+        buffer = make_buffer(segment_max_buffer_bytes=bound, segment_max_batch_messages=10)
+        most = most_messages(10)
+        messages = [message(n, padding=1_000) for n in range(3 * most)]
+        buffer.append(messages[0])
+        with pytest.raises(BufferFull, match="segment_max_buffer_bytes") as info:
+            buffer.append_many(messages)
+        assert info.value.stored == parts * most
+        assert buffer.admin.snapshot().accepted == 1 + parts * most
+        told = f"; the first {parts * most:,} of {3 * most:,} messages are stored"
+        assert (told in str(info.value)) == (parts > 0)
+
+    def test_the_bound_of_the_buffer_may_be_reached(self, make_buffer):
+        buffer = make_buffer(segment_max_buffer_bytes=100_000, segment_max_batch_messages=10)
+        content = b'"' + b"x" * 997 + b'"'  # and a comma
+        for _ in range(100):
+            buffer.append(content)
+        with pytest.raises(BufferFull, match="segment_max_buffer_bytes"):
+            buffer.append(b"1")
+        buffer.ack(hold(buffer))
+        buffer.append_many([content] * 10)
+        with pytest.raises(BufferFull, match="segment_max_buffer_bytes"):
+            buffer.append(b"1")
 
     @pytest.mark.parametrize("seed", range(5))
     def test_many_at_once_make_the_batches_that_one_by_one_make(self, make_buffer, redis, seed):

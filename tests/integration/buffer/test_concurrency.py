@@ -170,6 +170,16 @@ class TestStint:
         buffer.append_many([message(n) for n in range(batches)])  # the last is open
         assert len(buffer.claim(99, stint=0.25)) == claimed
 
+    @pytest.mark.parametrize(("last", "claimed"), [(0.1, 1), (1.1, 3), (3.1, 7)])
+    def test_by_the_usual_one_of_which_the_last_is_a_fifth(self, make_buffer, last, claimed):
+        buffer = make_buffer(segment_max_batch_messages=1, segment_max_inflight=32)
+        for seconds in (*[0.1] * 5, last):
+            buffer.append(message(0))
+            buffer.ack(hold(buffer), "200", seconds)
+        allow(buffer, 32)
+        buffer.append_many([message(n) for n in range(10)])
+        assert len(buffer.claim(99, stint=1.0)) == claimed
+
     def test_before_the_first_answer(self, backlog):
         allow(backlog, 32)
         assert len(backlog.claim_next(4, stint=0.25)) == 4

@@ -47,6 +47,37 @@ class TestGate:
         assert isinstance(buffer.begin(batches[5].id, "t2"), Lease)
         assert isinstance(buffer.begin(batches[6].id, "t2"), Lease)
 
+    def test_a_probe_that_is_damaged_lets_another_batch_be_it(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        buffer.append_many([message(number) for number in range(4)])  # the last is open
+        allow(buffer, 8)
+        failed, probe, other = [batch.id for batch in buffer.claim(3)]
+        buffer.retry(hold(buffer, failed), "refused", 0, "401", breaker=(1, 0.1, 0.1))
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
+        lease = hold(buffer, probe)
+        assert isinstance(buffer.begin(other, "t2"), SourceClosed)
+        buffer.damage(lease, "damaged")
+        assert hold(buffer).id == other
+
+    @pytest.mark.parametrize("answered", [True, False])
+    @pytest.mark.parametrize("settle", ["split", "bury"])
+    def test_a_probe_reopens_it_where_the_endpoint_answers_to_its_content(
+        self, make_buffer, settle, answered
+    ):
+        buffer = make_buffer(segment_max_batch_messages=2)
+        buffer.append_many([message(number) for number in range(5)])  # the last is open
+        allow(buffer, 8)
+        probe, other = [batch.id for batch in buffer.claim(2)]
+        buffer.retry(hold(buffer, probe), "failure", 0, "503", breaker=(1, 0.1, 0.1))
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
+        lease = hold(buffer, probe, "t2")
+        if settle == "split":
+            buffer.split(lease, answered=answered)
+        else:
+            buffer.bury(lease, "400", answered=answered)
+        assert buffer.admin.snapshot().gate.state == ("open" if answered else "probing")
+        assert isinstance(buffer.begin(other, "t3"), Lease), "it is the probe, or needs none"
+
     def test_a_success_between_failures_keeps_the_breaker_closed(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)
         for number in range(10):
@@ -111,7 +142,9 @@ class TestGate:
         buffer.retry(hold(buffer), "asked", 30, "429", breaker=BREAKER)
         buffer.admin.pause()
         assert 29 < buffer.admin.resume() <= 30
-        assert buffer.admin.snapshot().gate.seconds > 29
+        figures = buffer.admin.snapshot()
+        assert figures.gate.seconds > 29
+        assert (figures.ready.batches, figures.inflight.batches) == (0, 1), "it waits as well"
 
     def test_resume_keeps_a_wait_that_was_asked_for_during_a_longer_pause(self, buffer, redis):
         held = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
 from celery_segment.buffer import Pool
+from celery_segment.buffer.connections import Connections
 from celery_segment.testing import EmbeddedRedis
 from support import DEFAULTS, TESTS, at_once, buffer_of, in_child, wait_until
 
@@ -155,3 +157,39 @@ def test_greenlets_share_them_and_find_them_idle(redis, redis_server, kind):
     )
     assert done.stdout.split() == ["500"], done.stderr
     assert redis.info("stats")["total_connections_received"] - before <= 5 + 5
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["while it waits", "once it was served"])
+def test_a_wait_that_is_interrupted_takes_no_room_and_makes_none(given):
+    def interrupt(*_):
+        if given:
+            connections.free()
+        raise KeyboardInterrupt
+
+    connections = Connections(1, 0.0)
+    assert connections.wait(1) is None, "one may be made"
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            connections.wait(10)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not connections.waiters
+    if not given:
+        with pytest.raises(TimeoutError):
+            connections.wait(0.01)
+        connections.free()
+    assert connections.wait(1) is None
+    with pytest.raises(TimeoutError):
+        connections.wait(0.01)
+
+
+def test_the_place_of_a_connection_that_failed_goes_to_who_waits():
+    connections = Connections(1, 0.0)
+    assert connections.wait(1) is None, "one may be made"
+    failure = threading.Timer(0.05, connections.free)
+    failure.start()
+    assert connections.wait(5) is None
+    failure.join()

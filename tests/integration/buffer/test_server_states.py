@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from batches import BREAKER, hold, message
-from celery_segment.buffer import DeadLettersFull
+from celery_segment.buffer import DeadLettersFull, Pace
 from celery_segment.errors import BufferFull
-from support import allow
+from support import allow, buffer_of, let_pass, wait_until
 
 
 class TestFullRedis:
@@ -43,6 +43,34 @@ class TestFullRedis:
         after = buffer.admin.snapshot()
         assert after.delivered.messages == before.accepted == after.accepted
         redis.config_set("maxmemory", 0)
+
+    def test_workers_do_the_rest_of_their_work(self, make_app, redis):
+        buffer = buffer_of(
+            make_app(segment_max_batch_messages=1, segment_lease=60, segment_on_delivered="hook")
+        )
+        buffer.append_many([message(n, padding=100) for n in range(6)])  # the last is open
+        allow(buffer, 9)
+        delivered, claimed, lost, cut = [batch.id for batch in buffer.claim(4)]
+        buffer.ack(hold(buffer, delivered))
+        let_pass(redis, 61)
+        redis.delete("{segment:default}:meta:3")
+        redis.config_set("maxmemory", 1)
+        assert buffer.compress("5")
+        assert buffer.release(claimed)
+        assert hold(buffer, lost).count == 1, "its record is written anew"
+        assert buffer.damage(hold(buffer, cut), "damaged") is None
+        assert Pace(buffer._pool, 1_000.0).wait(1.0)
+        (settled,) = buffer.uncalled()
+        buffer.called(settled)
+        assert [*buffer.uncalled()] == []
+        (batch,) = buffer.claim(1)
+        buffer.retry(hold(buffer, batch.id), "refused", 0, "401", breaker=(1, 0.1, 0.1))
+        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
+        (batch,) = buffer.claim(1)
+        hold(buffer, batch.id)  # as the probe
+        redis.config_set("maxmemory", 0)
+        figures = buffer.admin.snapshot()
+        assert (figures.delivered.messages, figures.damaged) == (1, 1)
 
     def test_dead_letters_are_buried_refused_listed_and_purged(self, make_buffer, redis):
         buffer = make_buffer(segment_max_dead_bytes=1_000_000)
