@@ -8,6 +8,10 @@ SECONDS ?=
 SEED ?=
 MESSAGES ?=
 QUICK ?=
+MODULE ?=
+MINUTES ?=
+SAMPLE ?=
+AGAIN ?=
 REPORT ?=
 SCREENSHOTS ?=
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
@@ -37,7 +41,7 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser demo chaos bench docs links wheel clean $(PYTHONS)
+.PHONY: help dev lint unit test pythons browser demo chaos mutate bench docs links wheel clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -87,6 +91,12 @@ chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
 		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
+## Change the library in many small ways and list what no test notices: MODULE=buffer/pool.py, MINUTES=20.
+## SAMPLE=10 changes of each file, chosen by SEED=7; AGAIN=1 tests the last list again.
+mutate: build/mutate/.installed
+	PYTHONPATH=tests nice build/mutate/bin/python -m mutation $(MODULE) --seed $(or $(SEED),7) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(AGAIN),--again)
+
 ## Measure every figure beside its peers, which get an environment of their own; QUICK=1 takes six minutes.
 bench: build/bench/.installed build/peers/.installed
 	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
@@ -119,6 +129,12 @@ build/demo/.installed: $(SOURCES)
 
 build/test/.installed: $(SOURCES)
 	$(call INSTALL,$(EXTRAS),test)
+
+# Editable: each job has a copy of the library, which is found first.
+build/mutate/.installed: pyproject.toml
+	$(FRESH)
+	$(@D)/bin/python -m pip install -q -e '.[$(EXTRAS)]' --group mutate
+	touch $@
 
 build/python3.%/.installed: $(SOURCES)
 	$(call INSTALL,$(EXTRAS),test)

@@ -10,6 +10,7 @@ own: what one does changes nothing of the other's.
 
 SEGMENT_TEST_EXAMPLES, of each configuration, and SEGMENT_TEST_STEPS make the run longer: 400 and
 60, say.
+With SEGMENT_TEST_SHRINK=0 a failure is told as it was found, and not made shorter.
 """
 
 from __future__ import annotations
@@ -70,6 +71,9 @@ from support import buffer_of, let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "12"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "50"))
+PHASES = {*Phase} - {Phase.explain}
+if os.environ.get("SEGMENT_TEST_SHRINK") == "0":
+    PHASES -= {Phase.shrink}
 
 #: What is attached to a message, or nothing: bytes that the buffer does not look into.
 ATTACHMENTS = st.builds(
@@ -782,7 +786,7 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
-            phases=set(settings.default.phases) - {Phase.explain},
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         ),
     )
