@@ -18,7 +18,8 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.buffer import messages_of
-from celery_segment.producer.spill import Spill, _close
+from celery_segment.producer.spill import Spill
+from celery_segment.producer.spill_file import _close
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 from celery_segment.worker.bootsteps import _give_back as give_back_in_tick
@@ -198,7 +199,7 @@ class TestFullDisk:
             taken = []
             assert spill.give_back("s", lambda part, _, taken=taken: taken.extend(part)) == 10
             assert taken == numbers(10)
-            spill._connection.close()
+            spill._file._connection.close()
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(f"spill{suffix}").unlink(missing_ok=True)
 

@@ -265,7 +265,7 @@ class TestSpill:
     def test_its_file_is_closed_with_it_and_by_no_child(self, tmp_path):
         spill = Spill(str(tmp_path / "spill"), 10**7)
         spill.put("s", [b"m"], {})
-        connection = spill._connection
+        connection = spill._file._connection
         child = os.fork()
         if child == 0:
             status = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -17,6 +18,16 @@ from celery_segment.worker.bootsteps import Tick
 
 def add(a, b):
     return a + b
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """A worker in this process changes the root logger, for all tests that follow."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

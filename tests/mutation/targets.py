@@ -46,6 +46,7 @@ TESTS = {
         "tests/integration/test_calls.py",
     ],
     "producer/spill.py": _SPILL,
+    "producer/spill_file.py": _SPILL,
     "worker/callbacks.py": [
         *("tests/integration/test_dead_letters.py", "tests/acceptance/test_callbacks.py"),
     ],

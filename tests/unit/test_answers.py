@@ -92,7 +92,7 @@ def test_a_long_text_is_cut():
         ("NOAUTH Authentication required.", True),
         ("NOPERM No permissions", True),
         ("OOM command not allowed when used memory", False),
-        ("MISCONF Redis is configured to save", False),
+        ("MISCONF Redis is configured to save", True),
         ("WRONGTYPE Operation against a key", False),
         ("NOSCRIPT No matching script", False),
     ],

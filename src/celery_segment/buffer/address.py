@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any
@@ -27,6 +28,10 @@ _IGNORED = frozenset(
     )
 )
 
+#: Options of TCP: probes keep a balancer from forgetting an idle connection, and end one
+#: whose other end is gone. (TCP_USER_TIMEOUT would not help: a call's timeout is shorter.)
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
 
 def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the class of redis-py's connections to a URL, and their arguments.
@@ -49,6 +54,8 @@ def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, 
         cls, kwargs = pool.connection_class, pool.connection_kwargs
         _adapt(kwargs)
         _refuse_unknown(cls, kwargs, {*named, *_names_in(url)})
+        if "path" not in kwargs:
+            kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
         kwargs |= {"retry": Retry(NoBackoff(), 0), "protocol": 2, "health_check_interval": 0}
         cls(**kwargs)  # opens no connection, but looks at the values
     except (ValueError, TypeError, RedisError) as error:
@@ -103,3 +110,9 @@ def _refuse_unknown(cls: type, kwargs: Mapping[str, Any], given: set[str]) -> No
     for name in sorted(given & kwargs.keys() - known):
         hint = " without TLS: use rediss://" if name.startswith("ssl_") else ""
         raise ValueError(f"it has no parameter {name!r}{hint}")
+
+
+def _keepalive() -> dict[int, int]:
+    """Return the options of TCP that this system has."""
+    options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
+    return {name: value for name, value in options.items() if name is not None}

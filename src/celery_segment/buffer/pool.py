@@ -13,7 +13,6 @@ greenlets alike, and a forked child starts with none. What a call does where Red
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,9 +41,6 @@ IDLE = 1.0
 WAIT = 0.45
 #: Likewise that answer: the first caller's, and those of others at the same time.
 PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
-#: Options of TCP: probes keep a balancer from forgetting an idle connection, and end one
-#: whose other end is gone. (TCP_USER_TIMEOUT would not help: a call's timeout is shorter.)
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: How a command is sent on a connection.
 _How = Callable[[Connection, bytes], Any]
 _ONE: _How = Connection.exchange
@@ -96,8 +92,6 @@ class Pool:
         self._connections = Connections(max_connections, rest)
         self._connection_class, kwargs = connection_of(url, options or {})
         self._connection_kwargs = kwargs
-        if "path" not in kwargs:
-            kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
         self.set_timeout(timeout)
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
@@ -342,12 +336,6 @@ def _is_refused(reply: Any) -> bool:
     if isinstance(reply, list):
         return all(is_elsewhere(each) for each in reply)
     return is_elsewhere(reply[0] if isinstance(reply, tuple) else reply)
-
-
-def _keepalive() -> dict[int, int]:
-    """Return the options of TCP that this system has."""
-    options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
-    return {name: value for name, value in options.items() if name is not None}
 
 
 def _is_unknown(reply: Any) -> bool:

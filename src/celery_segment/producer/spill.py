@@ -14,8 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -23,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery_segment.buffer import APPEND_BYTES, Attachments, AttachmentsByPlace
 from celery_segment.errors import BufferFull, BufferUnavailable
-from celery_segment.files import make_private
 from celery_segment.producer.note import make_note, read_note, write_note
+from celery_segment.producer.spill_file import SpillFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +31,6 @@ __all__ = ["Spill"]
 
 #: Messages given back at once, in one part or more.
 PAGE = 500
-_PAGE_SIZE = 4096
-#: SQLite moves its log into the file at so many pages, 0.5 MB: what a disk that is full needs
-#: as room before anything can be deleted.
-_LOG_PAGES = 128
-
-_SPILLED = (
-    "CREATE TABLE IF NOT EXISTS spilled"
-    " (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, message BLOB NOT NULL,"
-    " callbacks BLOB NOT NULL, trace BLOB NOT NULL)"
-)
-#: Tells this file from one that replaces it, and whose ids begin anew.
-_MARKS = "CREATE TABLE IF NOT EXISTS token (token TEXT)"
-_FIRST_MARK = "INSERT INTO token SELECT hex(randomblob(16)) WHERE NOT EXISTS (SELECT 1 FROM token)"
 _DELETE = (
     "DELETE FROM spilled WHERE id IN"
     " (SELECT id FROM spilled WHERE source = :source AND id <= :last ORDER BY id LIMIT :most)"
@@ -57,8 +42,6 @@ _OLDEST = (
 _COUNT = "SELECT COUNT(*) FROM spilled WHERE source = ?"
 _COUNT_EACH = "SELECT source, COUNT(*) FROM spilled GROUP BY source"
 
-#: Connections of a parent process, which SQLite forbids a child to use or to close.
-_inherited: list[sqlite3.Connection] = []
 #: One thread of a process gives a file back, by path and process: a child has its own.
 _turns: dict[tuple[str, int], Lock] = {}
 
@@ -76,14 +59,11 @@ class Spill:
 
     def __init__(self, path: str, max_bytes: int, patience: float = 1.0) -> None:
         self.path = path
-        self._max_pages = max(max_bytes // _PAGE_SIZE, 8)
         self._patience = patience
-        self._connection: sqlite3.Connection | None
-        self._reset()
+        self._file = SpillFile(path, max_bytes, patience)
         #: Up to which id each source's messages are given back, in the file of that token.
         self._given: dict[str, int] = {}
         self._token = ""
-        _spills.add(self)
 
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
@@ -99,7 +79,7 @@ class Spill:
             (source, message, *attachments.get(place, Attachments()))
             for place, message in enumerate(messages)
         ]
-        with self._errors("written"), self._transaction(self._patience) as connection:
+        with self._file.errors("written"), self._file.transaction(self._patience) as connection:
             connection.executemany(
                 "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)", rows
             )
@@ -125,7 +105,7 @@ class Spill:
         if not turn.acquire(blocking=False):
             return -1
         try:
-            with self._errors("used"), self._only_process() as note:
+            with self._file.errors("used"), self._only_process() as note:
                 return -1 if note is None else self._give_back_parts(note, source, append, most)
         except BufferUnavailable as error:
             if _is_locked(error.__cause__):  # others write to the file just now
@@ -138,7 +118,7 @@ class Spill:
         """Return the number of a source's messages in the file."""
         if not os.path.exists(self.path):  # noqa: PTH110 - as above
             return 0
-        with self._errors("used"), self._locked(self._patience) as connection:
+        with self._file.errors("used"), self._file.locked(self._patience) as connection:
             row = connection.execute(_COUNT, (source,)).fetchone()
             return int(row[0])
 
@@ -146,7 +126,7 @@ class Spill:
         """Return the number of messages in the file, by source."""
         if not os.path.exists(self.path):  # noqa: PTH110 - as above
             return {}
-        with self._errors("used"), self._locked(self._patience) as connection:
+        with self._file.errors("used"), self._file.locked(self._patience) as connection:
             return dict(connection.execute(_COUNT_EACH).fetchall())
 
     def _give_back_parts(self, note: int, source: str, append: Append, most: int) -> int:
@@ -157,9 +137,8 @@ class Spill:
             rows = self._oldest(source, most)
             if not rows:
                 break
-            write_note(
-                note, self._token, self._given
-            )  # what cannot be noted now could not be noted later
+            # What cannot be noted now could not be noted later.
+            write_note(note, self._token, self._given)
             attachments = {n: Attachments(*row[2:]) for n, row in enumerate(rows) if any(row[2:])}
             try:
                 append([row[1] for row in rows], attachments)
@@ -180,7 +159,7 @@ class Spill:
         """Return the rows of the next part."""
         rows: list[Any] = []
         size = 0
-        with self._locked(0) as connection:
+        with self._file.locked(0) as connection:
             cursor = connection.execute(_OLDEST, self._of(source, most))
             for row in cursor:
                 size += len(row[1]) + 1
@@ -196,7 +175,7 @@ class Spill:
 
     def _load_given(self, note: int) -> None:
         """Read from the note what is given back, and add what could not be noted."""
-        with self._locked(0) as connection:
+        with self._file.locked(0) as connection:
             token = str(connection.execute("SELECT token FROM token").fetchone()[0])
         if token != self._token:
             self._token, self._given = token, {}
@@ -208,25 +187,9 @@ class Spill:
         with suppress(sqlite3.OperationalError):
             deleted = PAGE
             while deleted == PAGE:
-                with self._transaction(patience) as connection:
+                with self._file.transaction(patience) as connection:
                     deleted = connection.execute(_DELETE, self._of(source, PAGE)).rowcount
             self._given.pop(source, None)
-
-    @contextmanager
-    def _errors(self, done: str) -> Iterator[None]:
-        """Translate the errors of a block."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            if "full" in str(error) and done == "written":
-                raise BufferFull(
-                    f"Redis is unreachable and {self.path}, or its disk, is full",
-                    hint="raise segment_max_spill_bytes, or make room on the disk",
-                ) from error
-            start = "Redis is unreachable and " if done == "written" else ""
-            raise BufferUnavailable(
-                f"{start}{self.path} cannot be {done} ({error})", hint="check segment_spill_path"
-            ) from error
 
     @contextmanager
     def _only_process(self) -> Iterator[int | None]:
@@ -242,116 +205,6 @@ class Spill:
             else:
                 yield stream.fileno()
 
-    @contextmanager
-    def _transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
-        with self._locked(patience) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # a full file has ended it already
-                    connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _locked(self, patience: float) -> Iterator[sqlite3.Connection]:
-        """Lock out the other threads of this process, for a statement or a transaction."""
-        if self._pid != os.getpid():  # uWSGI forks in C, and calls no hook
-            self._reset()
-        lock = self._acquire(patience)
-        if lock is None:
-            raise sqlite3.OperationalError("locked by another thread")
-        try:
-            connection = self._connection
-            if connection is None:
-                connection = self._connection = self._open(patience)
-            connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-            yield connection
-        finally:
-            lock.release()
-
-    def _acquire(self, patience: float) -> Lock | None:
-        """Return the lock, acquired; None if that took too long.
-
-        Whoever waits for it holds the queue's lock: else a thread that puts one message after
-        the other would acquire it again and again, and one that forks would never.
-        """
-        queue, lock = self._queue, self._lock
-        until = time.monotonic() + patience
-        if not queue.acquire(timeout=patience):
-            return None
-        try:
-            left = max(until - time.monotonic(), 0)
-            return lock if lock.acquire(timeout=left) else None
-        finally:
-            queue.release()
-
-    def _reset(self) -> None:
-        """Leave to the parent process its locks and its connection."""
-        self._queue, self._lock, self._connection = Lock(), Lock(), None
-        self._pid = os.getpid()
-
-    def _open(self, patience: float) -> sqlite3.Connection:
-        for suffix in ("", "-wal", "-shm"):
-            make_private(self.path + suffix, create=not suffix)
-        make_note(f"{self.path}-given")
-        connection = sqlite3.connect(
-            self.path, timeout=patience, isolation_level=None, check_same_thread=False
-        )
-        try:
-            # A message is accepted once it is here: it outlives a power cut as well.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            # Else a deletion writes all that it deletes anew, for which a full disk has no room.
-            connection.execute("PRAGMA secure_delete = FAST")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            for table in (_SPILLED, _MARKS, _FIRST_MARK):
-                connection.execute(table)
-            connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        except BaseException:
-            connection.close()
-            raise
-        weakref.finalize(self, _close, connection, os.getpid())
-        return connection
-
 
 def _is_locked(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-
-
-def _close(connection: sqlite3.Connection, pid: int) -> None:
-    if pid == os.getpid():
-        connection.close()
-    else:
-        _inherited.append(connection)
-
-
-_spills: weakref.WeakSet[Spill] = weakref.WeakSet()
-_held: list[Lock] = []
-
-
-def _before_fork() -> None:
-    """Wait until no statement runs: a child would find the file locked for ever."""
-    for spill in list(_spills):
-        lock = spill._acquire(spill._patience)  # noqa: SLF001 - this module's own
-        if lock is not None:
-            _held.append(lock)
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for spill in list(_spills):
-        spill._reset()  # noqa: SLF001 - as above
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
