@@ -144,9 +144,7 @@ class Director:
             self.story.volleys.append(volley)
             deaths = self._stage.crew.deaths
             self._fire(volley)
-            self._stage.make_room()
             self._recover(volley)
-            self._stage.take_room()
             volley.slowness = self._stage.control.slowness(volley.ended)
             self._await_the_application(volley)
             self._stage.rewrite_file()
@@ -168,7 +166,6 @@ class Director:
     def end(self) -> Story:
         """Have the producers end, and wait until all is delivered."""
         self._stage.clients.stop()
-        self._stage.make_room()
         began = time.monotonic()
         while time.monotonic() - began < LONGEST:
             try:

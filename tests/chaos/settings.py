@@ -36,9 +36,6 @@ SLOW = 0.2
 STARTING = 30.0
 #: Bytes of the disk, or the bound of the file, to which calls spill while Redis is away.
 DISK = 6_000_000
-#: Bytes of that disk that are kept free for after a volley, as an operator makes room: as many
-#: as a file that has filled its disk needs before it can shrink.
-ROOM = 1_000_000
 
 #: What a redeploy may change. The lease and the batches only shrink: what the ledger
 #: allows is made from those that ``CONF`` and the load have.

@@ -21,7 +21,7 @@ from chaos.control import Control
 from chaos.crew import Crew
 from chaos.poison import Poison
 from chaos.servers import Servers
-from chaos.settings import CONF, DISK, ROOM, Load
+from chaos.settings import CONF, DISK, Load
 from support import WRITE_KEY, buffer_of, new_app
 
 
@@ -71,7 +71,6 @@ class Stage:
             stack.enter_context(self.server)
             self.server.rule(self._answer)
             self.disk = stack.enter_context(_small_disk(self.folder / "disk"))
-            self.take_room()
             conf = self._conf()
             self._spill = Spill(conf["segment_spill_path"], DISK)
             url = self.servers.others.url
@@ -133,16 +132,6 @@ class Stage:
     def spilled(self) -> int:
         """How many messages wait on the disk."""
         return self._spill.waiting("default")
-
-    def take_room(self) -> None:
-        """Take some room on the disk, for later."""
-        if self.disk is not None:
-            fill(self.disk / "room", ROOM)
-
-    def make_room(self) -> None:
-        """Make room on the disk, as an operator does where it is full."""
-        if self.disk is not None:
-            (self.disk / "room").unlink(missing_ok=True)
 
     def stray_keys(self) -> list[bytes]:
         """Return keys of batches that should be gone: of those that neither wait nor are dead."""

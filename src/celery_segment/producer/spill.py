@@ -79,7 +79,9 @@ class Spill:
             (source, message, *attachments.get(place, Attachments()))
             for place, message in enumerate(messages)
         ]
+        size = sum(len(content) for row in rows for content in row[1:])
         with self._file.errors("written"), self._file.transaction(self._patience) as connection:
+            self._file.need_room(connection, size)
             connection.executemany(
                 "INSERT INTO spilled (source, message, callbacks, trace) VALUES (?, ?, ?, ?)", rows
             )

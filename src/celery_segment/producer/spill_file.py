@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -23,6 +24,8 @@ _PAGE_SIZE = 4096
 #: SQLite moves its log into the file at so many pages, 0.5 MB: what a disk that is full needs
 #: as room before anything can be deleted.
 _LOG_PAGES = 128
+#: Bytes of the disk that are left free: twice that log, so that there is room to delete.
+_RESERVE = 2 * _LOG_PAGES * _PAGE_SIZE
 
 _SPILLED = (
     "CREATE TABLE IF NOT EXISTS spilled"
@@ -68,6 +71,20 @@ class SpillFile:
             raise BufferUnavailable(
                 f"{start}{self.path} cannot be {done} ({error})", hint="check segment_spill_path"
             ) from error
+
+    def need_room(self, connection: sqlite3.Connection, size: int) -> None:
+        """Raise where the disk would have too little room left after so many bytes.
+
+        They are written twice: to the log, and from it to the file, which may have room inside.
+
+        Raises:
+            OSError: ``ENOSPC``.
+        """
+        disk = os.statvfs(self.path)
+        room = disk.f_bavail * disk.f_frsize
+        inside = connection.execute("PRAGMA freelist_count").fetchone()[0] * _PAGE_SIZE
+        if room < size + _RESERVE // 2 or room + inside < 2 * size + _RESERVE:
+            raise OSError(errno.ENOSPC, "its disk is nearly full")
 
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:

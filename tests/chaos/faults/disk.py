@@ -47,7 +47,7 @@ class FullDisk:
         return False
 
     def end(self) -> None:
-        """Give back what was taken to fill the disk up; the director makes more room."""
+        """Give back what was taken to fill the disk up."""
         if self._filler is not None:
             self._filler.unlink(missing_ok=True)
         self._stage.clients.stop_filling(self._clients)
