@@ -277,7 +277,7 @@ def test_a_flood_on_one_source_does_not_starve_another(make_app, server, workers
     )
     server.rule(lambda _: Reply.slow(0.02))
     with Analytics().batch():
-        for n in range(10_000):
+        for n in range(30_000):
             track.delay("u", f"flood{n}")
     workers.start(app)
     small = Analytics("small")
@@ -286,7 +286,7 @@ def test_a_flood_on_one_source_does_not_starve_another(make_app, server, workers
         small.track("u", f"small{n}")
         wait_until(lambda n=n: small.stats().delivered.messages > n, timeout=10)
         oldest = max(oldest, small.stats().oldest)
-    assert Analytics().stats().delivered.messages < 10_000, "the flood was over too soon to tell"
+    assert Analytics().stats().delivered.messages < 30_000, "the flood was over too soon to tell"
     assert oldest < 5
 
 
