@@ -17,14 +17,12 @@ from itertools import count
 
 import pytest
 from celery import Task
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from kombu.exceptions import OperationalError
 
@@ -33,6 +31,7 @@ from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.delivery.key import KeyRecord
 from celery_segment.testing import Reply, SegmentServer
 from celery_segment.worker import callbacks, slots, tasks
+from machines import run_machine
 from support import buffer_of, let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "6"))
@@ -364,13 +363,4 @@ def test_each_message_ends_as_its_answer_says_whoever_delivers(redis, worker_of)
             for who in ("right", "old", "none")
         }
         Machine.server = server
-        run_state_machine_as_test(
-            partial(Machine, redis, workers),
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                phases=set(settings.default.phases) - {Phase.explain},
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(partial(Machine, redis, workers), EXAMPLES, STEPS)

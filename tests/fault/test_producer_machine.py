@@ -22,14 +22,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from celery_segment import BufferFull, BufferUnavailable, runtime
@@ -38,6 +36,7 @@ from celery_segment.producer import Spill, fallback
 from celery_segment.runtime import runtime_of
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
+from machines import run_machine
 from support import wait_until
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "2"))
@@ -198,16 +197,7 @@ def own():
 
 
 def run(machine):
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=set(settings.default.phases) - {Phase.explain},
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, EXAMPLES, STEPS)
 
 
 @pytest.mark.parametrize("policy", ["raise", "drop", "spill"])

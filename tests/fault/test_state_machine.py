@@ -23,7 +23,6 @@ from functools import partial
 from math import ceil
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -31,7 +30,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from buffermodel import (
@@ -67,13 +65,11 @@ from celery_segment.buffer import (
     messages_of,
 )
 from celery_segment.buffer.body import compressed, decompressed, is_compressed
+from machines import run_machine
 from support import buffer_of, let_pass
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "12"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "50"))
-PHASES = {*Phase} - {Phase.explain}
-if os.environ.get("SEGMENT_TEST_SHRINK") == "0":
-    PHASES -= {Phase.shrink}
 
 #: What is attached to a message, or nothing: bytes that the buffer does not look into.
 ATTACHMENTS = st.builds(
@@ -780,13 +776,4 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
     if what == "two applications":
         neighbour = buffer_of(make_app(**conf, segment_namespace="staging"))
     machine = partial(Machine, redis, buffer, neighbour, harmful=what != "plain")
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=PHASES,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(machine, EXAMPLES, STEPS)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hiredis import ProtocolError
@@ -221,8 +222,7 @@ class Pool:
         return reply
 
     def _exchange_many(self, commands: Sequence[bytes], load: Script | None = None) -> list[Any]:
-        count = len(commands)
-        how: _How = lambda c, command: c.exchange_many(command, count)  # noqa: E731
+        how: _How = partial(Connection.exchange_many, count=len(commands))
         how = self._loading(load, how) if load else how
         replies: list[Any] = self._exchange(b"".join(commands), how=how)
         return replies
@@ -313,7 +313,7 @@ class Pool:
     def _resting(self) -> BufferUnavailable:
         return BufferUnavailable(
             f"Redis at {self.address} did not answer in time a moment ago, and was not asked",
-            hint="check the server; it is asked again each second",
+            hint="check the server; it is asked again each second, and once it is heard",
         )
 
     def _interrupted(self, error: OSError) -> Interrupted:

@@ -82,13 +82,12 @@ class DeadlineConnection(HTTPConnection):
         """
         host, port = self._peer
         addresses = _addresses(host, port) or [host]  # whose connection raises the error
-        for address in addresses:
-            share = self._left / (len(addresses) - addresses.index(address))
+        for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
-                sock = self._connect_to(address, share)
+                sock = self._connect_to(address, self._left / untried)
                 break
             except (NewConnectionError, ConnectTimeoutError):
-                if address == addresses[-1]:
+                if untried == 1:
                     raise
         sock.settimeout(self._left)  # for TLS
         return sock

@@ -60,8 +60,7 @@ class Stint:
         self._began = time.monotonic()
         self._done: list[BatchRef] = []
         self._last = ""
-        slots = slots_of(task.app)
-        self._key_times = None if slots is None else slots.key_times(buffer.source.name)
+        self._slots = slots_of(task.app)
         self._others: list[BatchRef] = []
 
     def deliver(self, batches: Sequence[BatchRef]) -> str:
@@ -87,8 +86,8 @@ class Stint:
                 self._retry(batch, AGAIN, error)
             self._done.append(batch)
             self._last = report.text
-            if report.rests_for and (slots := slots_of(self._task.app)) is not None:
-                slots.rest(self._buffer.source.name, report.rests_for)
+            if report.rests_for and self._slots is not None:
+                self._slots.rest(self._buffer.source.name, report.rests_for)
             if report.retry_in is not None and not self._task.request.is_eager:
                 self._retry(batch, report.retry_in, DeliveryError(self.text))
             continues = bool(following) and self._seconds < STINT and not report.buried
@@ -153,7 +152,8 @@ class Stint:
 
         if not self._pace.wait(STINT):
             return put_back(self._buffer, batch.id, "segment_max_requests_per_second is reached")
-        key = None if self._key_times is None else KeyRecord(self._key_times)
+        slots, source = self._slots, self._buffer.source.name
+        key = None if slots is None else KeyRecord(slots.key_times(source))
         return attempt_delivery(self._buffer, batch.id, key)
 
     def _following(self, report: Report) -> list[BatchRef]:

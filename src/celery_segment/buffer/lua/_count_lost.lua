@@ -1,10 +1,12 @@
 -- Count as damaged what the figures hold of batches that are gone together with their records.
--- That shows once no batch is left which it could be about. Where the figures themselves were
--- lost they hold too little: it is added to what was accepted.
+-- That shows once no batch is left which it could be about, one that is being moved to another
+-- source among them. Where the figures themselves were lost they hold too little: it is added to
+-- what was accepted.
 local function count_lost(source)
   local stats = source .. ':stats'
   if redis.call('ZCARD', source .. ':ready') + redis.call('ZCARD', source .. ':inflight')
-      + redis.call('ZCARD', source .. ':retrying') + redis.call('HEXISTS', source .. ':state', 'moving') > 0 then
+      + redis.call('ZCARD', source .. ':retrying')
+      + redis.call('HEXISTS', source .. ':state', 'moving') > 0 then
     return
   end
   local places = {'ready', 'inflight'}
