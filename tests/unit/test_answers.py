@@ -109,3 +109,14 @@ def test_only_a_permission_within_a_script_may_come_after_a_write():
     assert may_have_written(ReplyError(SCRIPT.format("NOPERM No permissions")))
     assert not may_have_written(ReplyError("NOPERM this user has no permissions to run evalsha"))
     assert not may_have_written(ReplyError(SCRIPT.format("READONLY You can't write")))
+
+
+@pytest.mark.parametrize(
+    "quote", ["'EVALSHA', with args beginning with: ", "`EVALSHA`, with args "]
+)
+def test_an_unknown_command_is_told_without_its_arguments(quote):
+    answer = ReplyError(f"ERR unknown command {quote}'a1' '1' 'READONLY alice@example.com'")
+    found = translated(answer, "h:1")
+    assert str(found) == f"Redis at h:1 refused a command: ERR unknown command {quote[:9]}"
+    assert type(found) is SegmentBufferError
+    assert not is_elsewhere(answer)

@@ -10,6 +10,8 @@ __all__ = ["brief", "is_elsewhere", "may_have_written", "translated", "unanswere
 
 #: Characters of an answer's text that are kept.
 _TEXT = 200
+#: Where a server begins to quote the arguments of a command that it does not know.
+_QUOTE = ", with args"
 
 
 class _Meaning(NamedTuple):
@@ -88,8 +90,16 @@ def may_have_written(answer: object) -> bool:
 
 
 def _has(answer: object, codes: tuple[str, ...]) -> bool:
-    said = f"{type(answer).__name__} {answer}"
+    said = f"{type(answer).__name__} {_words(answer)}"
     return any(code in said for code in codes)
+
+
+def _words(answer: object) -> str:
+    """Return an answer's text without the arguments of a command, part of a message among them.
+
+    A server to which a command is unknown, as by its rename-command, quotes 128 characters.
+    """
+    return str(answer).partition(_QUOTE)[0][:_TEXT]
 
 
 def translated(answer: Exception, address: str) -> SegmentBufferError:
@@ -99,7 +109,7 @@ def translated(answer: Exception, address: str) -> SegmentBufferError:
         answer: hiredis' ReplyError, or what redis-py raised while it connected.
         address: The server's address, for the error's text.
     """
-    text = str(answer)[:_TEXT]
+    text = _words(answer)
     # A script's error has the code anywhere in its text; redis-py puts it into the class.
     said = f"{type(answer).__name__} {text}"
     found = (m for m in _TABLE if any(code in said for code in m.codes))

@@ -8,7 +8,7 @@ import pytest
 
 from batches import BREAKER, hold, message
 from celery_segment.buffer import DeadLettersFull, Pace
-from celery_segment.errors import BufferFull
+from celery_segment.errors import BufferFull, SegmentBufferError
 from support import allow, buffer_of, let_pass, wait_until
 
 
@@ -106,3 +106,11 @@ class TestScriptsFlushed:
         held = flushed(lambda: buffer.begin(batch.id, "t1"))
         flushed(lambda: buffer.ack(held))
         assert flushed(buffer.admin.snapshot).delivered.messages == 2
+
+
+def test_a_command_that_a_server_does_not_know_is_told_without_its_arguments(make_buffer):
+    # As where its rename-command hides EVALSHA.
+    with pytest.raises(SegmentBufferError, match="refused a command: ERR unknown") as caught:
+        make_buffer()._pool.execute("EVALSHA_IS_HIDDEN", "1", "alice@example.com")
+    assert "EVALSHA_IS_HIDDEN" in str(caught.value)
+    assert "alice" not in str(caught.value)
