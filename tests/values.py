@@ -9,11 +9,15 @@ import json
 from dataclasses import field
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, ClassVar
+from ipaddress import IPv4Address
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
+import attrs
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 
 from celery_segment import ValidationError
@@ -141,6 +145,60 @@ class Model(pydantic.BaseModel):
 
 class Root(pydantic.RootModel[list[int]]):
     pass
+
+
+class Account(pydantic.BaseModel):
+    """Has what pydantic writes in its JSON mode only, or otherwise."""
+
+    model_config = pydantic.ConfigDict(serialize_by_alias=True)
+
+    site: pydantic.HttpUrl
+    address: IPv4Address
+    folder: PurePosixPath
+    password: pydantic.SecretStr
+    token: pydantic.SecretBytes
+    plan: Level
+    waits: timedelta
+    given_name: str = pydantic.Field(serialization_alias="givenName")
+    only_json: int
+
+    @pydantic.field_serializer("only_json", when_used="json")
+    def _as_text(self, value):
+        return f"number {value}"
+
+
+ACCOUNT = Account(
+    site="https://example.com/a?b=c",
+    address="192.0.2.1",
+    folder="/srv/a",
+    password="s3cret",
+    token=b"s3cret",
+    plan=3,
+    waits=timedelta(seconds=90),
+    given_name="Zoë",
+    only_json=5,
+)
+
+
+@pydantic.dataclasses.dataclass
+class Login:
+    user: str
+    password: pydantic.SecretStr
+
+
+@attrs.define
+class Attrs:
+    a: Any
+
+
+class Named(NamedTuple):
+    a: Any
+    b: Any = None
+
+
+class Indexed:
+    def __index__(self):
+        return 5
 
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 5000)  # noqa: DTZ001

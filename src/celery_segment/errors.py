@@ -66,7 +66,8 @@ class ValidationError(SegmentError, ValueError):
 
     Attributes:
         field: The argument's name, or the path of the offending value inside
-            it, such as ``properties.items[2].price``.
+            it, such as ``properties.items[2].price``. A key that may be somebody's address,
+            number or id is told by its place among the keys: ``properties.<key 0>.price``.
         problem: What is wrong with it, and how to fix it.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import gc
 import json
 import os
@@ -11,7 +12,9 @@ import time
 from contextvars import copy_context
 
 import celery
+import freezegun
 import pytest
+import time_machine
 from celery.result import GroupResult
 
 from celery_segment import (
@@ -514,3 +517,16 @@ class TestTheBrokerIsLeftAlone:
             assert contacts() == before
             assert client.llen("celery") == 0
             client.close()
+
+
+@pytest.mark.parametrize("freeze", [freezegun.freeze_time, time_machine.travel])
+def test_calls_are_stored_while_time_is_frozen(make_app, redis, freeze):
+    make_app(segment_before_send=lambda message: message)
+    with freeze("2020-01-01T12:00:00Z"):
+        track.delay("u", "E", timestamp="2019-12-31T23:00:00-01:00")
+        with Analytics().batch():
+            track.delay("u", "E", {"on": dt.date(2020, 1, 1)})
+    first, second = stored(redis)
+    assert first["timestamp"] == "2020-01-01T00:00:00.000Z"
+    assert second["timestamp"].startswith("2020-01-01T12:00:00.")
+    assert second["properties"] == {"on": "2020-01-01"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ParamSpec, cast
+from typing import Any, ParamSpec, SupportsIndex, cast
 from uuid import UUID
 
 from celery import shared_task
@@ -21,7 +21,7 @@ __all__ = ["CALLS", "Call", "alias", "group", "identify", "page", "screen", "tra
 
 P = ParamSpec("P")
 Json = Mapping[str, Any] | None
-Identifier = str | int | UUID | Decimal | float | None
+Identifier = str | SupportsIndex | UUID | Decimal | float | None
 
 
 class _Current(Proxy):

@@ -39,9 +39,11 @@ def attachments_of(
         content["receipt"] = True
     try:
         return Attachments(dumps(content).encode(), trace)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # an argument's own methods may raise anything
         raise ValidationError(
-            "link", f"an argument of a callback's signature has no JSON form ({error})"
+            "link",
+            f"an argument of a callback's signature has no JSON form ({type(error).__name__}):"
+            " convert it",
         ) from error
 
 

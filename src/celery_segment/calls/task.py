@@ -77,6 +77,9 @@ class Prepared(NamedTuple):
     data: bytes | None
     trace: bytes
 
+    def __repr__(self) -> str:
+        return f"<Prepared: {self.message_id}>"  # without its payload
+
 
 class Call(FixedTask, Generic[P]):
     """A call of Segment's API as a Celery task.

@@ -14,14 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from celery_segment.errors import ValidationError
-from celery_segment.messages.fields import (
-    PARSE,
-    PLAIN,
-    identifier,
-    json_object,
-    parse_message_id,
-    parse_timestamp,
-)
+from celery_segment.messages.fields import PLAIN, parse
+from celery_segment.messages.paths import shown_key
+from celery_segment.messages.standing import class_name
 from celery_segment.messages.types import TYPES, Message
 from celery_segment.version import __version__
 from celery_segment.visitor import Visitor
@@ -66,7 +61,7 @@ def build_message(
         # Most values have the right type already and need no parser.
         if value is None or (type(value) is PLAIN[field] and value):
             continue
-        own[field] = PARSE[field](field, value)
+        own[field] = parse(field, value)
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
@@ -81,8 +76,8 @@ def build_message(
             f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
         )
     return kind(
-        message_id=new_message_id() if message_id is None else parse_message_id(message_id),
-        timestamp=now() if timestamp is None else parse_timestamp(timestamp),
+        message_id=new_message_id() if message_id is None else _message_id(message_id),
+        timestamp=now() if timestamp is None else _timestamp(timestamp),
         context=_CONTEXT if context is None else _context(context),
         **own,
     )
@@ -96,7 +91,7 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
     page to that person.
     """
     known = {"user_id": visitor.user_id, "anonymous_id": visitor.anonymous_id}
-    theirs = {f: None if value is None else identifier(f, value) for f, value in known.items()}
+    theirs = {field: parse(field, value) for field, value in known.items()}
     named = next((field for field in theirs if own.get(field) is not None), None)
     if named and theirs[named] not in (None, own[named]):
         return context
@@ -106,7 +101,7 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
         for field, value in theirs.items():
             if field in own and own[field] is None:  # an alias has no anonymous_id
                 own[field] = value
-    return {**visitor.context, **({} if context is None else json_object("context", context))}
+    return {**visitor.context, **(parse("context", context) or {})}
 
 
 def complete(message: M) -> M | None:
@@ -122,7 +117,7 @@ def complete(message: M) -> M | None:
     """
     if message.user_id is None and message.anonymous_id is None and message.identity:
         return None
-    message.timestamp = parse_timestamp(message.timestamp)
+    message.timestamp = _timestamp(message.timestamp)
     message.context = _CONTEXT if message.context is None else _context(message.context)
     return message
 
@@ -137,16 +132,26 @@ def from_wire(content: Mapping[str, Any]) -> Message:
     type_ = given.pop("type", None)
     kind = TYPES.get(type_) if isinstance(type_, str) else None
     if kind is None:
-        raise ValidationError("type", f"must be one of {', '.join(TYPES)}, not {type_!r:.40}")
+        wrong = "this text" if isinstance(type_, str) else class_name(type_)
+        raise ValidationError("type", f"must be one of {', '.join(TYPES)}, not {wrong}")
     names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
-    unknown = given.keys() - names.keys()
-    if unknown:
-        raise ValidationError(min(unknown), f"is not a field of {type_}: put it into properties")
+    for place, name in enumerate(given):
+        if name not in names:
+            problem = f"is not a field of {type_}: put it into properties"
+            raise ValidationError(shown_key(name, place), problem)
     return build_message(kind, **{field: given.get(name) for name, field in names.items()})
 
 
+def _message_id(value: Any) -> str:
+    return parse("message_id", value) or new_message_id()
+
+
+def _timestamp(value: Any) -> str:
+    return parse("timestamp", value) or now()
+
+
 def _context(value: Any) -> dict[str, Any]:
-    return {**json_object("context", value), "library": RAW_LIBRARY}
+    return {**(parse("context", value) or {}), "library": RAW_LIBRARY}
 
 
 _clock: tuple[int, str] = (0, "")

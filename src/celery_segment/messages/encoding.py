@@ -40,12 +40,9 @@ def encode(message: Message) -> bytes:
     """
     data = _to_json(message)
     if len(data) > MAX_MESSAGE_BYTES:
-        sizes = {
-            name: len(encode_value(value))
-            for name in message.__struct_fields__
-            if (value := getattr(message, name)) is not None
-        }
-        raise MessageTooLarge(len(data), MAX_MESSAGE_BYTES, max(sizes, key=sizes.__getitem__))
+        sizes = {name: len(value) for name, value in _raw_fields.decode(data).items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise MessageTooLarge(len(data), MAX_MESSAGE_BYTES, ARGUMENTS[largest])
     return data
 
 
@@ -105,3 +102,4 @@ def encode_value(value: Any) -> bytes:
 
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number)
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])

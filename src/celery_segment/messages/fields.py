@@ -1,114 +1,184 @@
 """Parse the fields of a message. No I/O.
 
-Each parser returns the value to send. It raises ``ValidationError`` with the field, the
-type of the value that was given, and how to fix it.
+``parse`` returns the value to send. It raises ``ValidationError`` with the field, the type
+of the value that was given, and how to fix it, and never with the value: it may be
+somebody's personal data.
 """
 
 from __future__ import annotations
 
+import operator
+import time
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from celery_segment.errors import ValidationError
+from celery_segment.messages.standing import class_name, comes_from, has_index, real_class, resolved
 
 __all__ = [
+    "IDS",
     "MAX_MESSAGE_ID",
-    "PARSE",
     "PLAIN",
-    "identifier",
-    "json_object",
-    "parse_message_id",
-    "parse_timestamp",
+    "parse",
     "type_name",
 ]
 
 #: Segment's limit for a messageId, in characters. Segment deduplicates by it.
 MAX_MESSAGE_ID = 100
 
+#: Fewest digits of a Decimal that is no id, so that 1E+999999 does not become a million digits.
+_TOO_LONG = 300
+
+#: By a float's size in bytes, the number from which on it does not have all digits of an id.
+_INEXACT = {2: 2**11, 4: 2**24, 8: 2**53}
+
+
+def parse(field: str, value: Any) -> Any:
+    """Return the value to send of a field, or None if there is none.
+
+    Raises:
+        ValidationError: The value is not one of this field. Whatever else the value's own
+            methods raise is its cause.
+    """
+    try:
+        value = resolved(value)
+        return None if value is None else _PARSERS[field](field, value)
+    except ValidationError:
+        raise
+    except Exception as error:
+        raise ValidationError(
+            field,
+            f"reading a {class_name(value)} failed with {class_name(error)}:"
+            " pass the value that it stands for",
+        ) from error
+
 
 def type_name(value: Any) -> str:
     """Return the end of an error about a value's type, such as "not list"."""
-    return f"not {type(value).__name__}"
+    return f"not {class_name(value)}"
 
 
-def identifier(field: str, value: Any) -> str | None:
+def _identifier(field: str, value: Any) -> str | None:
     """Parse the id of a user or a group.
 
-    Strings, whole numbers and UUIDs are accepted, and sent as text. An empty text is None.
+    Strings, whole numbers of any class and UUIDs are accepted, and sent as text. An empty
+    text is None.
     """
-    if isinstance(value, Enum):
-        value = value.value
     if isinstance(value, str):
         return str.__str__(value) or None
+    if isinstance(value, UUID):
+        return UUID.__str__(value)
+    number = value if type(value) is int else _whole_number(field, value)
     try:
-        if isinstance(value, int | UUID) and not isinstance(value, bool):
-            return str(value)
-        if isinstance(value, float | Decimal) and -1e300 < value < 1e300 and value == int(value):  # noqa: PLR2004 - finite
-            return str(int(value))
-    except (ValueError, ArithmeticError):  # an int of thousands of digits, or a Decimal NaN
+        if number is not None:
+            return str(number)
+    except ValueError:  # thousands of digits
         pass
     raise ValidationError(field, f"must be a string, a whole number or a UUID, {type_name(value)}")
 
 
+def _whole_number(field: str, value: Any) -> int | None:
+    """Return a whole number as an int; None for any other value."""
+    kind = type(value)
+    if isinstance(value, int):
+        return None if kind is bool else int.__index__(value)
+    if isinstance(value, Decimal):
+        is_whole = value.is_finite() and value.adjusted() < _TOO_LONG
+        return int(value) if is_whole and value == value.to_integral_value() else None
+    if isinstance(value, float) or comes_from(kind, "numpy", "floating"):
+        return _whole_float(field, value)
+    has_parts = bool(getattr(value, "shape", ()))  # an array with one number in it
+    return operator.index(value) if has_index(kind) and not has_parts else None
+
+
+def _whole_float(field: str, value: Any) -> int | None:
+    # As in a column of pandas that lacks some of its ids, which are floats therefore.
+    number = float(value)
+    if not number.is_integer():
+        return None
+    if abs(number) >= _INEXACT.get(getattr(value, "itemsize", 8), 2**53):
+        raise ValidationError(
+            field, f"this {class_name(value)} is too large to have all digits: pass it as a string"
+        )
+    return int(number)
+
+
 def _text(field: str, value: Any) -> str | None:
-    if isinstance(value, Enum):
-        value = value.value
     if not isinstance(value, str):
         raise ValidationError(field, f"must be a string, {type_name(value)}")
     return str.__str__(value) or None
 
 
-def json_object(field: str, value: Any) -> dict[str, Any]:
-    """Parse a mapping, and return a dict."""
-    if isinstance(value, dict):
+def _mapping(field: str, value: Any) -> dict[str, Any]:
+    if type(value) is dict:
         return value
+    if isinstance(value, dict):
+        return dict(dict.items(value))
     if isinstance(value, Mapping):
         return dict(value)
     raise ValidationError(field, f"must be a dict, {type_name(value)}")
 
 
-def parse_message_id(value: Any) -> str:
+def _message_id(field: str, value: Any) -> str:
     """Parse a messageId that the caller gives: a string of 1 to 100 characters, or a UUID."""
-    text = str(value) if isinstance(value, UUID) else value
-    if not isinstance(text, str):
-        raise ValidationError("message_id", f"must be a string or a UUID, {type_name(value)}")
+    if isinstance(value, UUID):
+        return UUID.__str__(value)
+    if not isinstance(value, str):
+        raise ValidationError(field, f"must be a string or a UUID, {type_name(value)}")
+    text = str.__str__(value)
     if not 0 < len(text) <= MAX_MESSAGE_ID:
         raise ValidationError(
-            "message_id", f"has {len(text)} characters; Segment accepts 1 to {MAX_MESSAGE_ID}"
+            field, f"has {len(text)} characters; Segment accepts 1 to {MAX_MESSAGE_ID}"
         )
-    return str.__str__(text)
+    return text
 
 
-def parse_timestamp(value: Any) -> str:
+def _timestamp(field: str, value: Any) -> str:
     """Parse a datetime or an ISO 8601 text.
 
     Returns:
         The time in Segment's format: UTC, ISO 8601, milliseconds.
     """
     if isinstance(value, str):
-        text = value
+        text = str.__str__(value)
         try:
-            value = msgspec.convert(text, datetime)
+            value = msgspec.convert(text, _REAL[0])
         except (msgspec.ValidationError, UnicodeEncodeError):
             raise ValidationError(
-                "timestamp", f"{text[:40]!r} is not ISO 8601, such as 2026-11-23T07:00:00.123Z"
+                field,
+                f"this text of {len(text)} characters is not ISO 8601, such as"
+                " 2026-11-23T07:00:00.123Z",
             ) from None
         if len(text) == 24 and text[10] == "T" and text[23] == "Z":  # noqa: PLR2004 - the result's format
-            return str.__str__(text)
-    if not isinstance(value, datetime):
-        fix = "add a time of day" if isinstance(value, date) else "pass a datetime"
-        raise ValidationError("timestamp", f"must be a datetime, {type_name(value)}: {fix}")
+            return text
+    moment = value if isinstance(value, datetime) else _from_numpy(value)
+    # pandas' NaT is an instance of datetime, and not equal to itself.
+    if not isinstance(moment, datetime) or not moment == moment:  # noqa: PLR0124, SIM201
+        fix = "add a time of day" if _is_date(moment) else "pass a datetime"
+        raise ValidationError(field, f"must be a datetime, {type_name(value)}: {fix}")
     try:
-        utc = _aware(value).astimezone(timezone.utc)
+        utc = _aware(moment).astimezone(timezone.utc)
     except (OverflowError, ValueError):
-        raise ValidationError("timestamp", f"{value} is out of range in UTC") from None
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z".rjust(24, "0")
+        raise ValidationError(field, f"this {class_name(value)} is out of range in UTC") from None
+    return datetime.isoformat(utc, timespec="milliseconds")[:23] + "Z"
+
+
+def _from_numpy(value: Any) -> Any:
+    """Return numpy's datetime64 as a datetime or a date, and any other value as it is."""
+    if not comes_from(type(value), "numpy", "datetime64"):
+        return value
+    moment = value.item()
+    # It is a number of nanoseconds where the unit is that.
+    return value.astype("M8[us]").item() if isinstance(moment, int) else moment
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _aware(value: datetime) -> datetime:
@@ -121,23 +191,41 @@ def _aware(value: datetime) -> datetime:
     if value.utcoffset() is not None:
         return value
     naive = value.replace(tzinfo=None)
-    age = (datetime.now() - naive).total_seconds()  # noqa: DTZ005 - naive against naive
-    return naive.astimezone() if abs(age) < 5 else naive.replace(tzinfo=timezone.utc)  # noqa: PLR2004
+    local = datetime.now()  # noqa: DTZ005 - naive against naive
+    if abs((local - naive).total_seconds()) >= 5:  # noqa: PLR2004
+        return naive.replace(tzinfo=timezone.utc)
+    # The difference of the two clocks, and not the machine's zone: freezegun's local time has
+    # an offset of its own.
+    offset = (local - _EPOCH).total_seconds() - time.time()
+    return naive.replace(tzinfo=timezone(timedelta(minutes=round(offset / 60))))
 
 
-#: Parsers by field; ``build_message`` parses message_id, timestamp and context itself.
-PARSE: dict[str, Callable[[str, Any], Any]] = {
-    "user_id": identifier,
-    "anonymous_id": identifier,
-    "previous_id": identifier,
-    "group_id": identifier,
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive against naive
+#: In a tuple: see ``real_class``.
+_REAL = (real_class(datetime),)
+
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "user_id": _identifier,
+    "anonymous_id": _identifier,
+    "previous_id": _identifier,
+    "group_id": _identifier,
     "event": _text,
     "category": _text,
     "name": _text,
-    "properties": json_object,
-    "traits": json_object,
-    "integrations": json_object,
+    "properties": _mapping,
+    "traits": _mapping,
+    "integrations": _mapping,
+    "context": _mapping,
+    "timestamp": _timestamp,
+    "message_id": _message_id,
 }
 
+#: The fields that are ids of persons and groups.
+IDS = frozenset(field for field, parser in _PARSERS.items() if parser is _identifier)
+
 #: Type by field of the values that need no parser, unless they are empty.
-PLAIN = {field: dict if parse is json_object else str for field, parse in PARSE.items()}
+PLAIN = {
+    field: dict if parser is _mapping else str
+    for field, parser in _PARSERS.items()
+    if parser in {_identifier, _text, _mapping}
+}

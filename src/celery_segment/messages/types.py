@@ -43,6 +43,9 @@ class Message(
     context: dict[str, Any] | msgspec.Raw | None = None
     integrations: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.message_id}>"  # without its payload
+
 
 class Identify(Message, tag="identify"):
     """A user's ``traits``, such as their name and email."""

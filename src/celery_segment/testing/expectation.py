@@ -9,7 +9,7 @@ from typing import Any
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.messages import TYPES, decode
 from celery_segment.messages.encoding import encode_value
-from celery_segment.messages.fields import PARSE, identifier
+from celery_segment.messages.fields import IDS, parse
 
 __all__ = ["Expectation", "Tracked", "listed"]
 
@@ -99,8 +99,8 @@ def _shown(message: Tracked) -> str:
 
 def _as_sent(name: str, value: Any) -> Any:
     """Return an argument as it is in a decoded message, where for example a UUID is text."""
-    if PARSE.get(name) is identifier and value is not None:
-        return identifier(name, value)
+    if name in IDS:
+        return parse(name, value)
     return decode(b'{"value":%b}' % encode_value(value))["value"]
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
 
 from celery_segment.messages import decode
-from celery_segment.messages.fields import identifier
+from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
 from celery_segment.testing.expectation import Expectation, Tracked, listed
 
@@ -69,7 +69,7 @@ class Outbox(Sequence[Tracked]):
 
     def identified(self, user_id: Any = None) -> list[Tracked]:
         """Return the identify messages, all or those of a user."""
-        wanted = None if user_id is None else identifier("user_id", user_id)
+        wanted = parse("user_id", user_id)
         return [m for m in self.of_type("identify") if wanted in (None, m.get("userId"))]
 
     def assert_tracked(self, event: str, **expected: Any) -> Tracked:

@@ -8,21 +8,28 @@ import subprocess
 import sys
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from uuid import UUID, SafeUUID
 
 import numpy as np
+import pandas as pd
+import pydantic
 import pytest
 from django.utils.datastructures import MultiValueDict
-from django.utils.functional import lazystr
+from django.utils.functional import SimpleLazyObject, lazystr
 from django.utils.safestring import mark_safe
+from werkzeug.local import LocalProxy
 
 from celery_segment.messages import encoding
 from values import (
+    ACCOUNT,
     EAST,
     NOON,
     ODD,
     UTC,
+    Attrs,
     Bytes,
     Color,
     Data,
@@ -31,12 +38,15 @@ from values import (
     Dict,
     Float,
     Id,
+    Indexed,
     Int,
     Kind,
     Level,
     List,
+    Login,
     Model,
     Money,
+    Named,
     NaT,
     Point,
     Root,
@@ -152,9 +162,31 @@ FORMS = [
     (Row(1, Row(2, 3)), "[1,[2,3]]"),
     (
         Model(a=1, price=Decimal("1.10"), when=NOON.replace(tzinfo=UTC)),
-        '{"a":1,"price":1.10,"when":"2026-11-23T12:00:00.005000Z","ratio":null}',
+        '{"a":1,"price":"1.10","when":"2026-11-23T12:00:00.005000Z","ratio":null}',
     ),
     (Root([1, 2]), "[1,2]"),
+    (
+        ACCOUNT,
+        (
+            '{"site":"https://example.com/a?b=c","address":"192.0.2.1","folder":"/srv/a",'
+            '"password":"**********","token":"**********","plan":3,"waits":"PT1M30S",'
+            '"givenName":"Zoë","only_json":"number 5"}'
+        ),
+    ),
+    (Model.model_construct(a="not a number"), '{"a":"not a number","ratio":null}'),
+    (Login("u", "s3cret"), '{"user":"u","password":"**********"}'),
+    (Attrs({"b": ODD}), '{"a":{"b":null}}'),
+    (Named(1), "[1,null]"),
+    (pydantic.SecretStr("s3cret"), '"**********"'),
+    (pydantic.SecretBytes(b"s3cret"), '"**********"'),
+    (pydantic.HttpUrl("https://example.com/a"), '"https://example.com/a"'),
+    (pydantic.PostgresDsn("postgres://a@b/c"), '"postgres://a@b/c"'),
+    # addresses and paths
+    (ip_address("192.0.2.1"), '"192.0.2.1"'),
+    (ip_network("2001:db8::/32"), '"2001:db8::/32"'),
+    (ip_interface("192.0.2.1/24"), '"192.0.2.1/24"'),
+    (PurePosixPath("/srv/a"), '"/srv/a"'),
+    (PureWindowsPath("c:/a"), r'"c:\\a"'),
     # subclasses of the plain types
     (Text("right"), '"right"'),
     (Int(5), "5"),
@@ -177,9 +209,32 @@ FORMS = [
     (np.datetime64("NaT", "D"), "null"),
     (np.array(["2026-11-23", "NaT"], dtype="datetime64[D]"), '["2026-11-23",null]'),
     (np.timedelta64(90, "s"), '"PT90S"'),
+    (np.datetime64("2026-11-23T12:00:00.5", "ns"), '"2026-11-23T12:00:00.500000"'),
+    (np.datetime64("2026-11-23T12:00:00.123456789"), '"2026-11-23T12:00:00.123456789"'),
+    (np.datetime64("NaT", "ns"), "null"),
+    (np.timedelta64(3_000, "ns"), '"PT0.000003S"'),
+    (np.timedelta64("NaT", "ns"), "null"),
+    (np.array(["NaT", "2026-11-23"], dtype="M8[ns]"), '[null,"2026-11-23T00:00:00"]'),
+    (np.array([["2026-11-23"]], dtype="M8[ns]"), '[["2026-11-23T00:00:00"]]'),
+    (np.array("2026-11-23", dtype="M8[ns]"), '"2026-11-23T00:00:00"'),
+    # pandas
+    (pd.NA, "null"),
+    (pd.NaT, "null"),
+    (pd.Timestamp("2026-11-23T12:00:00"), '"2026-11-23T12:00:00"'),
+    (pd.Timestamp("2026-11-23T12:00:00.123456789Z"), '"2026-11-23T12:00:00.123456789Z"'),
+    (pd.Timestamp("2026-11-23T12:00", tz=EAST), '"2026-11-23T12:00:00+05:30"'),
+    (pd.Timedelta(seconds=90), '"PT90S"'),
+    (pd.Timedelta(1_500, "ns"), '"P0DT0H0M0.0000015S"'),
+    (pd.Series([1, None])[0], "1.0"),
+    (pd.Series([1, None])[1], "null"),
+    (pd.Series([1, None], dtype="Int64")[0], "1"),
+    (pd.Series([1, None], dtype="Int64")[1], "null"),
+    # a number of a class of its own
+    (Indexed(), "5"),
     # Django
     (mark_safe("<b>"), '"<b>"'),
     (lazystr("later"), '"later"'),
+    (LocalProxy(lambda: [1, ODD]), "[1,null]"),
 ]
 
 #: Each key's name.
@@ -209,6 +264,12 @@ KEYS = [
     (np.float64(1.5), "1.5"),
     (mark_safe("<b>"), "<b>"),
     (lazystr("later"), "later"),
+    (SimpleLazyObject(lambda: 5), "5"),
+    (np.datetime64("2026-11-23"), "2026-11-23"),
+    (pd.Timestamp("2026-11-23T12:00Z"), "2026-11-23T12:00:00Z"),
+    (ip_address("192.0.2.1"), "192.0.2.1"),
+    (PurePosixPath("/srv/a"), "/srv/a"),
+    (pydantic.SecretStr("s3cret"), "**********"),
 ]
 
 
@@ -240,7 +301,7 @@ def test_forms_of_many_parts():
     assert sorted(json.loads(raw({"a": {3, 1, 2}})["a"])) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("key", "name"), KEYS, ids=repr)
+@pytest.mark.parametrize(("key", "name"), KEYS, ids=lambda key: f"{type(key).__name__}-{key}")
 @pytest.mark.parametrize(
     "wrap", [lambda d: d, MappingProxyType, Dict], ids=["dict", "proxy", "sub"]
 )

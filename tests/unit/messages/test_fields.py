@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import enum
 import inspect
 import pickle
@@ -10,8 +11,10 @@ import uuid
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
+from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from building import (
@@ -33,6 +36,24 @@ from building import (
 from celery_segment import SegmentError, ValidationError
 from celery_segment.calls.api import CALLS
 from celery_segment.messages import build_message
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Indexed:
+    def __index__(self):
+        return 5
+
+    def __repr__(self):
+        return "Indexed()"
+
+
+class Louder(int):
+    def __str__(self):
+        return "not what it holds"
+
 
 # ---------------------------------------------------------------- fields
 
@@ -137,6 +158,17 @@ IDS += [("alias", "previous_id"), ("alias", "user_id")]
         (Decimal("3.0"), "3"),
         (Decimal("1E+30"), "1" + "0" * 30),
         (UUID4, str(UUID4)),
+        (2.0**53 - 1, "9007199254740991"),
+        (np.int64(-5), "-5"),
+        (np.uint64(2**64 - 1), "18446744073709551615"),
+        (np.float64(5.0), "5"),
+        (np.float32(5.0), "5"),
+        (np.array(5), "5"),
+        (pd.Series([5, None])[0], "5"),  # a float, since the column lacks an id
+        (pd.Series([5, None], dtype="Int64")[0], "5"),
+        (Level.HIGH, "3"),
+        (Indexed(), "5"),
+        (Louder(7), "7"),
     ],
     ids=repr,
 )
@@ -168,7 +200,15 @@ def test_ids_are_text(name, field, value, text):
         {"a": "dict"},
         ("tuple",),
         object(),
-        Plain.NOTHING,
+        np.bool_(True),
+        np.float64("nan"),
+        np.float64(1.5),
+        np.array([5]),
+        np.datetime64("2026-01-01"),
+        pd.NA,
+        pd.NaT,
+        pd.Timestamp("2026-01-01"),
+        mock.MagicMock(),  # which has the index 1
         datetime(2026, 1, 1, tzinfo=UTC),
     ],
     ids=lambda v: type(v).__name__,
@@ -180,6 +220,21 @@ def test_what_is_no_id_is_refused(name, field, value):
     assert str(error) == (
         f"{field}: must be a string, a whole number or a UUID, not {type(given).__name__}"
     )
+
+
+@pytest.mark.parametrize("value", [2.0**53, -1e20, 1e300, np.float32(2**24), np.float16(2048)])
+def test_a_float_that_may_lack_digits_is_no_id(value):
+    error = refusal(user_id=value)
+    assert error.field == "user_id"
+    assert "is too large to have all digits: pass it as a string" in str(error)
+
+
+@pytest.mark.parametrize("trap", [decimal.FloatOperation, decimal.Inexact])
+def test_decimals_are_ids_whatever_the_context_of_the_caller(trap):
+    with decimal.localcontext() as context:
+        context.prec = 3
+        context.traps[trap] = True
+        assert wire(track(user_id=Decimal("123456789.0")))["userId"] == "123456789"
 
 
 TEXTS = [("track", "event"), ("page", "name"), ("page", "category"), ("screen", "name")]

@@ -6,6 +6,7 @@ import time
 from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from building import UTC, Loud, refusal, track, wire
@@ -57,6 +58,9 @@ def stamp(value):
         ("2026-11-23T07:00:00.123456-00:30", "2026-11-23T07:30:00.123Z"),
         ("2001-02-03T04:05:06", "2001-02-03T04:05:06.000Z"),
         (Loud("2001-02-03T04:05:06Z"), "2001-02-03T04:05:06.000Z"),
+        (pd.Timestamp("2026-11-23T07:00:00.123456789+01:00"), "2026-11-23T06:00:00.123Z"),
+        (np.datetime64("2026-11-23T07:00:00.123456789"), "2026-11-23T07:00:00.123Z"),
+        (np.datetime64("2026-11-23T07:00"), "2026-11-23T07:00:00.000Z"),
     ],
 )
 @pytest.mark.parametrize("machine", ["UTC", "America/New_York", "Asia/Kathmandu"])
@@ -88,7 +92,11 @@ def test_a_naive_timestamp_ten_seconds_ago_is_utc(zone):
         (1_700_000_000.5, "pass a datetime"),
         (True, "pass a datetime"),
         (b"2026-11-23T07:00:00Z", "pass a datetime"),
-        (np.datetime64("2026-11-23"), "pass a datetime"),
+        (np.datetime64("2026-11-23"), "add a time of day"),
+        (pd.NaT, "pass a datetime"),
+        (pd.NA, "pass a datetime"),
+        (np.datetime64("NaT", "ns"), "pass a datetime"),
+        (np.array(["2026-11-23"], dtype="M8[ns]"), "pass a datetime"),
         ("", "is not ISO 8601"),
         ("yesterday", "is not ISO 8601"),
         ("2026-11-23", "is not ISO 8601"),
