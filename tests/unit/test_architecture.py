@@ -40,7 +40,7 @@ LAYERS = {
     },
     "worker": {
         *("buffer", "calls", "config", "delivery", "errors"),
-        *("messages", "producer", "runtime", "text"),
+        *("messages", "producer", "runtime", "text", "version"),
     },
     "operations": {
         *("buffer", "calls", "config", "delivery", "errors", "files"),

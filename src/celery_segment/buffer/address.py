@@ -60,7 +60,15 @@ def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, 
         cls(**kwargs)  # opens no connection, but looks at the values
     except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
+    if "path" not in kwargs:
+        kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
     return cls, kwargs
+
+
+def _keepalive() -> dict[int, int]:
+    """Return the options of TCP that this system has."""
+    options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
+    return {name: value for name, value in options.items() if name is not None}
 
 
 def _names_in(url: str) -> set[str]:

@@ -97,6 +97,7 @@ class Pool:
         self.address: str = (
             kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
         )
+        self.database = int(kwargs.get("db") or 0)
 
     def __repr__(self) -> str:
         return f"Pool({self.address!r})"

@@ -12,7 +12,7 @@ from celery_segment.buffer.pool import Pool
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
-__all__ = ["ServerInfo", "count_leased", "read_server_info"]
+__all__ = ["ServerInfo", "count_leased", "read_run_id", "read_server_info"]
 
 #: What INFO does not contain. Never ``*``: the rest includes passwords.
 _CONFIG = ("appendfsync", "save", "min-replicas-to-write")
@@ -55,14 +55,23 @@ def read_server_info(pool: Pool) -> ServerInfo:
             break
         if reply:
             config[name] = reply[1].decode("utf-8", "replace")
-    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
     return ServerInfo(
         address=pool.address,
         round_trip=round_trip,
         ahead=there - (here + round_trip / 2),
-        info={name: value for name, _, value in lines if value},
+        info=_fields(info),
         config=config,
     )
+
+
+def read_run_id(pool: Pool) -> str:
+    """Return the server's run id, the same by whichever name it is reached; "" if not known.
+
+    Raises:
+        BufferUnavailable: Redis is unreachable, or refuses the user.
+    """
+    _time_of(pool)
+    return _fields(_unless_refused(pool, "INFO", "server") or b"").get("run_id", "")
 
 
 def count_leased(pool: Pool, source: Source) -> int:
@@ -73,6 +82,11 @@ def count_leased(pool: Pool, source: Source) -> int:
     now = round(_time_of(pool) * 1000)
     held = pool.execute("ZCOUNT", f"{prefix_of(source)}:inflight", now, "+inf")
     return int(held + pool.execute("ZCARD", f"{prefix_of(source)}:retrying"))
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    return {name: value for name, _, value in lines if value}
 
 
 def _time_of(pool: Pool) -> float:

@@ -45,9 +45,11 @@ def check(
 ) -> None:
     """Check Redis, the workers and the sources.
 
-    The output says how to fix each problem. Nothing is sent to Segment: the request
-    to its endpoint carries no write key and no messages. The exit status is 1 if a
-    check fails. The command takes at most ten seconds.
+    The workers are asked how they are configured, and are compared with this
+    process: run it where the calls are made. The output says how to fix each
+    problem. Nothing is sent to Segment: the request to its endpoint carries no
+    write key and no messages. The exit status is 1 if a check fails. The command
+    takes at most ten seconds.
     """
     app = app_of(ctx)
     try:

@@ -6,5 +6,15 @@ from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
+from celery_segment.config.stray import stray_settings
 
-__all__ = ["DEFAULT_SOURCE", "Eager", "Settings", "Source", "WriteKey", "declared", "load"]
+__all__ = [
+    "DEFAULT_SOURCE",
+    "Eager",
+    "Settings",
+    "Source",
+    "WriteKey",
+    "declared",
+    "load",
+    "stray_settings",
+]

@@ -1,6 +1,7 @@
-"""Judge what a check has read of the workers and the sources: ok, warn or fail, with how to fix it.
+"""Judge what a check has read of the sources: ok, warn or fail, with how to fix it. No I/O.
 
-The findings of the Redis server are in ``server_findings``. No I/O.
+The findings of the Redis server are in ``server_findings``, those of the workers in
+``worker_findings``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,10 @@ __all__ = [
     "of_endpoint",
     "of_error",
     "of_figures",
-    "of_key",
     "of_owner",
     "of_spilled",
+    "of_stray",
     "of_unconfigured",
-    "of_worker",
-    "of_workers",
 ]
 
 #: Seconds for which messages of another application's source may wait.
@@ -67,55 +66,7 @@ def of_error(check: str, error: SegmentError, source: str | None = None) -> Find
     return Finding(check, source, "fail", one_line(error.problem), hint)
 
 
-# ---------------------------------------------------------------- workers
-
-
-def of_workers(answers: Mapping[str, object], task: str, queue: str | None = None) -> Finding:
-    """Judge the workers by their answers, which are the names of their tasks.
-
-    Args:
-        answers: The answers, by the workers' names.
-        task: The task that they need.
-        queue: The queue of that task, if it is set by segment_queue.
-    """
-    able = [tasks for tasks in answers.values() if isinstance(tasks, list) and task in tasks]
-    if able:
-        verb = "answers" if len(able) == 1 else "answer"
-        return Finding("workers", None, "ok", f"{counted(len(able), 'worker')} {verb}")
-    if answers:
-        found = f"{counted(len(answers), 'worker')} without the task {task}"
-        return Finding(
-            "workers",
-            None,
-            "warn",
-            found,
-            "set imports = ['celery_segment'] in their configuration",
-        )
-    command = f"celery worker -Q {queue}" if queue else "celery worker"
-    return Finding("workers", None, "warn", "no worker answers", f"start one with `{command}`")
-
-
-def of_worker(name: str, answers: Mapping[str, object], task: str) -> Finding:
-    """Judge one worker that is expected to run: if it does not answer, that is a failure."""
-    tasks = answers.get(name)
-    if not isinstance(tasks, list):
-        hint = "check that it runs, and its name (-n); restart it if it hangs"
-        return Finding("worker", None, "fail", f"{one_line(name)} does not answer", hint)
-    if task not in tasks:
-        hint = "set imports = ['celery_segment'] in its configuration"
-        return Finding("worker", None, "fail", f"{name} does not have the task {task}", hint)
-    return Finding("worker", None, "ok", f"{name} answers")
-
-
 # ---------------------------------------------------------------- sources
-
-
-def of_key(source: Source) -> Finding:
-    """Judge whether this process has the write key, which delivery needs."""
-    if source.write_key is not None:
-        return Finding("write key", source.name, "ok", "present")
-    hint = "if this is a worker's environment, set segment_write_key or SEGMENT_WRITE_KEY"
-    return Finding("write key", source.name, "warn", "absent; only workers need it", hint)
 
 
 def of_owner(source: Source, owner: str, application: str) -> Finding:
@@ -169,6 +120,18 @@ def of_spilled(name: str, count: int) -> Finding:
     found = f"{counted(count, 'message')} {verb} in segment_spill_path of this host"
     hint = f"run `celery segment rename {one_line(name)} NEW` on this host, too"
     return Finding("spilled", one_line(name), "warn", found, hint)
+
+
+def of_stray(stray: Mapping[str, str]) -> Iterator[Finding]:
+    """Report settings that are not read as they are spelt; that of a write key with its check.
+
+    Args:
+        stray: Their right names.
+    """
+    for name, right in stray.items():
+        if name.lower() != "segment_write_key":
+            hint = f"if it is meant for this library, rename it to {right}"
+            yield Finding("settings", None, "warn", f"{name} is not read", hint)
 
 
 def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Finding:
@@ -244,7 +207,10 @@ def _oldest(source: Source, figures: Snapshot, leased: int, queue: str | None) -
         hint = "workers are delivering: see their log for retries, or start more workers"
         return Finding("oldest", source.name, "warn", found, hint)
     found += ", and no worker claims them"
-    hint = "start a worker, and make sure that it consumes the queue of segment.drain"
+    hint = (
+        "start a worker; if one runs, make sure that it consumes the queue of segment.drain, has"
+        " the write key, and uses this process' broker_url and segment_redis_url"
+    )
     if queue:
         hint = f"start a worker that consumes segment_queue: `celery worker -Q {queue}`"
     late = age > TOO_LATE * source.flush_interval + source.lease

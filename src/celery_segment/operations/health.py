@@ -7,18 +7,18 @@ are always in the same order.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
 from celery_segment.buffer import BufferAdmin, Pool, Snapshot
 from celery_segment.buffer.server_info import ServerInfo, count_leased, read_server_info
-from celery_segment.config import Settings, Source
+from celery_segment.config import DEFAULT_SOURCE, Settings, Source, stray_settings
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.transport import reach
 from celery_segment.errors import SegmentError
@@ -27,16 +27,21 @@ from celery_segment.operations.findings import (
     of_endpoint,
     of_error,
     of_figures,
-    of_key,
     of_owner,
     of_spilled,
+    of_stray,
     of_unconfigured,
+)
+from celery_segment.operations.interviews import Answers, Unaskable, ask_workers
+from celery_segment.operations.server_findings import of_server
+from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
+from celery_segment.operations.worker_findings import (
+    of_agreement,
+    of_key,
+    of_unaskable,
     of_worker,
     of_workers,
 )
-from celery_segment.operations.server_findings import of_server
-from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
-from celery_segment.producer import DELIVER, impatient_connection
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.content import check_content
 
@@ -51,9 +56,6 @@ LIMIT = 7.0
 #: Longest time for one operation on Redis and for one request, in seconds, even if the
 #: settings allow more.
 REDIS, ENDPOINT = 2.0, 5.0
-#: Seconds to wait for the workers' answers; and for the answer of a single worker, which
-#: ends the wait.
-WORKERS, WORKER = 1.0, 4.0
 VALID = Finding("settings", None, "ok", "valid")
 
 
@@ -84,6 +86,25 @@ class _Stored:
     unconfigured: Unconfigured | SegmentError
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for the sources.
+
+    Attributes:
+        stored: The answers of Redis, if there are any.
+        endpoints: Those of the endpoints, by the source's name.
+        answers: Those of the workers.
+        stray: The right names of settings that are not read as they are spelt.
+        queue: The queue of the workers' tasks, if it is set by segment_queue.
+    """
+
+    stored: _Stored | None = None
+    endpoints: Mapping[str, _Reached] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
+    stray: Mapping[str, str] = field(default_factory=dict)
+    queue: str | None = None
+
+
 def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterator[Finding]:
     """Check Redis, the workers and the given sources.
 
@@ -97,20 +118,30 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     yield VALID
     enabled = [source for source in sources if source.enabled]
     if not enabled:
-        yield from _of_sources(sources, None, {}, deadline)
+        yield from _of_sources(sources, _Asked(), deadline)
         return
+    stray = stray_settings(app.conf)
+    yield from of_stray(stray)
     try:
         check_content(app)
     except SegmentError as error:
         yield of_error("tasks", error)
-    workers = _in_thread(partial(_ask_workers, app))
+    workers = _in_thread(partial(ask_workers, app))
     endpoints = _ask_endpoints(enabled) if ask_endpoints else {}
-    stored: _Stored | None = None
+    redis = _in_thread(partial(_ask_redis, app.main or "", runtime, enabled))
+    stored = yield from _of_redis(redis, runtime, enabled, deadline)
+    queue = runtime.settings.queue
+    answers = yield from _of_workers(workers, queue, deadline)
+    asked = _Asked(stored, endpoints, answers, stray, queue)
+    yield from _of_sources(sources, asked, deadline)
+
+
+def _of_redis(
+    asked: Future[_Stored], runtime: Runtime, enabled: list[Source], deadline: float
+) -> Generator[Finding, None, _Stored | None]:
+    """Judge Redis; return its answers, or None."""
     try:
-        runtime.buffer(enabled[0].name)  # raises if no Redis is configured
-        stored = _in_thread(partial(_ask_redis, app.main or "", runtime.settings, enabled)).result(
-            _left(deadline)
-        )
+        stored = asked.result(_left(deadline))
         yield from of_server(stored.info, _lowest_share(enabled))
         if isinstance(stored.unconfigured, SegmentError):
             yield of_error("sources", stored.unconfigured)
@@ -122,9 +153,9 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     except Overdue:
         hint = "check the server, the network and the name server behind segment_redis_url"
         yield Finding("redis", None, "fail", f"no answer within {LIMIT:g} s", hint)
-    queue = runtime.settings.queue
-    yield _of_workers(workers, deadline, partial(of_workers, queue=queue))
-    yield from _of_sources(sources, stored, endpoints, deadline, queue)
+    else:
+        return stored
+    return None
 
 
 def _of_spilled(runtime: Runtime) -> Iterator[Finding]:
@@ -138,9 +169,9 @@ def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding
     """Check one worker, without Redis and the endpoints: restarting it would not fix those."""
     deadline = time.monotonic() + LIMIT
     yield VALID
-    worker = _in_thread(partial(_ask_workers, app, name))
-    yield _of_workers(worker, deadline, partial(of_worker, name))
-    yield from _of_sources(sources, None, {}, deadline)
+    found = _answers(_in_thread(partial(ask_workers, app, name)), deadline, name)
+    yield of_worker(name, found) if isinstance(found, Answers) else found
+    yield from _of_sources(sources, _Asked(), deadline)
 
 
 def _in_thread(ask: Callable[[], T]) -> Future[T]:
@@ -171,7 +202,9 @@ def _impatient_pool(settings: Settings) -> Pool:
     return Pool(settings.redis_url, min(settings.redis_timeout, REDIS), settings.redis_options)
 
 
-def _ask_redis(application: str, settings: Settings, sources: list[Source]) -> _Stored:
+def _ask_redis(application: str, runtime: Runtime, sources: list[Source]) -> _Stored:
+    runtime.buffer(sources[0].name)  # raises if no Redis is configured
+    settings = runtime.settings
     with closing(_impatient_pool(settings)) as pool:
         info = read_server_info(pool)
         serves = info.info.get("loading") != "1"
@@ -194,19 +227,6 @@ def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
         return error
 
 
-def _ask_workers(app: Any, name: str | None = None) -> dict[str, object]:
-    """Ask the workers for the names of their tasks: all workers, or the given one."""
-    asked, seconds = ([name], WORKER) if name else (None, WORKERS)
-    with impatient_connection(app) as broker:
-        inspect = app.control.inspect(asked, seconds, connection=broker)
-        answers = inspect.registered() or {}
-    # A task with a rate limit of its own is answered as "name [rate_limit=0]".
-    return {
-        worker: [task.partition(" ")[0] for task in tasks] if isinstance(tasks, list) else tasks
-        for worker, tasks in answers.items()
-    }
-
-
 def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
     """Send a request to the endpoint of each source; once if several sources share it."""
 
@@ -226,44 +246,63 @@ def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
 
 
 def _of_workers(
-    asked: Future[dict[str, object]],
-    deadline: float,
-    judge: Callable[[dict[str, object], str], Finding],
-) -> Finding:
+    asked: Future[Answers], queue: str | None, deadline: float
+) -> Generator[Finding, None, Answers]:
+    """Judge the workers; return their answers, none where they could not be asked."""
+    found = _answers(asked, deadline)
+    if isinstance(found, Finding):
+        yield found
+        return Answers()
+    yield from of_workers(found, queue)
+    yield from of_agreement(found)
+    return found
+
+
+def _answers(
+    asked: Future[Answers], deadline: float, worker: str | None = None
+) -> Answers | Finding:
+    """Return the workers' answers, or why there are none."""
     hint = "check broker_url, and that the broker runs: workers are reached through it"
     try:
-        return judge(asked.result(_left(deadline)), DELIVER)
+        return asked.result(_left(deadline))
+    except Unaskable as why:
+        return of_unaskable(str(why), worker)
     except Overdue:
-        return Finding(
-            "workers", None, "fail", f"no answer from the broker within {LIMIT:g} s", hint
-        )
+        found = f"no answer from the broker within {LIMIT:g} s"
     except Exception as error:  # noqa: BLE001 - the brokers' clients share no base class
         found = f"the broker is unreachable ({type(error).__name__})"
-        return Finding("workers", None, "fail", found, hint)
+    return Finding("workers", None, "fail", found, hint)
 
 
-def _of_sources(
-    sources: list[Source],
-    stored: _Stored | None,
-    endpoints: dict[str, _Reached],
-    deadline: float,
-    queue: str | None = None,
-) -> Iterator[Finding]:
+def _of_sources(sources: list[Source], asked: _Asked, deadline: float) -> Iterator[Finding]:
     for source in sources:
         if not source.enabled:
             yield Finding(
                 "enabled", source.name, "ok", "no: calls are validated, but nothing is stored"
             )
             continue
-        yield of_key(source)
-        if source.name in endpoints:
-            yield _of_endpoint(source, endpoints[source.name], deadline)
+        yield of_key(source, asked.answers, _stray_key(source, asked.stray))
+        if source.name in asked.endpoints:
+            yield _of_endpoint(source, asked.endpoints[source.name], deadline)
+        stored = asked.stored
         found = stored.figures.get(source.name) if stored else None
         if isinstance(found, SegmentError):
             yield of_error("figures", found, source.name)
         elif found and stored:
             yield of_owner(source, found[0].owner, stored.application)
-            yield from of_figures(source, *found, queue)
+            yield from of_figures(source, *found, asked.queue)
+
+
+def _stray_key(source: Source, stray: Mapping[str, str]) -> str:
+    """Return how to rename a setting that was meant as the default source's write key."""
+    names = [name for name in stray if name.lower() == "segment_write_key"]
+    if source.name != DEFAULT_SOURCE or not names:
+        return ""
+    right = stray[names[0]]
+    return (
+        f"{names[0]} in your settings is not read: rename it to {right}, or set it in the"
+        " environment"
+    )
 
 
 def _of_endpoint(source: Source, asked: _Reached, deadline: float) -> Finding:

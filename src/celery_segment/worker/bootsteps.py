@@ -23,6 +23,7 @@ from celery_segment.producer import DRAIN
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
 from celery_segment.worker.content import check_content
+from celery_segment.worker.interview import register_interview
 from celery_segment.worker.local import queue_of, run_here
 from celery_segment.worker.slots import Slots, share_slots, slots_of
 from celery_segment.worker.ticker import Ticker
@@ -50,6 +51,7 @@ class Check(bootsteps.Step):
         settings = runtime.settings
         if settings.is_unused:
             return
+        register_interview()
         if settings.enabled:
             check_content(worker.app)
         for source in settings.enabled:

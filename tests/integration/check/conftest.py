@@ -5,14 +5,15 @@ import socket
 import pytest
 
 from celery_segment.operations import health
+from celery_segment.operations.interviews import Answers
 from celery_segment.testing import EmbeddedRedis
 
 
 @pytest.fixture(autouse=True)
 def ask_workers(monkeypatch):
     """Spare the tests the second that workers have to answer; give what asks them."""
-    ask = health._ask_workers
-    monkeypatch.setattr(health, "_ask_workers", lambda _: {})
+    ask = health.ask_workers
+    monkeypatch.setattr(health, "ask_workers", lambda _: Answers())
     return ask
 
 

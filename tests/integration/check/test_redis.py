@@ -21,7 +21,7 @@ from support import buffer_of, free_port, wait_until
 
 
 def test_redis_away(make_app, ask_workers, monkeypatch):
-    monkeypatch.setattr(health, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "ask_workers", ask_workers)
     url = f"redis://user:passw0rd@127.0.0.1:{free_port()}/0"
     found = findings(make_app(broker_url=url), status=1)
     assert found["redis"]["hint"] == "check that it runs, and segment_redis_url"
@@ -36,7 +36,7 @@ def test_redis_away(make_app, ask_workers, monkeypatch):
 def test_a_redis_that_hangs_holds_the_check_up_for_seconds_only(
     make_app, own, ask_workers, monkeypatch
 ):
-    monkeypatch.setattr(health, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "ask_workers", ask_workers)
     app = make_app(broker_url=own.url, segment_redis_timeout=60)
     own.pause()
     try:
@@ -55,7 +55,7 @@ def test_what_heeds_no_timeout_is_left_behind(app, monkeypatch):
     """As a resolver does, in which no timeout of a socket counts."""
     released = threading.Event()
     monkeypatch.setattr(health, "LIMIT", 0.4)
-    for name in ("read_server_info", "_ask_workers", "reach"):
+    for name in ("read_server_info", "ask_workers", "reach"):
         monkeypatch.setattr(health, name, lambda _: released.wait(60))
     started = time.monotonic()
     found = findings(app, status=1)

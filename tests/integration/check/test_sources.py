@@ -14,7 +14,8 @@ import pytest
 from celery.utils.nodenames import gethostname
 
 from celery_segment import Analytics
-from celery_segment.operations import health
+from celery_segment.operations import health, interviews
+from celery_segment.operations.interviews import Answers
 from checks import findings, rendered, store
 from support import DEFAULTS, TESTS, WRITE_KEY, free_port
 
@@ -74,7 +75,8 @@ def test_the_queue_that_no_worker_consumes_is_named(make_app, redis):
     redis.hincrby("{segment:default}:state", "since", -250)
     found = findings(app, status=0)
     assert rendered(found["workers"]) == (
-        "warn no worker answers: start one with `celery worker -Q analytics`"
+        "warn no worker answers: start one with `celery worker -Q analytics`; if one runs, compare"
+        " its broker_url with this one"
     )
     assert rendered(found["default", "oldest"]).endswith(
         "no worker claims them: start a worker that consumes segment_queue:"
@@ -99,8 +101,7 @@ def test_dead_letters(make_app):
 
 def test_a_worker_answers_and_a_container_may_ask(app, workers, ask_workers, tmp_path):
     workers.start(app, processes=1)
-    (tasks,) = ask_workers(app).values()
-    assert health.DELIVER in tasks
+    assert len(ask_workers(app).able) == 1
     conf = {**DEFAULTS, "broker_url": app.conf.broker_url, "segment_host": app.conf.segment_host}
     env = {**os.environ, "TESTS_CONF": json.dumps(conf), "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-W", "error", "-m", "celery", "-A", "workerapp", "segment", "check"]
@@ -114,13 +115,13 @@ def test_a_worker_answers_and_a_container_may_ask(app, workers, ask_workers, tmp
 
 
 def test_one_worker_is_judged_by_what_is_its_own(app, workers, ask_workers, monkeypatch, server):
-    monkeypatch.setattr(health, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "ask_workers", ask_workers)
     workers.start(app, processes=1)  # it answers for itself
     worker = workers.start(app, processes=1)
     server.stop()  # which no restart of a worker mends
     started = time.monotonic()
     found = findings(app, "--worker", worker.name)
-    assert time.monotonic() - started < health.WORKER - 1
+    assert time.monotonic() - started < interviews.WORKER - 1
     assert list(found) == ["settings", "worker", ("default", "write key")]
     assert rendered(found["worker"]) == f"ok {worker.name} answers"
     worker.signal(signal.SIGSTOP)
@@ -132,9 +133,9 @@ def test_one_worker_is_judged_by_what_is_its_own(app, workers, ask_workers, monk
 
 def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
     def answers(_, name):
-        return {name: ["segment.deliver" if name.startswith("celery@") else "t"]}
+        return Answers({name: ["segment.deliver" if name.startswith("celery@") else "t"]})
 
-    monkeypatch.setattr(health, "_ask_workers", answers)
+    monkeypatch.setattr(health, "ask_workers", answers)
     host = gethostname()
     assert rendered(findings(app, "--worker", "celery@%h")["worker"]) == f"ok celery@{host} answers"
     found = findings(app, "--worker", "other@%h", status=1)["worker"]
@@ -145,7 +146,7 @@ def test_one_worker_is_named_as_it_is_started(app, monkeypatch):
 
 
 def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch):
-    monkeypatch.setattr(health, "_ask_workers", ask_workers)
+    monkeypatch.setattr(health, "ask_workers", ask_workers)
     app = make_app(broker_url=f"redis://:passw0rd@127.0.0.1:{free_port()}/0")
     found = findings(app, "--worker", "celery@%h", status=1)
     assert rendered(found["workers"]).startswith(
@@ -168,5 +169,5 @@ def test_no_worker_answers_without_the_broker(make_app, ask_workers, monkeypatch
     ],
 )
 def test_what_workers_answer(app, monkeypatch, answers, expected):
-    monkeypatch.setattr(health, "_ask_workers", lambda _: answers)
+    monkeypatch.setattr(health, "ask_workers", lambda _: Answers(answers))
     assert rendered(findings(app, status=0)["workers"]) == expected

@@ -1,0 +1,128 @@
+"""Answer what ``segment check`` asks the workers: what each delivers, from where, with which keys.
+
+It is a command of Celery's remote control. An answer holds neither a write key nor a password:
+whether two processes have the same key is seen by a fingerprint, whose salt is new for each
+check, so that answers of different times cannot be compared.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
+import msgspec
+
+from celery_segment.buffer import Pool
+from celery_segment.buffer.server_info import read_run_id
+from celery_segment.config import Settings, WriteKey
+from celery_segment.errors import SegmentError
+from celery_segment.producer import DRAIN
+from celery_segment.runtime import runtime_of
+from celery_segment.version import __version__
+from celery_segment.worker.local import queue_of
+
+__all__ = ["COMMAND", "Facts", "SourceFacts", "facts_of", "register_interview"]
+
+#: The name of the command.
+COMMAND = "segment_interview"
+#: Timeout for Redis in seconds: a worker's event loop waits with it.
+PATIENCE = 0.5
+#: Hexadecimal digits of a fingerprint.
+DIGITS = 16
+
+
+class SourceFacts(msgspec.Struct, frozen=True):
+    """What a process knows of a source.
+
+    Attributes:
+        enabled: Whether it is enabled.
+        key: The fingerprint of its write key; None where there is none.
+    """
+
+    enabled: bool
+    key: str | None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process is configured, as far as others have to agree with it.
+
+    Attributes:
+        version: The version of this library.
+        application: The name of the Celery application.
+        namespace: ``segment_namespace``.
+        redis: The address of the buffer's Redis and its database; "" where there is none.
+        server: The server's run id; "" where it could not be read.
+        database: The number of the database.
+        problem: Why Redis could not be asked; "" if it could.
+        queue: The queue of ``segment.drain``.
+        consumes: The queues that a worker consumes.
+        sources: What is known of each source, by its name.
+    """
+
+    version: str
+    application: str
+    namespace: str
+    redis: str = ""
+    server: str = ""
+    database: int = 0
+    problem: str = ""
+    queue: str
+    consumes: list[str] = []
+    sources: dict[str, SourceFacts] = {}
+
+
+def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
+    """Return the facts of this process.
+
+    Args:
+        app: The Celery application.
+        salt: The salt of the fingerprints.
+        consumes: The queues that it consumes, if it is a worker.
+    """
+    settings = runtime_of(app).settings
+    return Facts(
+        version=__version__,
+        application=app.main or "",
+        namespace=settings.namespace,
+        **_redis(settings),
+        queue=queue_of(app, DRAIN, settings.queue),
+        consumes=sorted(consumes),
+        sources={
+            name: SourceFacts(source.enabled, _fingerprint(source.write_key, salt))
+            for name, source in settings.sources.items()
+        },
+    )
+
+
+def register_interview() -> None:
+    """Have the workers of this process answer."""
+    from celery.worker.control import inspect_command
+
+    inspect_command(name=COMMAND, visible=False)(_answer)
+
+
+def _answer(state: Any, salt: str, **_: Any) -> dict[str, Any]:
+    """Describe this worker to ``segment check``."""
+    facts = facts_of(state.app, salt, state.app.amqp.queues.consume_from)
+    builtins: dict[str, Any] = msgspec.to_builtins(facts)
+    return builtins
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    if not settings.redis_url:
+        return {}
+    timeout = min(settings.redis_timeout, PATIENCE)
+    with closing(Pool(settings.redis_url, timeout, settings.redis_options)) as pool:
+        where = {"redis": f"{pool.address}, database {pool.database}", "database": pool.database}
+        try:
+            return {**where, "server": read_run_id(pool)}
+        except SegmentError as error:
+            return {**where, "problem": error.problem}
+
+
+def _fingerprint(key: WriteKey | None, salt: str) -> str | None:
+    if key is None:
+        return None
+    return hmac.new(salt.encode(), key.reveal().encode(), "sha256").hexdigest()[:DIGITS]

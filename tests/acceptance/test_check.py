@@ -1,0 +1,101 @@
+"""`segment check` interviews real workers, and names the mistake in its first failing line."""
+
+from __future__ import annotations
+
+import json
+
+from celery_segment.testing import EmbeddedRedis
+from checks import findings, rendered, run
+from commands import environ as commands_environ
+from commands import process
+from support import WRITE_KEY, Worker, wait_until
+
+
+def first_failure(app, *args):
+    """Return the first failing line of the command, without its columns."""
+    result = run(app, *args)
+    assert result.exit_code == 1, result.output
+    return first_failing(result.output)
+
+
+def first_failing(output):
+    (line, *_) = (line for line in output.splitlines() if line.startswith("fail"))
+    return " ".join(line.split())
+
+
+def test_a_worker_on_another_redis(make_app, workers, redis_server):
+    app = make_app(segment_redis_url=redis_server.url)
+    with EmbeddedRedis() as other:
+        worker = workers.start(app, processes=1, segment_redis_url=other.url)
+        said = first_failure(app)
+        assert said == (
+            f"fail - buffer {worker.name} delivers from 127.0.0.1:{other.port}, database 0; this"
+            f" process stores in 127.0.0.1:{redis_server.port}, database 0: give both the same"
+            " segment_redis_url"
+        )
+        # By another name it is the same server; another worker of another Redis does no harm.
+        alias = redis_server.url.replace("127.0.0.1", "localhost")
+        workers.start(app, processes=1, segment_redis_url=alias)
+        found = findings(app, status=0)
+        assert found["buffer"]["state"] == "warn"
+        assert found["buffer"]["found"].startswith(f"{worker.name} delivers from 127.0.0.1:")
+
+
+def test_no_key_in_the_worker(make_app, workers):
+    app = make_app()
+    worker = workers.start(app, processes=1, segment_write_key=None)
+    expected = (
+        "fail default write key no worker has it, only this process: give the workers"
+        " segment_write_key, or SEGMENT_WRITE_KEY in the environment, and restart them"
+    )
+    assert first_failure(app) == expected
+    # One that has the key delivers, and the environment of a web process needs none.
+    workers.start(app, processes=1)
+    found = findings(make_app(segment_write_key=None), status=0)
+    said = rendered(found["default", "write key"])
+    assert said.startswith(f"warn absent in {worker.name}, which leaves the source to others")
+
+
+def test_a_queue_that_nobody_consumes(make_app, workers):
+    app = make_app(segment_queue="analytics")
+    worker = workers.start(app, processes=1)
+    assert first_failure(app) == (
+        "fail - queue no worker consumes 'analytics', the queue of segment.drain;"
+        f" {worker.name} consumes 'celery': start a worker with `celery worker -Q analytics`, or"
+        " change segment_queue"
+    )
+    app.control.add_consumer("analytics", destination=[worker.name], reply=True)
+    found = findings(app, status=0)
+    assert rendered(found["queue"]) == "ok 'analytics' is consumed by 1 worker"
+
+
+def test_json_is_not_accepted(make_app, tmp_path):
+    conf = {"accept_content": ["pickle"], "task_serializer": "pickle"}
+    app = make_app(**conf)
+    conf |= {name: app.conf[name] for name in ("broker_url", "segment_host")}
+    worker = Worker(tmp_path, conf, "w1", ("--concurrency", "1"), {"C_FORCE_ROOT": "1"})
+    wait_until(lambda: worker.process.poll() is not None)
+    expected = "accept_content = ['pickle'] discards the messages of this library's tasks"
+    assert expected in worker.output
+    assert first_failure(app).startswith(f"fail - tasks {expected}, which are JSON: add 'json' to")
+
+
+def test_a_write_key_by_the_wrong_name_in_djangos_settings(
+    app, redis_server, server, workers, tmp_path
+):
+    settings = {
+        "CELERY_BROKER_URL": redis_server.url,
+        "CELERY_SEGMENT_HOST": server.url,
+        "CELERY_SEGMENT_WRITE_KEY": None,
+        "SEGMENT_WRITE_KEY": WRITE_KEY,
+    }
+    environ = {"SHOP_SETTINGS": json.dumps(settings), "SHOP_DATABASE": str(tmp_path / "db")}
+    workers.start(app, processes=1, environ=environ, module="djangoproject")
+    expected = (
+        "SEGMENT_WRITE_KEY in your settings is not read: rename it to CELERY_SEGMENT_WRITE_KEY, or"
+        " set it in the environment"
+    )
+    environ = {**commands_environ(), **environ}
+    done = process(["-A", "djangoproject", "segment", "check"], environ, tmp_path)
+    assert first_failing(done.stdout) == f"fail default write key no worker has it: {expected}"
+    assert done.returncode == 1

@@ -1,0 +1,159 @@
+"""How the answers of workers are compared with the configuration of this process."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from celery_segment.config import Source
+from celery_segment.operations.interviews import Answers
+from celery_segment.operations.worker_findings import of_agreement, of_key, of_workers
+from celery_segment.worker.interview import Facts, SourceFacts
+
+OWN = Facts(
+    version="1.1.0",
+    application="shop",
+    namespace="",
+    redis="r:6379, database 0",
+    server="5e12",
+    queue="celery",
+    sources={"default": SourceFacts(enabled=True, key="f1")},
+)
+WORKER = replace(OWN, consumes=["celery"])
+
+
+def answers(**workers):
+    tasks = {name: ["segment.deliver"] for name in workers}
+    return Answers(tasks, workers, OWN)
+
+
+def told(findings):
+    return {f.check: f"{f.state} {f.found}: {f.hint}".rstrip(": ") for f in findings}
+
+
+def agreement(**workers):
+    return told(of_agreement(answers(**workers)))
+
+
+def with_source(enabled=True, key="f1"):
+    return replace(WORKER, sources={"default": SourceFacts(enabled=enabled, key=key)})
+
+
+def key(*, own="f1", stray="", **workers):
+    mine = replace(OWN, sources={"default": SourceFacts(enabled=True, key=own)})
+    given = Answers({}, workers, mine)
+    return told([of_key(Source(name="default"), given, stray)])["write key"]
+
+
+def test_all_is_well():
+    assert agreement(a=WORKER, b=WORKER) == {
+        "buffer": "ok the workers deliver from this Redis",
+        "queue": "ok 'celery' is consumed by 2 workers",
+    }
+    assert key(a=WORKER) == "ok present"
+    assert key(own=None, a=WORKER) == "ok present in the workers"
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "expected"),
+    [
+        (
+            {"namespace": "b"},
+            "buffer",
+            (
+                "fail a delivers from namespace 'b'; this process stores in no namespace: give both"
+                " the same segment_namespace"
+            ),
+        ),
+        (
+            {"database": 1, "redis": "r:6379, database 1"},
+            "buffer",
+            (
+                "fail a delivers from r:6379, database 1; this process stores in"
+                " r:6379, database 0: give both the same segment_redis_url"
+            ),
+        ),
+        (
+            {"server": "", "redis": "r2:6379, database 0"},
+            "buffer",
+            "fail a delivers from r2:6379, database 0; this process",
+        ),
+        ({"server": ""}, "buffer", "ok"),
+        ({"redis": "alias:6379, database 0"}, "buffer", "ok"),
+        ({"redis": "", "server": ""}, "buffer", "fail a delivers from no Redis; this process"),
+        (
+            {"problem": "Redis at r:6379 is unreachable", "server": ""},
+            "buffer",
+            "fail a has no connection: Redis at r:6379 is unreachable: check the network between",
+        ),
+        (
+            {"application": "blog", "namespace": "b"},
+            "buffer",
+            "fail a of application 'blog' delivers from namespace 'b'",
+        ),
+        (
+            {"version": "1.0.0"},
+            "versions",
+            "warn a has celery-segment 1.0.0, and this process 1.1.0: install the same version",
+        ),
+        (
+            {"consumes": ["mail", "sms"]},
+            "queue",
+            (
+                "fail no worker consumes 'celery', the queue of segment.drain; a consumes 'mail',"
+                " 'sms': start a worker with `celery worker -Q celery`, or change segment_queue"
+            ),
+        ),
+        (
+            {"queue": "own", "consumes": ["own"]},
+            "queue",
+            "warn flush() wakes workers through 'celery', which no worker consumes: set",
+        ),
+    ],
+)
+def test_what_differs_is_named_with_its_fix(changes, check, expected):
+    assert agreement(a=replace(WORKER, **changes))[check].startswith(expected)
+
+
+def test_a_worker_that_differs_is_no_failure_while_another_delivers():
+    away = replace(WORKER, namespace="b")
+    assert agreement(a=WORKER, b=away)["buffer"].startswith("warn b delivers from namespace 'b'")
+
+
+def test_workers_of_other_applications_do_not_matter():
+    other = replace(WORKER, application="blog", namespace="b", version="0.9", sources={})
+    assert agreement(a=WORKER, b=other)["buffer"].startswith("ok")
+    assert "versions" not in agreement(a=WORKER, b=other)
+    assert key(a=WORKER, b=other) == "ok present"
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ({"a": replace(WORKER, sources={})}, "fail no worker has this source configured: give"),
+        ({"a": with_source(enabled=False)}, "fail the source is off in all workers: set"),
+        ({"a": with_source(key=None)}, "fail no worker has it, only this process: give"),
+        ({"a": WORKER, "b": with_source(key=None)}, "warn absent in b, which leaves the source"),
+        ({"a": WORKER, "b": with_source(key="f2")}, "fail differs between a, b: give all workers"),
+        ({"a": with_source(key="f2")}, "warn differs from the workers', which is the one"),
+        # One that consumes other queues delivers nothing, whatever it has.
+        ({"a": replace(WORKER, consumes=["mail"]), "b": with_source(key=None)}, "fail no worker"),
+    ],
+)
+def test_keys(workers, expected):
+    assert key(**workers).startswith(expected)
+
+
+def test_a_setting_by_another_name_is_the_fix_where_the_key_is_missing():
+    assert key(own=None, stray="rename it", a=with_source(key=None)) == (
+        "fail no worker has it: rename it"
+    )
+    assert key(own=None, stray="rename it", a=WORKER) == "ok present in the workers"
+    alone = [of_key(Source(name="default"), Answers(), "rename it")]
+    assert told(alone)["write key"] == "fail absent: rename it"
+
+
+def test_a_worker_that_cannot_be_interviewed_is_named():
+    found = told(of_workers(Answers({"a": ["segment.deliver"]}, {}, None)))
+    assert found["workers"] == "ok 1 worker answers"
+    assert found["versions"].startswith("warn a cannot say how it is configured: install the same")
