@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,20 @@ def test_three_bad_messages_of_a_thousand(make_app, server, workers):
     assert analytics.flush(30) == 0
     assert len(server.received) == 1000
     assert analytics.stats().dead.messages == 0
+
+
+def test_dead_letters_of_one_kind_are_one_error_and_a_summary(make_app, server, workers):
+    app = make_app()
+    server.fail_messages(lambda _: True)
+    with Analytics().batch():
+        for _ in range(5):
+            track.delay("u", "bad")
+    worker = workers.start(app, processes=1)
+    assert Analytics().flush(30) == 0
+    error = r"ERROR/.*default: track 'bad': (.*) given up"
+    assert re.findall(error, worker.output) == ["1 message"]
+    worker.stop()
+    assert re.findall(error, worker.output) == ["1 message", "4 more messages"]
 
 
 def test_dead_letters_that_are_full_stop_the_source_until_there_is_room(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import Buffer, Damaged, DeadLettersFull, Lease, Settled, Stale
+from celery_segment.delivery.dead_log import dead_log
 from celery_segment.delivery.outcome import (
     Bury,
     Decision,
@@ -99,6 +100,7 @@ def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
     Raises:
         BufferUnavailable: Redis was still unavailable after that time.
     """
+    dead_log.report_due()
     deadline = time.monotonic() + buffer.source.lease / 2 - posted.seconds
     was_away = False
     while True:
@@ -122,10 +124,11 @@ def settle_damaged(buffer: Buffer, lease: Lease) -> Report:
         settled = buffer.damage(lease, cause)
     except Stale:
         return _lost(buffer, lease, was_away=False)
-    messages = counted(lease.count, "message")
-    logger.error("%s: batch %s, %s, is %s", buffer.source.name, lease.id, messages, cause)
+    hint = "something else deletes from Redis: see its maxmemory-policy"
+    _log_given_up(buffer, lease, status="damaged", cause=cause, hint=hint, body=None)
     batch_failed.send(**_about(buffer, lease), cause=cause)
-    return Report(f"{cause}, {messages}", settled=settled, may_continue=True, buried=True)
+    text = f"{cause}, {counted(lease.count, 'message')}"
+    return Report(text, settled=settled, may_continue=True, buried=True)
 
 
 def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
@@ -163,10 +166,10 @@ def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Repor
         full = f"dead letters are full ({megabytes(source.max_dead_bytes)})"
         cause = f"{full}: replay, purge or export them; this batch: {cause}"
         return _retry(buffer, lease, posted, "refused", 0.0, cause)
-    messages = counted(lease.count, "message")
-    logger.error("%s: batch %s, %s, is a dead letter: %s", source.name, lease.id, messages, cause)
+    hint = f"see `celery segment dead list --source {source.name}`"
+    _log_given_up(buffer, lease, status=status, cause=cause, hint=hint, body=lease.body)
     batch_failed.send(**_about(buffer, lease), cause=cause)
-    text = f"dead letter, {messages}: {cause}"
+    text = f"dead letter, {counted(lease.count, 'message')}: {cause}"
     return Report(text, settled=settled, may_continue=True, buried=True)
 
 
@@ -199,6 +202,10 @@ def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
         buffer.source.lease,
     )
     return Report("not settled: the lease expired and another worker took the batch over")
+
+
+def _log_given_up(buffer: Buffer, lease: Lease, **why: Any) -> None:
+    dead_log.add(buffer.source.name, lease.id, lease.count, **why)
 
 
 def _about(buffer: Buffer, lease: Lease) -> dict[str, Any]:
