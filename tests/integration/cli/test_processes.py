@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from celery import current_app
 
-from commands import Terminal, environ, failed, process, run
+from commands import Terminal, environ, failed, ok, process, run
 from operating import cells, store
 from support import TESTS, WRITE_KEY
 
@@ -53,7 +54,42 @@ def test_an_unknown_command_is_refused(app):
     assert "No such command 'stauts'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("status",), "default"),
+        (("status", "--json"), '"default"'),
+        (("flush", "--timeout", "5"), ""),
+        (("deliver",), ""),
+        (("pause",), ""),
+        (("resume",), ""),
+        (("dead", "list"), ""),
+        (("metrics", "--once"), "segment_messages_accepted_total"),
+        (("rename", "old", "default"), ""),
+        (("check", "--no-endpoint"), "no worker answers"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("app")
+def test_every_command_takes_celerys_proxy_for_an_application(args, expected):
+    """As in a project whose celery.py has `app = current_app`."""
+    assert expected in ok(current_app, *args)
+
+
 # ---------------------------------------------------------------- real processes
+
+
+def test_a_project_whose_application_is_celerys_proxy(redis, redis_server, server, tmp_path):
+    (tmp_path / "shop.py").write_text(
+        "from celery import current_app\nimport workerapp\nworkerapp.app.set_default()\n"
+        "from celery_segment import Analytics\napp = current_app\n"
+        "Analytics(app=app).track.delay(user_id='u', event='E')\n"
+    )
+    env = environ(broker_url=redis_server.url, segment_host=server.url)
+    done = process(["-A", "shop", "segment", "deliver"], env, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(server.received) == 1
+    assert redis.hget("{segment:default}:stats", "delivered") == b"1"
 
 
 def test_the_operators_day(make_app, redis_server, server, workers, tmp_path):
