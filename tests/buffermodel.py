@@ -122,7 +122,7 @@ class Model:
         self.limit, self.threshold, self.halved = 2.0, float(MAX_INFLIGHT), -1e6 * HOUR
         self.latency: float | None = None
         self.fastest: float | None = None
-        self.failures, self.trips = 0, Counter()
+        self.failures, self.trips, self.tripped_cause = 0, Counter(), ""
         self.owner = ""
 
     def at(self, place: str) -> list[Sealed]:

@@ -241,7 +241,7 @@ class Recount(Model):
         if closed is None:
             return Gate("paused", seconds=None)
         if closed == 0:
-            return Gate("probing" if self.trips.total() else "open")
+            return Gate("probing", self.tripped_cause) if self.trips.total() else Gate("open")
         return Gate("closed", self.gate[2], near(closed), self.gate[1] == "refused")
 
     def past_of(self, batch: Sealed, found: Lease) -> dict:

@@ -388,7 +388,7 @@ class Machine(Recount, RuleBasedStateMachine):
             if closed == 0 and fails:
                 same = what == "refused" and self.refused == batch.id
                 self.trips[what] += not same
-                tripped = self.trips[what]
+                tripped, self.tripped_cause = self.trips[what], cause
                 close_for = min(BREAKER[1] * 2 ** (tripped - 1), BREAKER[2])
                 self.refused = batch.id if what == "refused" else self.refused
         if close_for > closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from uuid import uuid4
 
 from celery_segment.buffer import bounds
@@ -11,7 +12,7 @@ from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.types import DeadLetter, Snapshot, Stale
+from celery_segment.buffer.types import DeadLetter, Gate, Snapshot, Stale
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
@@ -170,4 +171,5 @@ class BufferAdmin:
         """Return the source's figures at this moment."""
         limits = (bounds.LOOK_AT_BATCHES, self.source.max_inflight)
         flat = self._pool.run(script("snapshot"), self._key, *limits)
-        return Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
+        found = Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
+        return found if self.source.enabled else replace(found, gate=Gate("off", seconds=None))

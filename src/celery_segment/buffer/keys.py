@@ -12,7 +12,8 @@ touch them all. Times are milliseconds of the server's clock.
     :state       hash    since (time of the open batch's first message); sequence (the last
                          batch id); compressed (the batch number up to which a backlog is
                          compressed); numbers in a row: failures, and pauses after failures
-                         (trips) and after refusals. Until when the endpoint asked for a wait
+                         (trips) and after refusals, and why the source was closed the last
+                         time (tripped_cause). Until when the endpoint asked for a wait
                          (asked, asked_cause). Of drains: ticked (time of the last that
                          a tick started), unanswered (how many of them have not begun). Of
                          concurrent requests: limit, threshold (up to which it grows fast),

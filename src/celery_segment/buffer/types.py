@@ -193,14 +193,15 @@ class Gate(msgspec.Struct, frozen=True):
 
     Attributes:
         state: "open"; "probing", while one batch at a time asks whether a failing
-            endpoint is back; "closed", after failures or a refusal; "paused" by an operator.
-        reason: Why it is closed; else empty.
-        seconds: Until it opens by itself: 0 when it is not closed, None while paused.
+            endpoint is back; "closed", after failures or a refusal; "paused" by an operator;
+            "off", if the source is not enabled in this process.
+        reason: Why it is closed, or was when it is probing; else empty.
+        seconds: Until it opens by itself: 0 when it is not closed, None while paused or off.
         refused: Whether it is closed because the endpoint refuses the configuration,
             which no waiting fixes.
     """
 
-    state: Literal["open", "probing", "closed", "paused"] = "open"
+    state: Literal["open", "probing", "closed", "paused", "off"] = "open"
     reason: str = ""
     seconds: float | None = 0.0
     refused: bool = False
@@ -208,21 +209,22 @@ class Gate(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.seconds:
             return f"closed for {duration(self.seconds)}: {self.reason}"
-        return self.state
+        return f"probing after: {self.reason}" if self.state == "probing" else self.state
 
     @classmethod
-    def of(cls, why: str, milliseconds: int, *, failing: bool) -> Gate:
+    def of(cls, why: str, milliseconds: int, *, failing: bool, tripped_cause: str) -> Gate:
         """Read it as snapshot.lua gives it.
 
         Args:
             why: The gate's content: a kind, a space, and the reason for people.
             milliseconds: Until it opens; 0 when it is open, -1 until resumed.
             failing: Whether failures or refusals closed it before.
+            tripped_cause: Why they did.
         """
         if milliseconds < 0:
             return cls("paused", seconds=None)
         if milliseconds == 0:
-            return cls("probing") if failing else cls()
+            return cls("probing", tripped_cause) if failing else cls()
         kind, _, reason = why.partition(" ")
         return cls("closed", reason, milliseconds / 1000, kind == "refused")
 
@@ -307,7 +309,8 @@ class Snapshot:
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Snapshot:
         """Read the figures as snapshot.lua gives them, by name."""
-        why, owner = raw.pop("gate").decode(), raw.pop("owner").decode("utf-8", "replace")
+        texts = ("gate", "tripped_cause", "owner")
+        why, tripped_cause, owner = (raw.pop(name).decode("utf-8", "replace") for name in texts)
         n = {name: int(value) for name, value in raw.items()}
 
         def amount(name: str) -> Amount:
@@ -325,7 +328,7 @@ class Snapshot:
             attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
-            gate=Gate.of(why, n["closed"], failing=bool(n["failing"])),
+            gate=Gate.of(why, n["closed"], failing=bool(n["failing"]), tripped_cause=tripped_cause),
             concurrency=n["concurrency"],
             memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,
             refusing=bool(n["refusing"]),

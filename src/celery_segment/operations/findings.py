@@ -187,8 +187,8 @@ def _gate(name: str, figures: Snapshot) -> Finding:
             hint = f"fix the cause, then run {resume} to deliver at once"
             return Finding("gate", name, "warn", one_line(str(figures.gate)), hint)
         case "probing":
-            found = "one batch tests whether the failing endpoint works again"
-            hint = "see the workers' log for the failures of the endpoint"
+            found = f"the next batch tests whether it works again: {one_line(figures.gate.reason)}"
+            hint = f"fix the cause, then run {resume} to deliver at once"
             return Finding("gate", name, "warn", found, hint)
         case _:
             return Finding("gate", name, "ok", "open")

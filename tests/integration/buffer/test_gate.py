@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, claim_one, hold, message
-from celery_segment.buffer import Lease, SourceClosed
+from celery_segment.buffer import Gate, Lease, SourceClosed
 from support import allow, let_pass, wait_until
 
 
@@ -36,7 +36,7 @@ class TestGate:
         results = [buffer.retry(h, "failure", 0, "503", breaker=BREAKER) for h in batches]
         allow(buffer, 8)
         assert [trips for _, trips in results] == [0, 0, 0, 0, 1, 0, 0]
-        wait_until(lambda: buffer.admin.snapshot().gate.state == "probing")
+        wait_until(lambda: buffer.admin.snapshot().gate == Gate("probing", "503"))
         probe = hold(buffer, batches[3].id, "probe")
         assert isinstance(buffer.begin(batches[4].id, "t2"), SourceClosed)
         assert not buffer.due(0.0), "while the probe hangs, there is nothing to do"

@@ -17,7 +17,7 @@ from celery_segment import Analytics
 from celery_segment.operations import health, interviews
 from celery_segment.operations.interviews import Answers
 from checks import findings, rendered, store
-from support import DEFAULTS, TESTS, WRITE_KEY, free_port
+from support import DEFAULTS, TESTS, WRITE_KEY, free_port, let_pass
 
 # ---------------------------------------------------------------- sources
 
@@ -29,7 +29,7 @@ def test_a_paused_source(app):
     assert rendered(found) == expected
 
 
-def test_a_source_that_its_endpoint_closed(app):
+def test_a_source_that_its_endpoint_closed(app, redis):
     buffer = store(app)
     (batch,) = buffer.claim(1)
     held = buffer.begin(batch.id, "token")
@@ -38,6 +38,9 @@ def test_a_source_that_its_endpoint_closed(app):
     assert rendered(found).startswith(
         "warn closed for 1 min 30 s: 404 Not\N{REPLACEMENT CHARACTER}"
     )
+    let_pass(redis, 91)
+    found = findings(app, status=0)["default", "gate"]
+    assert rendered(found).startswith("warn the next batch tests whether it works again: 404 Not�")
     buffer.admin.resume()
     assert findings(app, status=0)["default", "gate"]["state"] == "ok"
 

@@ -14,7 +14,7 @@ from celery_segment.buffer import Snapshot
 from celery_segment.testing import EmbeddedRedis
 from commands import Terminal, environ, ok
 from operating import SOURCES, bury, cells, store
-from support import buffer_of
+from support import buffer_of, let_pass
 
 
 def test_status_shows_a_row_for_each_source(app):
@@ -63,6 +63,26 @@ def test_status_shows_why_and_for_how_long_a_source_is_closed(app):
     )
     assert default["gate"] == f"closed for 1 min 30 s: {expected}"
     assert default["in flight"] == default["retries"] == "1"
+
+
+def test_status_shows_why_a_source_is_tested(app, redis):
+    store(app, "a")
+    buffer = buffer_of(app)
+    (batch,) = buffer.claim(1)
+    held = buffer.begin(batch.id, "token")
+    buffer.retry(held, "refused", 0.0, "401 Unauthorized", breaker=(1, 90.0, 90.0))
+    let_pass(redis, 91)
+    assert cells(ok(app, "status"))[0]["gate"] == "probing after: 401 Unauthorized"
+    buffer.admin.resume()
+    assert cells(ok(app, "status"))[0]["gate"] == "open"
+
+
+def test_status_shows_that_a_source_is_off(make_app):
+    app = make_app(segment_enabled=False)
+    assert cells(ok(app, "status"))[0]["gate"] == "off"
+    assert json.loads(ok(app, "status", "--json"))["default"]["gate"]["state"] == "off"
+    Analytics(app=app).pause()
+    assert Analytics(app=app).stats().gate.state == "off"
 
 
 def test_status_shows_that_calls_are_refused_and_how_full_redis_is(make_app):

@@ -66,6 +66,7 @@ elseif what ~= 'own' then
     local same = what == 'refused' and redis.call('HGET', state, 'refused') == id
     tripped = redis.call('HINCRBY', state, kind, same and 0 or 1)
     close_for(math.min(first_pause * 2 ^ math.min(tripped - 1, 30), longest_pause))
+    redis.call('HSET', state, 'tripped_cause', cause)
     if what == 'refused' then
       redis.call('HSET', state, 'refused', id)
     end
