@@ -8,7 +8,17 @@ from uuid import UUID
 import pytest
 
 from celery_segment.errors import ValidationError
-from celery_segment.messages import Alias, Group, Identify, Track, build_message, decode, encode
+from celery_segment.messages import (
+    Alias,
+    Group,
+    Identify,
+    Page,
+    Screen,
+    Track,
+    build_message,
+    decode,
+    encode,
+)
 
 
 @dataclass
@@ -82,6 +92,22 @@ def test_what_a_call_gives_is_above_key_by_key():
     del message["context"]["library"]
     assert message["context"] == {"ip": "192.0.2.1", "page": {"title": "T"}, "locale": "de"}
     assert visitor.context == Visitor().context
+
+
+def test_a_pages_properties_are_those_of_the_visitors_page_as_in_the_browser():
+    page = {"url": "https://s/a?q=1", "path": "/a", "search": "?q=1", "referrer": "https://s/"}
+    visitor = Visitor(context={"page": page, "ip": "192.0.2.1"})
+    assert made(visitor, Page)["properties"] == page
+    given = {"path": "/b", "title": "T", "n": 1}
+    assert made(visitor, Page, properties=given)["properties"] == {**page, **given}
+    assert given == {"path": "/b", "title": "T", "n": 1}
+    # What the call says of the page counts, and whose it is.
+    titled = made(visitor, Page, context={"page": {"title": "T", "x": 1}})
+    assert titled["properties"] == {"title": "T"}
+    assert "properties" not in made(visitor, Page, user_id="you")
+    assert "properties" not in made(visitor, Page, context={"page": None})
+    for kind in (Track, Screen):
+        assert "properties" not in made(visitor, kind)
 
 
 def test_a_visitor_of_whom_nothing_is_known_is_told():

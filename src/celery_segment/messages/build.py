@@ -17,7 +17,7 @@ from celery_segment.errors import ValidationError
 from celery_segment.messages.fields import PLAIN, parse
 from celery_segment.messages.paths import shown_key
 from celery_segment.messages.standing import class_name
-from celery_segment.messages.types import TYPES, Message
+from celery_segment.messages.types import TYPES, Message, Page
 from celery_segment.version import __version__
 from celery_segment.visitor import Visitor
 
@@ -26,6 +26,9 @@ __all__ = ["LIBRARY", "RAW_LIBRARY", "build_message", "complete", "from_wire"]
 LIBRARY = {"name": "celery-segment", "version": __version__}
 RAW_LIBRARY = msgspec.Raw(msgspec.json.encode(LIBRARY))
 _CONTEXT = msgspec.Raw(msgspec.json.encode({"library": LIBRARY}))
+
+#: What analytics.js puts into the properties of ``page`` as well as into ``context.page``.
+_PAGE = ("path", "referrer", "search", "title", "url")
 
 M = TypeVar("M", bound=Message)
 
@@ -66,7 +69,7 @@ def build_message(
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
     if visitor is not None:
-        context = _add_visitor(own, context, visitor)
+        context = _add_visitor(kind, own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
         hint = ""
         if visitor is not None:
@@ -83,8 +86,11 @@ def build_message(
     )
 
 
-def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
+def _add_visitor(kind: type[Message], own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
     """Fill in the ids that a call leaves out, and return its context merged into the visitor's.
+
+    As with analytics.js, the properties of ``page`` have what is known of the page; those
+    that the call gives win.
 
     A call about another person than the visitor, such as an administrator's call about a
     customer, gets neither: Segment would attribute the visitor's IP address, device and
@@ -101,7 +107,12 @@ def _add_visitor(own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
         for field, value in theirs.items():
             if field in own and own[field] is None:  # an alias has no anonymous_id
                 own[field] = value
-    return {**visitor.context, **(parse("context", context) or {})}
+    given: Mapping[str, Any] = {**visitor.context, **(parse("context", context) or {})}
+    page = given.get("page")
+    if kind is Page and isinstance(page, Mapping):
+        shown = {name: page[name] for name in _PAGE if name in page}
+        own["properties"] = {**shown, **(own.get("properties") or {})} or None
+    return given
 
 
 def complete(message: M) -> M | None:
