@@ -247,7 +247,7 @@ def test_error_handling(make_app, server, caplog):
     make_app(**conf, task_always_eager=True)
     server.fail_messages(lambda _: True)
     track.delay(user_id="user id", event="event name")
-    assert "segment: 1 messages given up: 400 Bad Request" in caplog.text
+    assert "segment: gave up a batch of 1: 400 Bad Request" in caplog.text
 
 
 @pytest.mark.parametrize(

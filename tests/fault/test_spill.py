@@ -453,7 +453,7 @@ class TestAmbiguity:
             assert not store.give_back()
             own.resume()
         assert store.unknown == 5
-        assert "5 spilled messages of this process may be stored in Redis as well" in caplog.text
+        assert "messages of this process that may be stored in Redis as well: 5;" in caplog.text
         rested(app)
         wait_until(store.give_back)
         assert set(ids_in(own)) == set(ids)

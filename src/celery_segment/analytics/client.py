@@ -181,8 +181,8 @@ class Client:
             return 0
         remaining = self._analytics.flush(timeout)
         if remaining:
-            text = "%s: %s messages remain after %g s; they stay stored"
-            self.log.warning(text, self._analytics.source, f"{remaining:,}", timeout)
+            text = "%s: messages that remain after %g s, and stay stored: %s"
+            self.log.warning(text, self._analytics.source, timeout, f"{remaining:,}")
         return remaining
 
     def join(self) -> None:
@@ -220,7 +220,8 @@ class Client:
         try:
             if self.queue.full():
                 raise BufferFull(
-                    f"{self.max_queue_size:,} messages are waiting, the limit set by max_queue_size"
+                    "as many messages are waiting as max_queue_size allows"
+                    f" ({self.max_queue_size:,})"
                 )
             producer.store(data)
         except SegmentBufferError as error:

@@ -65,18 +65,19 @@ def _deliver(
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[remaining]:,} messages remain"),
+        TextColumn("remaining: {task.fields[remaining]}"),
         TimeElapsedColumn(),
     )
     quiet = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
-        bars = {each: progress.add_task(each.source, total=0, remaining=0) for each in deliverers}
+        bars = {each: progress.add_task(each.source, total=0, remaining="") for each in deliverers}
         most = dict.fromkeys(deliverers, 0)
 
         def show(each: Deliverer) -> None:
             most[each] = total = max(most[each], each.remaining)
             done = total - each.remaining
-            progress.update(bars[each], total=total, completed=done, remaining=each.remaining)
+            remaining = counted(each.remaining, "message")
+            progress.update(bars[each], total=total, completed=done, remaining=remaining)
 
         deliver_all(
             deliverers, timeout=timeout, follow=follow, watch=show, until=lambda: bool(stopped)

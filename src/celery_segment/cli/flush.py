@@ -68,13 +68,18 @@ def _wait(flushes: list[Flush], timeout: float, console: Console) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} messages"),
+        TextColumn("{task.completed:,.0f} of {task.fields[messages]}"),
         TimeElapsedColumn(),
     )
     awaited = [each for each in flushes if each.remaining and each.gate().state != "paused"]
     terminal = console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not terminal) as progress:
-        bars = {each: progress.add_task(each.source, total=each.total) for each in awaited}
+        bars = {
+            each: progress.add_task(
+                each.source, total=each.total, messages=counted(each.total, "message")
+            )
+            for each in awaited
+        }
 
         def show(each: Flush) -> None:
             progress.update(bars[each], completed=each.total - each.remaining)

@@ -72,6 +72,7 @@ def _store_or_log(
         producer.store_many(messages, attachments)
     except SegmentBufferError as error:
         lost = len(messages) - error.stored
-        logger.error("%s: %d messages of a request are lost: %s", producer.source, lost, error)  # noqa: TRY400 - a traceback adds nothing
+        text = "%s: messages of a request that are lost: %d (%s)"
+        logger.error(text, producer.source, lost, error)  # noqa: TRY400 - a traceback adds nothing
         reason = "full" if isinstance(error, BufferFull) else "unavailable"
         messages_dropped.send(sender=producer.source, reason=reason, messages=lost)

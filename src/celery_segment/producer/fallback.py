@@ -173,7 +173,7 @@ class Fallback:
         self.unknown += count
         self._warn(
             "unknown",
-            f"{self.unknown} spilled messages of this process may be stored in Redis as well:"
+            f"spilled messages of this process that may be stored in Redis as well: {self.unknown};"
             " Segment may receive them twice, with the same messageId",
         )
 

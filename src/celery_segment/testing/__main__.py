@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from celery_segment.testing.server import SegmentServer
+from celery_segment.text import counted
 
 if TYPE_CHECKING:
     from celery_segment.testing.server import Received
@@ -42,16 +43,18 @@ def main() -> int:
     signal.sigwait(_ENDINGS)
     server.stop()
     _print(
-        f"{len(server.requests):,} requests, {server.received.total():,} messages accepted,"
-        f" {server.duplicates:,} duplicates, {len(server.violations):,} violations"
+        f"{counted(len(server.requests), 'request')},"
+        f" {counted(server.received.total(), 'message')} accepted,"
+        f" {counted(server.duplicates, 'duplicate')},"
+        f" {counted(len(server.violations), 'violation')}"
     )
     return 0
 
 
 def _report(received: Received) -> None:
     status = received.status or "none"
-    line = f"{status} {received.reply}: {len(received.message_ids):,} messages"
-    line += f", {received.bytes:,} bytes, retry {received.retry_count}"
+    line = f"{status} {received.reply}: {counted(len(received.message_ids), 'message')}"
+    line += f", {counted(received.bytes, 'byte')}, retry {received.retry_count}"
     _print("; ".join((line, *received.violations)))
 
 

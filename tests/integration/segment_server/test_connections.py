@@ -99,10 +99,10 @@ def test_as_a_command(ending, session):
         output, errors = process.communicate(timeout=PATIENCE)
     size = len(encode({"batch": [message("an-id")], "sentAt": SENT_AT}))
     assert output.splitlines() == [
-        f"200 ok: 1 messages, {size} bytes, retry 0",
-        f"200 ok: 1 messages, {size} bytes, retry 0",
+        f"200 ok: 1 message, {size} bytes, retry 0",
+        f"200 ok: 1 message, {size} bytes, retry 0",
         "404 refused: 0 messages, 0 bytes, retry 0; the path is not /v1/batch",
-        "3 requests, 2 messages accepted, 1 duplicates, 1 violations",
+        "3 requests, 2 messages accepted, 1 duplicate, 1 violation",
     ]
     assert errors == ""
     assert process.returncode == 0

@@ -260,4 +260,4 @@ class TestBatch:
             assert site.ask(thrice).body == b"done"
         assert dropped == [("default", "unavailable", 3)]
         (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
-        assert record.getMessage().startswith("default: 3 messages of a request are lost: ")
+        assert record.getMessage().startswith("default: messages of a request that are lost: 3 (")
