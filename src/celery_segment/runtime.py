@@ -95,7 +95,7 @@ class Runtime:
         """Return the producer of a source: one that records, within ``recorded``."""
         record = recording.record
         if record is not None:
-            return RecordingProducer(self.settings.source(source), record)
+            return RecordingProducer(self.settings.source(source), record, recording.awaiting)
         try:
             return self._producers[source]
         except (KeyError, TypeError):

@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec
 
 from celery import Signature
@@ -135,7 +135,10 @@ class Call(FixedTask, Generic[P]):
         def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
-        """Validate the message now, and store it once Django's transaction commits."""
+        """Validate the message now, and store it once Django's transaction commits.
+
+        ``segment_before_send`` is called then: never for what is rolled back.
+        """
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
@@ -144,9 +147,15 @@ class Call(FixedTask, Generic[P]):
         """Do the same as ``delay_on_commit``, with Celery's options."""
         from django.db import transaction
 
-        prepared = self._prepare(args, kwargs, task_id)
-        transaction.on_commit(partial(self._dispatch, prepared, task_id, **options))
-        return self.AsyncResult(task_id or prepared.message_id)
+        producer, message = self._build(args, kwargs, task_id)
+        trace, prepare = trace_context(), producer.await_commit(message)
+
+        def store() -> None:
+            prepared = Prepared(producer, message.message_id, prepare(), trace)
+            self._dispatch(prepared, task_id, **options)
+
+        transaction.on_commit(store)
+        return self.AsyncResult(task_id or message.message_id)
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Store the message and return its messageId.
@@ -243,7 +252,7 @@ class Call(FixedTask, Generic[P]):
     def _prepare(
         self, args: Any, kwargs: Any, task_id: str | None, *, encoded: bool = False
     ) -> Prepared:
-        """Build and encode the message, with the task's id, if there is one, as its messageId.
+        """Build and encode the message.
 
         Args:
             args: The positional arguments of the call.
@@ -251,6 +260,12 @@ class Call(FixedTask, Generic[P]):
             task_id: The task's id, if Celery has given it one.
             encoded: Whether the arguments are those of a message that was prepared before.
         """
+        producer, message = self._build(args, kwargs, task_id)
+        data = encode(message) if encoded else producer.prepare(message)
+        return Prepared(producer, message.message_id, data, trace_context())
+
+    def _build(self, args: Any, kwargs: Any, task_id: str | None) -> tuple[Producer, Message]:
+        """Build the message, with the task's id, if there is one, as its messageId."""
         args, kwargs = args or (), kwargs or {}
         if task_id is not None:
             given = inspect.signature(self.build).bind(*args, **kwargs).arguments
@@ -258,9 +273,7 @@ class Call(FixedTask, Generic[P]):
                 given["message_id"] = task_id
             args, kwargs = (), given
         source, message = self.build(*args, **kwargs)
-        producer = self._runtime.producer(source)
-        data = encode(message) if encoded else producer.prepare(message)
-        return Prepared(producer, message.message_id, data, trace_context())
+        return self._runtime.producer(source), message
 
     def _dispatch(
         self,

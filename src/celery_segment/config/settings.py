@@ -149,8 +149,9 @@ class Source:
     before_send: Callable[..., Any] | None = setting(
         None,
         parsers.callable_or_path,
-        "Callable, or its dotted path, that receives every message as a dict when the call is made,"
-        " and returns it, changed or unchanged, or None to drop it.",
+        "Callable, or its dotted path, that receives every message as a dict when the call is made"
+        " (with `delay_on_commit`, when the transaction commits), and returns it, changed or"
+        " unchanged, or None to drop it.",
     )
     on_delivered: Any = setting(
         None,

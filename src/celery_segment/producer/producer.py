@@ -8,7 +8,14 @@ from typing import Protocol
 
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
 from celery_segment.config import Source
-from celery_segment.messages import Message, add_defaults, encode, run_hook
+from celery_segment.messages import (
+    Message,
+    add_defaults,
+    decode,
+    encode,
+    from_wire,
+    run_hook,
+)
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
 from celery_segment.signals import messages_dropped
 
@@ -102,6 +109,19 @@ class Producer:
             messages_dropped.send(sender=s.name, reason="before_send", messages=1)
             return None
         return encode(changed)
+
+    def await_commit(self, message: Message) -> Callable[[], bytes | None]:
+        """Fix the content of a message that is stored once a transaction commits.
+
+        Returns:
+            What does the same as ``prepare``, at the commit: the hook is not called for what is
+            rolled back.
+        """
+        if self._settings.before_send is None:
+            data = self.prepare(message)
+            return lambda: data
+        fixed = encode(message)
+        return lambda: self.prepare(from_wire(decode(fixed)))
 
     def store(self, data: bytes, attachments: Attachments | None = None) -> None:
         """Store a prepared message with what is attached to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +10,7 @@ from celery_segment.messages import decode
 from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
 from celery_segment.testing.expectation import Expectation, Tracked, listed
+from celery_segment.text import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,10 +31,11 @@ class Outbox(Sequence[Tracked]):
 
     def __init__(self) -> None:
         self._messages: list[Tracked] = []
+        self._awaiting: list[Tracked] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(recorded(self._keep))
+        self._stack.enter_context(recorded(self._keep, self._await))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,6 +43,11 @@ class Outbox(Sequence[Tracked]):
 
     def _keep(self, source: str, data: bytes) -> None:
         self._messages.append(Tracked(decode(data), source))
+
+    def _await(self, source: str, data: bytes) -> Callable[[], object]:
+        message = Tracked(decode(data), source)
+        self._awaiting.append(message)
+        return lambda: self._awaiting.remove(message) if message in self._awaiting else None
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -53,11 +60,24 @@ class Outbox(Sequence[Tracked]):
         return self._messages[place]
 
     def __repr__(self) -> str:
-        return f"<Outbox:{listed(self._messages)}>"
+        return f"<Outbox:{listed(self._messages)}{self._hint()}>"
+
+    def _hint(self) -> str:
+        """Return that calls await a commit, which Django's ``TestCase`` never makes."""
+        if not self._awaiting:
+            return ""
+        verb = "awaits" if len(self._awaiting) == 1 else "await"
+        return (
+            f"\n{counted(len(self._awaiting), 'call')} of delay_on_commit {verb} a commit, or"
+            f" {'was' if len(self._awaiting) == 1 else 'were'} rolled back:"
+            f"{listed(self._awaiting)}\nDjango's TestCase never commits: see"
+            " captureOnCommitCallbacks(execute=True), or use a TransactionTestCase"
+        )
 
     def clear(self) -> None:
         """Remove all messages."""
         self._messages.clear()
+        self._awaiting.clear()
 
     def of_type(self, type_: str) -> list[Tracked]:
         """Return the messages of a type: identify, track, page, screen, group or alias."""
@@ -99,7 +119,7 @@ class Outbox(Sequence[Tracked]):
         for message in self._messages:
             if not expectation.differences(message):
                 return message
-        raise AssertionError(expectation.report(self._messages))
+        raise AssertionError(expectation.report(self._messages) + self._hint())
 
     def assert_nothing(self) -> None:
         """Assert that nothing was tracked."""

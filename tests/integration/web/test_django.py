@@ -131,6 +131,64 @@ class TestOnCommit:
             assert stored(redis) == []
         assert [m["messageId"] for m in stored(redis)] == [result.id, "mine"]
 
+    def test_the_hook_is_called_at_the_commit_with_the_message_of_the_call(self, make_app, redis):
+        from django.db import transaction
+
+        seen = []
+
+        def hook(message):
+            seen.append(message["event"])
+            return {**message, "properties": {**message["properties"], "hook": 1}}
+
+        make_app(segment_before_send=hook, segment_context={"app": {"name": "shop"}})
+        properties = {"n": 1}
+        with transaction.atomic():
+            track.delay_on_commit("u", "kept", properties)
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                track.delay_on_commit("u", "rolled back", properties)
+                raise ZeroDivisionError
+            properties["n"] = 2
+            assert seen == []
+        assert seen == ["kept"]
+        (message,) = stored(redis)
+        assert message["properties"] == {"n": 1, "hook": 1}
+        assert message["context"]["app"] == {"name": "shop"}
+
+    def test_a_hook_that_drops_or_fails_does_so_at_the_commit(self, make_app, redis):
+        from django.db import transaction
+
+        make_app(segment_before_send=lambda message: {"drop": None}[message["event"]])
+        with transaction.atomic():
+            track.delay_on_commit("u", "drop")
+        with pytest.raises(KeyError), transaction.atomic():
+            track.delay_on_commit("u", "other")
+        assert stored(redis) == []
+
+    @pytest.mark.parametrize("hook", [None, lambda message: message])
+    def test_an_outbox_names_the_calls_that_await_a_commit(self, make_app, segment_outbox, hook):
+        from django.db import transaction
+
+        make_app(segment_before_send=hook)
+        with transaction.atomic():
+            track.delay_on_commit("u", "E")
+            hint = (
+                "1 call of delay_on_commit awaits a commit, or was rolled back:\n"
+                "    1. track 'E' userId='u'\nDjango's TestCase never commits"
+            )
+            with pytest.raises(AssertionError) as caught:
+                segment_outbox.assert_tracked("E")
+            assert hint in str(caught.value)
+            assert hint in repr(segment_outbox)
+        segment_outbox.assert_tracked("E")
+        assert "await" not in repr(segment_outbox)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            track.delay_on_commit("u", "E")
+            track.delay_on_commit("u", "F")
+            raise ZeroDivisionError
+        assert "2 calls of delay_on_commit await a commit, or were rolled" in repr(segment_outbox)
+        segment_outbox.clear()
+        assert repr(segment_outbox) == "<Outbox: nothing>"
+
     def test_in_djangos_test_case_the_callbacks_are_captured(self, make_app, segment_outbox):
         from django.test import TestCase
 
