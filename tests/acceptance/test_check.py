@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from celery_segment import Analytics
 from celery_segment.testing import EmbeddedRedis
-from checks import findings, rendered, run
+from checks import findings, rendered, run, store
 from commands import environ as commands_environ
 from commands import process
 from support import WRITE_KEY, Worker, wait_until
@@ -39,6 +40,19 @@ def test_a_worker_on_another_redis(make_app, workers, redis_server):
         found = findings(app, status=0)
         assert found["buffer"]["state"] == "warn"
         assert found["buffer"]["found"].startswith(f"{worker.name} delivers from 127.0.0.1:")
+
+
+def test_a_worker_on_another_broker(make_app, workers, redis_server):
+    app = make_app()
+    store(app)
+    with EmbeddedRedis() as other:
+        workers.start(app, processes=1, broker_url=other.url)
+        wait_until(lambda: Analytics().stats().oldest >= 1)
+        assert first_failure(app) == (
+            f"fail - workers no worker answers at redis://127.0.0.1:{redis_server.port}/0, and"
+            " messages wait: start one with `celery worker`; if one runs, give it the broker_url"
+            " of this process"
+        )
 
 
 def test_no_key_in_the_worker(make_app, workers):

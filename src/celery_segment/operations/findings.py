@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Finding",
+    "is_waited_for_workers",
     "of_endpoint",
     "of_error",
     "of_figures",
@@ -35,6 +36,8 @@ __all__ = [
 OF_ANOTHER = 3_600
 #: The status of a proxy that asks for a user and a password.
 PROXY_LOGIN = 407
+#: Seconds after which a message was claimed, had a worker looked at the source.
+UNCLAIMED = 1.0
 #: Thresholds of the age of the oldest message, in flush_intervals.
 LATE, TOO_LATE = 2, 10
 
@@ -192,6 +195,11 @@ def _gate(name: str, figures: Snapshot) -> Finding:
             return Finding("gate", name, "warn", found, hint)
         case _:
             return Finding("gate", name, "ok", "open")
+
+
+def is_waited_for_workers(figures: Snapshot) -> bool:
+    """Return whether messages wait for longer than a worker at work lets them."""
+    return bool(figures.waiting) and figures.gate.state == "open" and figures.oldest >= UNCLAIMED
 
 
 def _oldest(source: Source, figures: Snapshot, leased: int, queue: str | None) -> Finding:

@@ -24,6 +24,7 @@ from celery_segment.delivery.transport import reach
 from celery_segment.errors import SegmentError
 from celery_segment.operations.findings import (
     Finding,
+    is_waited_for_workers,
     of_endpoint,
     of_error,
     of_figures,
@@ -131,7 +132,7 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     redis = _in_thread(partial(_ask_redis, app.main or "", runtime, enabled))
     stored = yield from _of_redis(redis, runtime, enabled, deadline)
     queue = runtime.settings.queue
-    answers = yield from _of_workers(workers, queue, deadline)
+    answers = yield from _of_workers(workers, queue, stored, deadline)
     asked = _Asked(stored, endpoints, answers, stray, queue)
     yield from _of_sources(sources, asked, deadline)
 
@@ -246,14 +247,18 @@ def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
 
 
 def _of_workers(
-    asked: Future[Answers], queue: str | None, deadline: float
+    asked: Future[Answers], queue: str | None, stored: _Stored | None, deadline: float
 ) -> Generator[Finding, None, Answers]:
     """Judge the workers; return their answers, none where they could not be asked."""
     found = _answers(asked, deadline)
     if isinstance(found, Finding):
         yield found
         return Answers()
-    yield from of_workers(found, queue)
+    figures = stored.figures.values() if stored else ()
+    is_waited_for = any(
+        is_waited_for_workers(each[0]) for each in figures if not isinstance(each, SegmentError)
+    )
+    yield from of_workers(found, queue, is_waited_for=is_waited_for)
     yield from of_agreement(found)
     return found
 

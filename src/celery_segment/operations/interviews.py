@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -32,7 +33,7 @@ class Answers:
         tasks: The names of their tasks, by the worker's name; anything but a list is an error.
         facts: How those that were interviewed are configured, by the worker's name.
         own: The same of this process; None where no worker was interviewed.
-        broker: The broker's URL, without its password.
+        broker: The broker's URL, without its user and password.
     """
 
     tasks: Mapping[str, object] = field(default_factory=dict)
@@ -74,7 +75,7 @@ def ask_workers(app: Any, name: str | None = None) -> Answers:
                 else tasks
                 for worker, tasks in answers.items()
             },
-            broker=broker.as_uri(),
+            broker=re.sub("//[^@/]*@", "//", broker.as_uri()),
         )
         return found if name or not found.able else _interview(app, found, broker)
 

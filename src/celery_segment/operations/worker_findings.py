@@ -24,12 +24,15 @@ __all__ = ["of_agreement", "of_key", "of_unaskable", "of_worker", "of_workers"]
 _KEY = "segment_write_key, or SEGMENT_WRITE_KEY in the environment"
 
 
-def of_workers(answers: Answers, queue: str | None = None) -> Iterator[Finding]:
+def of_workers(
+    answers: Answers, queue: str | None = None, *, is_waited_for: bool = False
+) -> Iterator[Finding]:
     """Judge whether there are workers that could deliver.
 
     Args:
         answers: The answers.
         queue: The queue of the library's tasks, if it is set by segment_queue.
+        is_waited_for: Whether messages wait that a worker would have claimed.
     """
     able = answers.able
     if able:
@@ -46,9 +49,10 @@ def of_workers(answers: Answers, queue: str | None = None) -> Iterator[Finding]:
         yield Finding("workers", None, "warn", found, hint)
     else:
         command = f"celery worker -Q {queue}" if queue else "celery worker"
-        hint = f"start one with `{command}`; if one runs, compare its broker_url with this one"
+        hint = f"start one with `{command}`; if one runs, give it the broker_url of this process"
         broker = f" at {one_line(answers.broker)}" if answers.broker else ""
-        yield Finding("workers", None, "warn", f"no worker answers{broker}", hint)
+        found = f"no worker answers{broker}" + (", and messages wait" if is_waited_for else "")
+        yield Finding("workers", None, "fail" if is_waited_for else "warn", found, hint)
 
 
 def of_unaskable(why: str, worker: str | None = None) -> Finding:

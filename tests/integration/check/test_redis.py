@@ -126,6 +126,7 @@ def test_calls_are_refused_where_the_check_says_so(make_app, own, own_redis):
     app = make_app(broker_url=own.url)
     own_redis.setrange("much", 20_000_000, b"x")
     buffer = buffer_of(app)
+    buffer.admin.pause()  # no worker is missed
     for share, state in ((70, "warn"), (80, "fail"), (70, "warn")):
         used = own_redis.info("memory")["used_memory"]
         own_redis.config_set("maxmemory", used * 100 // share)
