@@ -92,14 +92,27 @@ class Runtime:
         return self._made(self._buffers, source, self._make_buffer)
 
     def producer(self, source: str) -> Producer:
-        """Return the producer of a source: one that records, within ``recorded``."""
-        record = recording.record
-        if record is not None:
+        """Return the producer of a source: one that records, while tests do so."""
+        if (
+            recording.record is not None or (recording.detect is not None and recording.detect())
+        ) and (record := self._record) is not None:
             return RecordingProducer(self.settings.source(source), record, recording.awaiting)
         try:
             return self._producers[source]
         except (KeyError, TypeError):
             return self._made(self._producers, source, self._make_producer)
+
+    @property
+    def captures(self) -> bool:
+        """Whether a test keeps the calls, and all else, from Redis and the broker."""
+        return self._record is not None
+
+    @property
+    def _record(self) -> Callable[[str, bytes], None] | None:
+        record = recording.current_record()
+        if record is recording.discard and not self.settings.capture_tests:
+            return None
+        return record
 
     @property
     def pool(self) -> Pool:
@@ -156,6 +169,8 @@ class Runtime:
 
     def wake(self, source: str) -> None:
         """Have a worker drain a source at once, rather than at its next tick."""
+        if self.captures:
+            return
         self.waker.wake(source, self.settings.queue)
 
     # ------------------------------------------------------------ making each once

@@ -17,9 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery_segment.config import parsers
+from celery_segment.config.declaring import setting
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["DEFAULT_SOURCE", "Settings", "Source", "declared", "setting"]
+__all__ = ["DEFAULT_SOURCE", "Settings", "Source", "declared"]
 
 DEFAULT_SOURCE = "default"
 #: Segment's limits for one request to its batch endpoint (HTTP Tracking API, "Batch").
@@ -29,28 +30,6 @@ MAX_BATCH_MESSAGES = 2_500
 MIN_BATCH_BYTES = 33_000
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-
-
-def setting(
-    default: Any,
-    parse: Callable[[Any], Any],
-    doc: str,
-    *,
-    show: str | None = None,
-    secret: bool = False,
-) -> Any:
-    """Declare a setting as a dataclass field.
-
-    Args:
-        default: The default value.
-        parse: Its parser, of ``celery_segment.config.parsers``.
-        doc: Its description in the documentation.
-        show: Its default in the documentation; by default, ``repr(default)``.
-        secret: Whether to leave the value out of errors and the ``repr``.
-    """
-    shown = repr(default) if show is None else show
-    metadata = {"parse": parse, "doc": doc, "show": shown, "secret": secret}
-    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +286,12 @@ class Settings:
         parsers.number(0.1, 100_000),
         "Maximum number of requests per second of all workers together. Segment allows 1,000 for a"
         " workspace.",
+    )
+    capture_tests: bool = setting(
+        True,
+        parsers.boolean,
+        "Under pytest and Django's test runner, validate calls and store nothing, unless a test"
+        " asks for the buffer.",
     )
     tick: bool = setting(
         True,

@@ -14,6 +14,7 @@ import msgspec
 from celery_segment import messages
 from celery_segment.buffer import DeadLetter
 from celery_segment.files import written_atomically
+from celery_segment.operations.captured import admin_of
 from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]
@@ -48,7 +49,7 @@ class DeadLetters:
     def __init__(self, runtime: Runtime, source: str) -> None:
         self._runtime = runtime
         self._source = source
-        self._admin = runtime.buffer(source).admin
+        self._admin = admin_of(runtime, source)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Iterate over the dead letters, oldest first."""

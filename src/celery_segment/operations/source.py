@@ -13,6 +13,7 @@ from celery_segment.calls import api
 from celery_segment.calls.bound import BoundCall
 from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.operations.captured import admin_of
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.flush import Flush, wait_for
 from celery_segment.operations.moving import rename
@@ -159,6 +160,8 @@ class Analytics:
             ConfigurationError: This source is ``old``, or is not enabled.
             SegmentBufferError: Redis did not answer, or another process moves ``old`` as well.
         """
+        if self._runtime.captures:
+            return 0
         return rename(self.app, old, self.source).run(timeout)
 
     @property
@@ -173,4 +176,4 @@ class Analytics:
     @property
     def _admin(self) -> BufferAdmin:
         # Created when needed, since a source that is not enabled may have no Redis.
-        return self._runtime.buffer(self.source).admin
+        return admin_of(self._runtime, self.source)

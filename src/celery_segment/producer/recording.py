@@ -1,7 +1,13 @@
-"""A test records what is called, in place of storing it."""
+"""A test records what is called, in place of storing it.
+
+Under pytest and Django's test runner, nobody has to ask for that: the calls of a test are
+validated, and then discarded. Whether they are is decided for the whole process, as any of its
+threads may call.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,17 +16,80 @@ from celery_segment.config import Source
 from celery_segment.messages import Message, encode
 from celery_segment.producer.producer import Producer
 
-__all__ = ["RecordingProducer", "record", "recorded"]
+__all__ = [
+    "CAPTURE",
+    "RecordingProducer",
+    "current_record",
+    "detect",
+    "discard",
+    "follow_environment",
+    "is_view_alone",
+    "real_buffer",
+    "record",
+    "recorded",
+    "watch",
+]
+
+#: The environment variable that says "1" where calls are captured and "0" where they are not.
+#: It is the environment's, so that the processes that a test starts do the same.
+CAPTURE = "SEGMENT_CAPTURE"
 
 #: Gets a source's name and a message's bytes.
 Record = Callable[[str, bytes], None]
 #: Gets the same of a message that awaits a commit; returns what is called at the commit.
 Await = Callable[[str, bytes], Callable[[], object]]
 
-#: Gets the messages of all applications of this process; None outside of ``recorded``.
-record: Record | None = None
-#: Gets those that await a commit, if anything does.
-awaiting: Await | None = None
+def discard(_source: str, _data: bytes) -> None:
+    """Discard a message: that of a test that looks at none."""
+
+
+#: Gets the messages of all applications of this process; None where they are stored.
+record: Record | None = discard if os.environ.get(CAPTURE) == "1" else None
+
+#: Returns whether tests are running; asked at each call. None where it is known without.
+detect: Callable[[], bool] | None = None
+
+_detect: Callable[[], bool] | None = None
+_is_view_alone: Callable[[], bool] = bool
+
+
+def watch(is_testing: Callable[[], bool], is_view_alone: Callable[[], bool]) -> None:
+    """Let a web framework say what it knows of tests.
+
+    Args:
+        is_testing: Returns whether its test environment is set up. It is not asked where the
+            environment variable decides.
+        is_view_alone: Returns whether a test has called the running view without the
+            middleware, so that its calls have no visitor.
+    """
+    global _detect, _is_view_alone
+    _detect, _is_view_alone = is_testing, is_view_alone
+    _set_detect()
+
+
+def current_record() -> Record | None:
+    """Return what gets the messages at present; None where they are stored."""
+    if record is None and detect is not None and detect():
+        return discard
+    return record
+
+
+def is_view_alone() -> bool:
+    """Return whether a test has called the running view without the middleware."""
+    return current_record() is not None and _is_view_alone()
+
+
+def follow_environment() -> None:
+    """Capture calls, or not, as the environment variable says now."""
+    global record  # noqa: PLW0603 - the process'
+    _set_detect()
+    if record in (None, discard):  # an outbox stays
+        record = discard if os.environ.get(CAPTURE) == "1" else None
+
+
+def _set_detect() -> None:
+    global detect  # noqa: PLW0603 - the process'
+    detect = None if CAPTURE in os.environ else _detect
 
 
 @contextmanager
@@ -40,6 +109,28 @@ def recorded(by: Record, awaited_by: Await | None = None) -> Iterator[None]:
         record, awaiting = outer
 
 
+@contextmanager
+def real_buffer() -> Iterator[None]:
+    """Store the calls of a block, or of a decorated test, in Redis, also while tests run.
+
+    It applies to all threads of the process, and to the processes that it starts.
+    """
+    global record, awaiting  # noqa: PLW0603 - the process', as any of its threads may call
+    outer, said = (record, awaiting), os.environ.get(CAPTURE)
+    os.environ[CAPTURE] = "0"
+    record = awaiting = None
+    _set_detect()
+    try:
+        yield
+    finally:
+        if said is None:
+            del os.environ[CAPTURE]
+        else:
+            os.environ[CAPTURE] = said
+        record, awaiting = outer
+        _set_detect()
+
+
 class _Recorder:
     """The store of a source whose messages are recorded."""
 
@@ -57,6 +148,9 @@ class _Recorder:
         """Record messages in their order."""
         for message in messages:
             self._record(self._source, message)
+
+    def count_dropped(self, _reason: str, _count: int) -> None:
+        """Count nothing: a test's calls do not appear in the figures."""
 
 
 class RecordingProducer(Producer):

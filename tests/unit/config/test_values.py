@@ -103,6 +103,7 @@ BAD = {
     "worker_share": [*NO_NUMBER, 0, 0.009, 1.01, NAN, INF],
     "queue": [5, "", "  ", b"q", ["q"], True],
     "max_requests_per_second": [*NO_NUMBER, 0, 0.09, 100_001, NAN, INF],
+    "capture_tests": NO_TRUTH,
     "tick": NO_TRUTH,
 }
 

@@ -18,6 +18,8 @@ class SegmentConfig(AppConfig):
         """Import what registers the tasks and the checks, and what the first call needs."""
         import celery_segment  # noqa: F401
         from celery_segment.buffer import load_client
-        from celery_segment.contrib.django import checks  # noqa: F401
+        from celery_segment.contrib.django import checks, testing  # noqa: F401
+        from celery_segment.producer.recording import watch
 
+        watch(testing.is_testing, testing.is_view_alone)
         load_client()
