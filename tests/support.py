@@ -105,6 +105,11 @@ def stored(redis, source="default") -> list[dict]:
     return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 
+def drops(**counts) -> dict[str, int]:
+    """Return a source's dropped messages by reason, with zeros for those not given."""
+    return {"full": 0, "unavailable": 0, "unknown": 0, "invalid": 0, "unidentified": 0, **counts}
+
+
 def content_of(redis, key) -> bytes:
     """Return what a key holds, as it is: a dump may be compressed."""
     match redis.type(key):

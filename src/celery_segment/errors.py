@@ -4,7 +4,8 @@
     ├── ConfigurationError      a segment_* setting is unknown, missing or wrong
     │   └── WriteKeyMissing     celery_segment.analytics.Client() got neither key nor source
     ├── ValidationError         a call's argument is refused; nothing was stored
-    │   └── MessageTooLarge     the encoded message is above 32,768 bytes
+    │   ├── MessageTooLarge     the encoded message is above 32,768 bytes
+    │   └── NoIdentity          neither the call nor the visitor has an id
     ├── SegmentBufferError      the buffer failed to store or to return messages
     │   ├── BufferUnavailable   Redis cannot be reached, is loading, or is read-only
     │   └── BufferFull          Redis has no room for messages, or a segment_max_… bound is reached
@@ -26,6 +27,7 @@ __all__ = [
     "ImportRefused",
     "ImportUnfinished",
     "MessageTooLarge",
+    "NoIdentity",
     "SegmentBufferError",
     "SegmentError",
     "ValidationError",
@@ -103,6 +105,14 @@ class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it
 
     def __reduce__(self) -> tuple[type[MessageTooLarge], tuple[int, int, str]]:  # type: ignore[override]
         return type(self), (self.size, self.limit, self.largest)
+
+
+class NoIdentity(ValidationError):  # noqa: N818 - a state
+    """Neither the call nor, in a web request, its visitor has an id.
+
+    A call in a web request does not raise it: that a visitor has no id is no error of the
+    program. Its message is dropped, and counted.
+    """
 
 
 class SegmentBufferError(SegmentError):

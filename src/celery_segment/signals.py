@@ -27,7 +27,8 @@ batch_failed = Signal(
     providing_args={"batch", "messages", "bytes", "cause"},
 )
 #: Messages were dropped as configured. ``reason`` is "full", "unavailable",
-#: "unknown" (Redis did not say whether it stored them) or "before_send".
+#: "unknown" (Redis did not say whether it stored them), "invalid" (the call was not valid),
+#: "unidentified" (the visitor of a web request has no id) or "before_send".
 messages_dropped = Signal(
     name="messages_dropped",
     providing_args={"reason", "messages"},

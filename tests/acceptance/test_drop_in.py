@@ -34,7 +34,16 @@ def outcomes(folder, *options):
     """Run Segment's tests; return each one's outcome and the message of its failure."""
     file = folder / "outcomes.json"
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", folder]
-    command += ["-p", "no:cacheprovider", "-p", "dropin_plugin", "--outcomes", file]
+    command += [
+        "-o",
+        "segment_buffer=true",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "dropin_plugin",
+        "--outcomes",
+        file,
+    ]
     environ = {k: v for k, v in os.environ.items() if k != "SEGMENT_WRITE_KEY"}
     environ["PYTHONPATH"] = os.pathsep.join((str(TESTS), str(Path(__file__).parent)))
     run = subprocess.run(

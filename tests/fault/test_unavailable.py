@@ -19,7 +19,7 @@ from celery_segment.buffer import Attachments, messages_of
 from celery_segment.producer.spill import Spill
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
-from support import DEFAULTS, TESTS, buffer_of, wait_until
+from support import DEFAULTS, TESTS, buffer_of, drops, wait_until
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ class TestDrop:
         stats = settle(Analytics(app=app))
         # Redis went away while a connection was open: the first call cannot know.
         assert stats.accepted == 2
-        assert stats.dropped == {"full": 0, "unavailable": 4, "unknown": 1}
+        assert stats.dropped == drops(unavailable=4, unknown=1)
         assert caplog.text.count("messages are dropped: unavailable") == 1
 
     def test_full_drops_are_counted(self, make_app, redis):

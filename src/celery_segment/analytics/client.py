@@ -18,6 +18,7 @@ from celery import current_app
 from celery_segment import messages
 from celery_segment.analytics.source import choose, without_effect
 from celery_segment.calls import api
+from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import BufferFull, SegmentBufferError, WriteKeyMissing
@@ -91,7 +92,8 @@ class Client:
     """Client of one source, with the methods of ``segment.analytics.Client``.
 
     A call returns ``(True, message)`` once the message is stored. If the buffer does not
-    accept it, the call runs ``on_error(error, [message])`` and returns ``(False, message)``.
+    accept it, the call runs ``on_error(error, [message])`` and returns ``(False, message)``. A
+    call that is not valid raises, or returns ``(False, {})`` as ``segment_on_invalid`` says.
 
     The source is the one given by ``source``, or the one that has ``write_key`` in the
     configuration of this process. If the configuration has no write key and no source but
@@ -201,20 +203,30 @@ class Client:
     def _record(self, name: str, args: Any, kwargs: Any) -> Result:
         source = self._source
         task = self._app.tasks[f"segment.{name}"]
+        try:
+            producer, data, shown = self._prepare(task, source, args, kwargs)
+        except Exception as error:
+            given = {**kwargs, "source": source.name}
+            if not is_refused(runtime_of(self._app), task.build, args, given, error):
+                raise
+            return False, {}
+        if producer is None or data is None:  # not to be sent, or dropped by segment_before_send
+            return True, shown
+        return self._store(producer, data, shown), shown
+
+    def _prepare(
+        self, task: Any, source: Source, args: Any, kwargs: Any
+    ) -> tuple[Producer | None, bytes | None, dict[str, Any]]:
         _, message = task.build(*args, **kwargs, source=source.name)
         if not self.send:
-            messages.encode(
-                message
-            )  # raises if a value has no JSON form, or the message is too large
-            return True, _shown(message)
+            # It raises if a value has no JSON form, or the message is too large.
+            messages.encode(message)
+            return None, None, _shown(message)
         producer = runtime_of(self._app).producer(source.name)
         data = producer.prepare(message)
-        if data is None:  # segment_before_send dropped it
-            return True, _shown(message)
-        if source.before_send is not None:
+        if data is not None and source.before_send is not None:
             message = messages.from_wire(messages.decode(data))
-        shown = _shown(message)
-        return self._store(producer, data, shown), shown
+        return producer, data, _shown(message)
 
     def _store(self, producer: Producer, data: bytes, shown: dict[str, Any]) -> bool:
         try:

@@ -112,7 +112,7 @@ class Appends:
             raise
 
     def count_dropped(self, reason: str, count: int) -> None:
-        """Count messages that calls dropped: "full", "unavailable" or "unknown"."""
+        """Count messages that calls dropped, by one of the reasons of ``Snapshot.dropped``."""
         self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:

@@ -262,7 +262,9 @@ class Snapshot:
         splits: Refused batches that were halved to find the bad message.
         takeovers: Batches taken over from a worker whose lease had expired.
         dropped: Messages that calls dropped, by reason: "full", "unavailable"; "unknown" where
-            Redis did not say whether it stored them, so that ``accepted`` may count them too.
+            Redis did not say whether it stored them, so that ``accepted`` may count them too;
+            "invalid", as segment_on_invalid says; "unidentified" where the visitor of a web
+            request has no id.
         attempts: Requests by the answer's status, else "timeout", "tls" or "network".
             Those whose worker was killed, or lost its lease, are not counted.
         oldest: Age of the oldest waiting message in seconds; 0 when none waits.
@@ -324,7 +326,7 @@ class Snapshot:
         return cls(
             accepted=n.get("accepted", 0) + n["buffered"],
             **figures,
-            dropped={"full": 0, "unavailable": 0, "unknown": 0, **labelled("dropped_")},
+            dropped={**dict.fromkeys(_DROPS, 0), **labelled("dropped_")},
             attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
@@ -336,6 +338,7 @@ class Snapshot:
         )
 
 
+_DROPS = ("full", "unavailable", "unknown", "invalid", "unidentified")
 _AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
 _COUNTS = (
     *("purged", "damaged", "saved_bytes", "uncalled_batches"),

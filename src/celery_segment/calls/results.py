@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from celery.result import AsyncResult, EagerResult
-from celery.states import SUCCESS
+from celery.states import IGNORED, SUCCESS
 from kombu.utils.objects import cached_property
 from vine import promise
 
-__all__ = ["CallResult", "SentResult", "StoredResult"]
+__all__ = ["CallResult", "DroppedResult", "SentResult", "StoredResult"]
 
 
 class CallResult(AsyncResult):
@@ -33,7 +33,7 @@ class StoredResult(CallResult, EagerResult):
 
     def __init__(self, task_id: str, message_id: str) -> None:
         self.id = task_id
-        self._result = message_id
+        self._result: Any = message_id
 
     @cached_property
     def on_ready(self) -> Any:
@@ -53,6 +53,25 @@ class StoredResult(CallResult, EagerResult):
 
     def __repr__(self) -> str:
         return f"<StoredResult: {self.id}>"
+
+
+class DroppedResult(StoredResult):
+    """The result of a call that was not valid, and dropped, in place of an error.
+
+    Its state is "IGNORED", ``get()`` returns None immediately, and no message has its id.
+    """
+
+    _state = IGNORED
+    _result = None
+
+    def __init__(self, task_id: str) -> None:
+        self.id = task_id
+
+    def __reduce_args__(self) -> tuple[str]:  # type: ignore[override]
+        return (self.id,)
+
+    def __repr__(self) -> str:
+        return f"<DroppedResult: {self.id}>"
 
 
 class SentResult(CallResult):

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec
 
-from celery import Signature
+from celery import Signature, uuid
 from celery.exceptions import Reject
 
 from celery_segment.buffer import Attachments
 from celery_segment.calls.attachments import attachments_of, keeps_results
 from celery_segment.calls.fixed import FixedTask
-from celery_segment.calls.results import CallResult, SentResult, StoredResult
+from celery_segment.calls.refusal import is_refused
+from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
 from celery_segment.errors import (
     ConfigurationError,
     SegmentBufferError,
@@ -110,7 +111,12 @@ class Call(FixedTask, Generic[P]):
         """Store the message; return a result whose id is its messageId."""
         if self._runtime.eager:
             return self.apply_async(args, kwargs)
-        message_id = self._publish(args, kwargs)
+        try:
+            message_id = self._publish(args, kwargs)
+        except Exception as error:
+            if not is_refused(self._runtime, self.build, args, kwargs, error):
+                raise
+            return DroppedResult(uuid())
         return StoredResult(message_id, message_id)
 
     def apply_async(
@@ -126,7 +132,13 @@ class Call(FixedTask, Generic[P]):
         if options.get("retries"):  # a retry of a call that was validated
             result: CallResult = super().apply_async(args, kwargs, task_id=task_id, **options)
             return result
-        return self._dispatch(self._prepare(args, kwargs, task_id), task_id, **options)
+        try:
+            prepared = self._prepare(args, kwargs, task_id)
+        except Exception as error:
+            if not is_refused(self._runtime, self.build, args, kwargs, error):
+                raise
+            return DroppedResult(task_id or uuid())
+        return self._dispatch(prepared, task_id, **options)
 
     if TYPE_CHECKING:  # Celery's methods, typed with the call's signature
 
@@ -147,23 +159,39 @@ class Call(FixedTask, Generic[P]):
         """Do the same as ``delay_on_commit``, with Celery's options."""
         from django.db import transaction
 
-        producer, message = self._build(args, kwargs, task_id)
-        trace, prepare = trace_context(), producer.await_commit(message)
+        try:
+            producer, message = self._build(args, kwargs, task_id)
+            trace, prepare = trace_context(), producer.await_commit(message)
+        except Exception as error:
+            if not is_refused(self._runtime, self.build, args, kwargs, error):
+                raise
+            return DroppedResult(task_id or uuid())
 
         def store() -> None:
-            prepared = Prepared(producer, message.message_id, prepare(), trace)
+            try:
+                data = prepare()
+            except Exception as error:
+                if not is_refused(self._runtime, self.build, args, kwargs, error):
+                    raise
+                return
+            prepared = Prepared(producer, message.message_id, data, trace)
             self._dispatch(prepared, task_id, **options)
 
         transaction.on_commit(store)
         return self.AsyncResult(task_id or message.message_id)
 
     def body(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Store the message and return its messageId.
+        """Store the message and return its messageId; "" where it was not valid, and dropped.
 
         This is the task's function: a worker runs it, as does a direct call.
         """
         if self.request.called_directly:
-            return self._publish(args, kwargs, wake=bool(self._runtime.eager))
+            try:
+                return self._publish(args, kwargs, wake=bool(self._runtime.eager))
+            except Exception as error:
+                if not is_refused(self._runtime, self.build, args, kwargs, error):
+                    raise
+                return ""
         return self._run_as_task(args, kwargs)
 
     def _publish(self, args: Any, kwargs: Any, *, wake: bool = False) -> str:

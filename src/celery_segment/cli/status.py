@@ -150,7 +150,8 @@ def _cells(s: Snapshot) -> dict[str, Text]:
         "delivered": s.delivered.messages,
         "dead": s.dead.messages,
         "purged": s.purged,
-        "dropped": sum(s.dropped.values()),
+        # That visitors have no id is no loss, and nothing to act on.
+        "dropped": sum(n for reason, n in s.dropped.items() if reason != "unidentified"),
         "retries": s.retries,
     }
     cells = {label: Text(f"{number:,}") for label, number in figures.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from typing import Any
 
@@ -14,6 +15,8 @@ from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, dec
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["load"]
+
+logger = logging.getLogger("celery_segment")
 
 PREFIX = "segment_"
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -31,6 +34,7 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
             contradicts another.
     """
     given = _given(conf)
+    misnamed = _misnamed(conf, given, environ)
     is_configured = any(value is not None and value != "" for value in given.values())
     entries = given.pop("sources", {})
     _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
@@ -52,7 +56,7 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
                     " segment_spill_path",
                     hint="set it to the path of a file on this host",
                 )
-    return Settings(sources=sources, is_configured=is_configured, **own)
+    return Settings(sources=sources, is_configured=is_configured, misnamed=misnamed, **own)
 
 
 def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict[str, Source]:
@@ -86,16 +90,36 @@ def _broker_namespace(conf: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", str(keyprefix or "")).strip("-")[:64]
 
 
+def _misnamed(conf: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of ignored settings, such as SEGMENT_FLUSH_AT, with the right ones."""
+    prefix = getattr(conf, "prefix", None) or ""
+    known = {*declared(Settings), *declared(Source), "sources"} - set(given)
+    if environ.get("SEGMENT_WRITE_KEY"):  # the same key, as a rule, and it is read there
+        known.discard("write_key")
+    found = {}
+    for name in sorted(set(_names(conf))):
+        setting = name.lower().removeprefix(PREFIX)
+        if name.isupper() and name.startswith(PREFIX.upper()) and setting in known:
+            found[name] = f"{prefix.upper()}{name}" if prefix else name.lower()
+    if found and not prefix:  # in Django, a system check says so
+        for name, right in found.items():
+            logger.warning("%s is ignored: the setting's name is %s", name, right)
+    return found
+
+
+def _names(conf: Any) -> Iterable[str]:
+    if not hasattr(conf, "maps"):
+        return conf  # type: ignore[no-any-return]
+    return {str(key) for mapping in conf.maps for key in mapping}
+
+
 def _given(conf: Any) -> dict[str, Any]:
     """Return the ``segment_*`` settings of a configuration, by name without the prefix."""
     if hasattr(conf, "finalize"):  # Celery loads the configuration and its prefix lazily
         conf.finalize()
     prefix = getattr(conf, "prefix", None) or ""
-    names = (
-        {str(key) for mapping in conf.maps for key in mapping} if hasattr(conf, "maps") else conf
-    )
     given = {}
-    for name in names:
+    for name in _names(conf):
         # Outside of Celery's namespace, a Django setting such as SEGMENT_WRITE_KEY belongs to
         # another library.
         plain = name.removeprefix(prefix).lower() if prefix and name.startswith(prefix) else name

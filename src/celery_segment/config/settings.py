@@ -114,6 +114,12 @@ class Source:
         " and count it, or `spill` it to the file `segment_spill_path`. Spilled messages are moved"
         " to Redis automatically when it is back.",
     )
+    on_invalid: str = setting(
+        "raise",
+        parsers.choice("raise", "log"),
+        "What a call does when it is not valid: `raise` the error, or `log` it once for each place"
+        " in the code, without the data, and count it.",
+    )
     context: dict[str, Any] | None = setting(
         None,
         parsers.json_object,
@@ -219,6 +225,8 @@ class Settings:
     sources: dict[str, Source]
     #: Whether any setting of this library is set.
     is_configured: bool = True
+    #: Names of settings that are ignored, such as SEGMENT_FLUSH_AT, with the right ones.
+    misnamed: dict[str, str] = field(default_factory=dict)
     #: Arguments of redis-py's connections that ``redis_url`` cannot contain.
     redis_options: dict[str, Any] = field(default_factory=dict, repr=False)
     redis_url: str = setting(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from celery_segment.errors import ValidationError
+from celery_segment.errors import NoIdentity, ValidationError
 from celery_segment.messages.fields import PLAIN, parse
 from celery_segment.messages.paths import shown_key
 from celery_segment.messages.standing import class_name
@@ -74,7 +74,7 @@ def build_message(
         hint = ""
         if visitor is not None:
             hint = "; this request's visitor has neither: see segment_set_anonymous_id"
-        raise ValidationError(
+        raise NoIdentity(
             "user_id",
             f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
         )

@@ -228,7 +228,7 @@ METRICS = (
     Metric(
         "segment_messages_dropped_total",
         "counter",
-        "Messages dropped by calls, as segment_on_full and segment_on_unavailable decide.",
+        "Messages dropped by calls: full, unavailable, unknown, invalid, unidentified.",
         lambda s, _: s.dropped,
         "reason",
     ),

@@ -7,14 +7,12 @@ to a file of this host. A source that only raises needs no fallback.
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from threading import Lock
 
 from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer, most_messages
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
+from celery_segment.producer.drops import Drops
 from celery_segment.producer.spill import Spill
 from celery_segment.signals import messages_dropped
 
@@ -26,33 +24,6 @@ logger = logging.getLogger("celery_segment")
 REST = 1.0
 #: Seconds between two warnings of the same kind.
 QUIET = 10.0
-
-
-class _Drops:
-    """Drops of this process that are not counted in Redis yet, by reason."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._pid = os.getpid()
-        self._counts: Counter[str] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._counts) and self._pid == os.getpid()
-
-    def add(self, reason: str, count: int) -> None:
-        if self._pid != os.getpid():
-            # Those counted before a fork are the parent's, and so is the lock.
-            self.__init__()  # type: ignore[misc]
-        with self._lock:
-            self._counts[reason] += count
-
-    def take(self) -> Counter[str]:
-        """Return the counts and forget them: the caller alone now counts them in Redis."""
-        if self._pid != os.getpid():
-            self.__init__()  # type: ignore[misc]
-        with self._lock:
-            counts, self._counts = self._counts, Counter()
-        return counts
 
 
 class Fallback:
@@ -78,7 +49,7 @@ class Fallback:
         self._rests_until = self._file_rests_until = 0.0
         self.unknown = 0
         self._unsure: bytes | None = None
-        self._drops = _Drops()
+        self._drops = Drops()
         self._warned_at: dict[str, float] = {}
 
     def append(self, message: bytes) -> None:
@@ -91,6 +62,10 @@ class Fallback:
         """Store messages in their order, as ``Buffer`` does, or handle them as configured."""
         append = self._buffer.append_many
         self._store(messages, attachments, lambda: append(messages, attachments))
+
+    def count_dropped(self, reason: str, count: int) -> None:
+        """Count in Redis what calls dropped."""
+        self._buffer.count_dropped(reason, count)
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any.
@@ -144,7 +119,7 @@ class Fallback:
             self._set_aside(messages, attachments, error)
             return
         if self._drops:
-            self._report_drops()
+            self._drops.report(self._buffer.count_dropped)
         if self._has_spilled:
             self.give_back()
 
@@ -183,17 +158,6 @@ class Fallback:
         self._drops.add(reason, count)
         self._warn(reason, f"messages are dropped: {reason}")
         messages_dropped.send(sender=self.source, reason=reason, messages=count)
-
-    def _report_drops(self) -> None:
-        """Count the drops in Redis, now that it answers."""
-        drops = self._drops.take()
-        try:
-            for reason in list(drops):
-                self._buffer.count_dropped(reason, drops[reason])
-                del drops[reason]
-        except SegmentBufferError:  # at the next call, then
-            for reason, count in drops.items():
-                self._drops.add(reason, count)
 
     def _warn(self, kind: str, text: str) -> None:
         now = time.monotonic()

@@ -16,6 +16,7 @@ from celery_segment.messages import (
     from_wire,
     run_hook,
 )
+from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
 from celery_segment.signals import messages_dropped
 
@@ -32,6 +33,9 @@ class Store(Protocol):
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS, /
     ) -> None:
         """Store messages in their order."""
+
+    def count_dropped(self, reason: str, count: int, /) -> None:
+        """Count messages that calls dropped."""
 
 
 class SupportsBool(Protocol):
@@ -51,6 +55,9 @@ class Discard:
         self, _messages: Sequence[bytes], _attachments: AttachmentsByPlace = NO_ATTACHMENTS
     ) -> None:
         """Store nothing."""
+
+    def count_dropped(self, _reason: str, _count: int) -> None:
+        """Count nothing."""
 
 
 class Producer:
@@ -82,6 +89,7 @@ class Producer:
         self._settings = source
         self._store = store
         self._eager = eager
+        self._drops = Drops()
         self._is_plain = not (source.context or source.integrations or source.before_send)
 
     def publish(self, message: Message, attachments: Attachments | None = None) -> None:
@@ -122,6 +130,12 @@ class Producer:
             return lambda: data
         fixed = encode(message)
         return lambda: self.prepare(from_wire(decode(fixed)))
+
+    def drop(self, reason: str) -> None:
+        """Drop a call's message, and count it: in Redis, now or with the next one dropped."""
+        self._drops.add(reason, 1)
+        self._drops.report(self._store.count_dropped)
+        messages_dropped.send(sender=self.source, reason=reason, messages=1)
 
     def store(self, data: bytes, attachments: Attachments | None = None) -> None:
         """Store a prepared message with what is attached to it."""

@@ -10,7 +10,14 @@ import pytest
 from celery import Celery
 from django.core import checks
 
+from celery_segment.testing import Outbox
 from support import free_port
+
+NEVER_RAISES = {
+    "SEGMENT_ON_INVALID": "log",
+    "SEGMENT_ON_UNAVAILABLE": "drop",
+    "SEGMENT_ON_FULL": "drop",
+}
 
 
 def found(*, deploy=False):
@@ -40,6 +47,42 @@ class TestChecks:
     def test_a_project_that_is_right(self, app):
         app()
         assert found() == {}
+        assert set(found(deploy=True)) == {"W004"}
+        app(**NEVER_RAISES)
+        assert found(deploy=True) == {}
+
+    def test_before_a_deployment_what_may_break_a_page_is_named(self, app):
+        app(
+            **{**NEVER_RAISES, "SEGMENT_ON_INVALID": "raise"},
+            SEGMENT_SOURCES={"b": {"on_unavailable": "raise", "on_invalid": "log"}},
+        )
+        text = found(deploy=True)["W004"]
+        assert "CELERY_SEGMENT_ON_INVALID of source 'default'," in text
+        assert "CELERY_SEGMENT_ON_UNAVAILABLE of source 'b'." in text
+        assert "Set CELERY_SEGMENT_ON_INVALID to 'log'" in text
+
+    def test_bare_names_are_told_the_right_ones(self, app, settings_of_django):
+        del settings_of_django.CELERY_SEGMENT_WRITE_KEY
+        settings_of_django.SEGMENT_WRITE_KEY = "k3pts3cr3t"
+        settings_of_django.SEGMENT_DEBUG = True  # another library's
+        app()
+        text = found()["W005"]
+        assert text.startswith("SEGMENT_WRITE_KEY is ignored:")
+        assert "named CELERY_SEGMENT_WRITE_KEY" in text
+        assert "k3pts3cr3t" not in text
+        app(SEGMENT_WRITE_KEY="k3pts3cr3t")
+        assert found() == {}
+
+    def test_where_celery_is_optional_the_way_out_is_named(self, app):
+        app(BROKER_URL="amqp://h")
+        assert "set CELERY_SEGMENT_ENABLED = False" in found()["E002"]
+        app(SEGMENT_FLUSH_AT=0)
+        assert "CELERY_SEGMENT_ENABLED" not in found()["E002"]
+
+    def test_no_redis_is_missed_while_tests_run(self, app):
+        app(BROKER_URL="amqp://h")
+        with Outbox():
+            assert found() == {}
 
     @pytest.mark.parametrize(
         ("settings", "text"),
@@ -87,7 +130,7 @@ class TestChecks:
 
     def test_redis_is_asked_before_a_deployment_alone(self, app, redis):
         redis.config_set("maxmemory-policy", "allkeys-lru")
-        app()
+        app(**NEVER_RAISES)
         try:
             assert found() == {}
             assert "set maxmemory-policy noeviction" in found(deploy=True)["E005"]

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from celery_segment import Analytics, ValidationError, identify, track
+from celery_segment.calls import refusal
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
 from sites import ANONYMOUS
-from support import stored
+from support import drops, stored
 
 
 def look():
@@ -121,12 +122,46 @@ class TestVisitor:
         assert "anonymousId" not in message
         assert list(message["context"]) == ["library"]
 
-    def test_a_visitor_without_an_identity_is_an_error(self, make_app, site, segment_outbox):
+    def test_a_call_of_a_visitor_without_an_identity_is_dropped_and_counted(
+        self, make_app, site, redis, caplog, monkeypatch
+    ):
+        monkeypatch.setattr(refusal, "_logged", set())
+        caplog.set_level("INFO", "celery_segment")
         make_app()
         site.set_cookie(None)
-        with pytest.raises(ValidationError, match="this request's visitor has neither"):
-            site.ask(look)
-        segment_outbox.assert_nothing()
+        dropped = []
+
+        def hear(sender, reason, messages, **_):
+            dropped.append((sender, reason, messages))
+
+        def view():
+            for _ in range(2):
+                result = track.delay(event="Item Viewed")
+                assert (result.state, result.get(timeout=5)) == ("IGNORED", None)
+            assert track(event="Item Viewed") == ""
+
+        messages_dropped.connect(hear)
+        assert site.ask(view).body == b"done"
+        assert stored(redis) == []
+        assert Analytics().stats().dropped == drops(unidentified=3)
+        assert dropped == [("default", "unidentified", 1)] * 3
+        texts = [r.getMessage() for r in caplog.records if "is dropped" in r.getMessage()]
+        assert len(texts) == 2
+        for text in texts:
+            assert text.startswith(f"track at {__file__}:")
+            assert text.endswith("the visitor has no id: see segment_set_anonymous_id")
+
+    def test_other_mistakes_of_a_view_are_raised_or_logged(self, make_app, site, redis):
+        def view():
+            track.delay("u")
+
+        make_app()
+        with pytest.raises(ValidationError, match="event: is required"):
+            site.ask(view)
+        make_app(segment_on_invalid="log")
+        assert site.ask(view).body == b"done"
+        assert stored(redis) == []
+        assert Analytics().stats().dropped == drops(invalid=1)
 
 
 WAYS = {

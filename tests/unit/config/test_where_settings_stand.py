@@ -57,3 +57,27 @@ def test_a_module_is_a_configuration_too(tmp_path, monkeypatch):
     app.config_from_object("its_celeryconfig")
     settings = load(app.conf, {})
     assert (settings.redis_url, settings.source("default").flush_at) == ("redis://module/2", 4)
+
+
+def test_upper_case_in_a_plain_application_is_told_the_right_name(caplog):
+    app = Celery("tests", set_as_current=False)
+    app.conf.update(SEGMENT_WRITE_KEY=SECRET, SEGMENT_FLUSH_AT=5, SEGMENT_DEBUG=1)
+    app.conf.segment_flush_at = 5
+    assert load(app.conf, {}).misnamed == {"SEGMENT_WRITE_KEY": "segment_write_key"}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "SEGMENT_WRITE_KEY is ignored: the setting's name is segment_write_key"
+    )
+
+
+def test_bare_names_in_djangos_settings_are_told_the_right_ones(caplog):
+    settings = load(django_application(SEGMENT_FLUSH_AT=5, SEGMENT_GZIP=False).conf, {})
+    # The application has the first one in its own name as well.
+    assert settings.misnamed == {
+        "SEGMENT_GZIP": "CELERY_SEGMENT_GZIP",
+        "SEGMENT_WRITE_KEY": "CELERY_SEGMENT_WRITE_KEY",
+    }
+    assert settings.source("default").gzip is True
+    given = load(django_application().conf, {"SEGMENT_WRITE_KEY": SECRET})
+    assert given.misnamed == {}  # the environment has it
+    assert not caplog.records  # a system check says so

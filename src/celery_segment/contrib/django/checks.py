@@ -13,15 +13,19 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
+from celery_segment.config import Settings
 from celery_segment.contrib.django.middleware import SegmentMiddleware
 from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.runtime import runtime_of
 
-__all__ = ["buffer", "configuration", "middleware"]
+__all__ = ["buffer", "configuration", "middleware", "raising"]
 
 MIDDLEWARE = f"{SegmentMiddleware.__module__}.{SegmentMiddleware.__name__}"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 PREFIX = "CELERY_SEGMENT_"
+_MISNAMED = "W005"
+#: The way out for a process that is to run without Celery.
+_WITHOUT = "Where there is no Redis, set CELERY_SEGMENT_ENABLED = False: calls then store nothing"
 
 
 @checks.register("celery_segment")
@@ -38,17 +42,58 @@ def configuration(**_: Any) -> list[checks.CheckMessage]:
                 id="celery_segment.E001",
             )
         ]
+    found, runtime = [*_unread_settings(app)], runtime_of(app)
     try:
-        runtime = runtime_of(app)
-        for source in runtime.settings.enabled:
+        settings = runtime.settings
+    except ConfigurationError as error:
+        return [*found, _error(error, "celery_segment.E002")]
+    found += _misnamed_settings(settings)
+    try:
+        for source in settings.enabled:
             runtime.producer(source.name)
     except ConfigurationError as error:
-        return [*_unread_settings(app), _error(error, "celery_segment.E002")]
-    return [*_unread_settings(app)]
+        found.append(_error(error, "celery_segment.E002", _WITHOUT))
+    return found
 
 
-def _error(error: SegmentError, number: str) -> checks.CheckMessage:
-    return checks.Error(error.problem, hint=error.hint or None, id=number)
+def _error(error: SegmentError, number: str, more: str = "") -> checks.CheckMessage:
+    hint = ". ".join(filter(None, (error.hint, more)))
+    return checks.Error(error.problem, hint=hint or None, id=number)
+
+
+def _misnamed_settings(settings: Settings) -> Iterator[checks.CheckMessage]:
+    for name, right in settings.misnamed.items():
+        yield checks.Warning(
+            f"{name} is ignored: the setting of celery-segment is named {right}.",
+            hint=f"Rename it. If it is another library's, add 'celery_segment.{_MISNAMED}' to"
+            " SILENCED_SYSTEM_CHECKS.",
+            id=f"celery_segment.{_MISNAMED}",
+        )
+
+
+@checks.register("celery_segment", deploy=True)
+def raising(**_: Any) -> list[checks.CheckMessage]:
+    """Check that no call can make a view fail."""
+    app = _application()
+    if app is None or any(found.is_serious() for found in configuration()):
+        return []
+    found = [
+        f"{PREFIX}{name.upper()} of source {source.name!r}"
+        for source in runtime_of(app).settings.enabled
+        for name in ("on_invalid", "on_unavailable", "on_full")
+        if getattr(source, name) == "raise"
+    ]
+    if not found:
+        return []
+    return [
+        checks.Warning(
+            f"A call may make a view fail: 'raise' is {', '.join(found)}.",
+            hint="Set CELERY_SEGMENT_ON_INVALID to 'log', CELERY_SEGMENT_ON_UNAVAILABLE to 'spill'"
+            " or 'drop', and CELERY_SEGMENT_ON_FULL to 'drop'; or silence this check where a view"
+            " is to fail.",
+            id="celery_segment.W004",
+        )
+    ]
 
 
 def _application() -> Any:
@@ -110,7 +155,7 @@ def buffer(**_: Any) -> list[checks.CheckMessage]:
     from celery_segment.operations.health import check_redis
 
     app = _application()
-    if app is None or configuration():
+    if app is None or any(found.is_serious() for found in configuration()):
         return []
     settings = runtime_of(app).settings
     if not settings.enabled:
