@@ -7,6 +7,7 @@ by whichever thread needs it first.
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from celery_segment.buffer import Buffer, Pace, Pool
 from celery_segment.config import Eager, Settings, load
 from celery_segment.errors import ConfigurationError
 from celery_segment.producer import (
+    DRAIN,
     Discard,
     Fallback,
     Producer,
@@ -29,6 +31,8 @@ from celery_segment.producer import (
 )
 
 __all__ = ["Runtime", "runtime_of"]
+
+logger = logging.getLogger("celery_segment")
 
 T = TypeVar("T")
 
@@ -171,7 +175,17 @@ class Runtime:
         """Have a worker drain a source at once, rather than at its next tick."""
         if self.captures:
             return
+        if self.eager:
+            self._deliver_at_once(source)
+            return
         self.waker.wake(source, self.settings.queue)
+
+    def _deliver_at_once(self, source: str) -> None:
+        # The messages are stored: whatever becomes of their delivery, no call fails for it.
+        result = self._app.tasks[DRAIN].apply(kwargs={"source": source}, throw=False)
+        if result.failed():
+            text = "%s: not delivered, and kept where it is no dead letter: %s"
+            logger.warning(text, source, result.result)
 
     # ------------------------------------------------------------ making each once
 

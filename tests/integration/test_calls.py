@@ -338,11 +338,30 @@ class TestEager:
             page.apply_async(("u",))
         assert len(server.messages) == 5
 
-    def test_a_failing_endpoint_leaves_the_message_to_the_workers(self, make_app, server):
-        make_app(task_always_eager=True)
-        server.always(Reply.status(500))
-        track.delay("u", "E")
-        assert Analytics().stats().inflight.messages == 1
+    @pytest.mark.parametrize("propagates", [False, True])
+    @pytest.mark.parametrize(
+        ("reply", "conf", "cause"),
+        [
+            (Reply.status(500), {}, "500"),
+            (Reply.status(401), {}, "waiting: 2 messages, as the source is closed"),
+            (Reply.status(400), {}, "dead letter"),
+            (Reply.close(), {}, "no answer"),
+            (Reply.status(200), {"segment_write_key": None}, "no write key"),
+        ],
+    )
+    def test_a_delivery_that_fails_is_logged_as_failed(
+        self, make_app, server, caplog, propagates, reply, conf, cause
+    ):
+        caplog.set_level("INFO")
+        make_app(task_always_eager=True, task_eager_propagates=propagates, **conf)
+        server.always(reply)
+        for _ in range(2):
+            assert track.delay("u", "E").get()
+        figures = Analytics().stats()
+        assert figures.waiting + figures.dead.messages == 2
+        texts = [r.getMessage() for r in caplog.records]
+        assert any("not delivered" in t and cause in t for t in texts)
+        assert not [t for t in texts if "segment.drain" in t and "succeeded" in t]
 
 
 class TestFaults:

@@ -71,6 +71,7 @@ class Stint:
 
         Raises:
             Retry: A batch is attempted again later, by the task ``segment.deliver``.
+            DeliveryError: The same where Celery is eager, which retries nothing.
             DeliveryFailed: A batch became a dead letter.
         """
         batch, *self._others = batches
@@ -80,15 +81,13 @@ class Stint:
                 report = self._attempt(batch)
                 following = self._following(report)
             except SegmentBufferError as error:
-                if self._task.request.is_eager:
-                    raise
                 # Where this cannot be published either, the lease finds the batch.
                 self._retry(batch, AGAIN, error)
             self._done.append(batch)
             self._last = report.text
             if report.rests_for and self._slots is not None:
                 self._slots.rest(self._buffer.source.name, report.rests_for)
-            if report.retry_in is not None and not self._task.request.is_eager:
+            if report.retry_in is not None:
                 self._retry(batch, report.retry_in, DeliveryError(self.text))
             continues = bool(following) and self._seconds < STINT and not report.buried
             self._others = following[1:] if continues else following
@@ -96,7 +95,7 @@ class Stint:
                 self.hand_on()
             if report.settled is not None:
                 callbacks.run(self._task.app, self._buffer, report.settled)
-            if report.buried and not self._task.request.is_eager:
+            if report.buried:
                 raise DeliveryFailed(self.text)
             if not continues:
                 return self.text
@@ -161,8 +160,10 @@ class Stint:
 
     def _retry(self, batch: BatchRef, countdown: float, cause: SegmentError) -> NoReturn:
         """Have Celery attempt a batch again, as another try of the present task."""
-        # As Task.retry does, but a drain is followed by a delivery of the one batch.
         request = self._task.request
+        if request.is_eager:  # Celery would retry at once
+            raise cause
+        # As Task.retry does, but a drain is followed by a delivery of the one batch.
         reference = _reference(self._buffer.source.name, batch)
         signature = self._task.app.tasks[DELIVER].signature_from_request(
             request,

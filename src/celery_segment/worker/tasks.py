@@ -22,7 +22,7 @@ from celery_segment.runtime import runtime_of
 from celery_segment.text import counted
 from celery_segment.worker import callbacks
 from celery_segment.worker.slots import slots_of
-from celery_segment.worker.stint import STINT, Stint
+from celery_segment.worker.stint import STINT, DeliveryError, Stint
 
 __all__ = ["deliver", "drain"]
 
@@ -33,15 +33,18 @@ _OPTIONS = {
     **FIXED,
     "bind": True,
     # A dead letter is a failure, for Flower and for Celery's signals; the log has reported it.
-    "throws": (DeliveryFailed,),
+    # So is an attempt that failed, where Celery is eager and cannot retry it.
+    "throws": (DeliveryFailed, DeliveryError),
 }
 
 
 @shared_task(name=DRAIN, **_OPTIONS)
 def drain(self: Any, source: str) -> str:
-    """Deliver what waits in a source's buffer."""
+    """Deliver what waits in a source's buffer; fail where Celery is eager and that fails."""
     buffer = runtime_of(self.app).buffer(source)
     if why := _left_to_others(self.app, buffer):
+        if self.request.is_eager:
+            raise DeliveryError(why)
         return why
     with _stint(self, buffer) as stint:
         if stint is None:
@@ -52,8 +55,12 @@ def drain(self: Any, source: str) -> str:
                 callbacks.run(self.app, buffer, settled)
             if claimed := buffer.claim(buffer.source.max_inflight, stint=STINT):
                 return stint.deliver(claimed)
+            if self.request.is_eager:
+                _refuse_to_leave_any(buffer)
             compressed = _compress(buffer)
         except SegmentBufferError as error:
+            if self.request.is_eager:
+                raise
             logger.warning("%s: a drain was cut off, the tick will repeat it: %s", source, error)
             return f"cut off: {error}"
     done = (
@@ -111,6 +118,15 @@ def _stint(task: Any, buffer: Buffer) -> Iterator[Stint | None]:
         if slots is not None and free and (waiting := slots.next_waiting()) is not None:
             runtime.wake(waiting)
         stint.hand_on()
+
+
+def _refuse_to_leave_any(buffer: Buffer) -> None:
+    """Fail where messages wait that may not be delivered now: no tick will look again."""
+    figures = buffer.admin.snapshot()
+    if figures.waiting:
+        gate = figures.gate
+        why = "no attempt is due" if gate.state == "open" else f"the source is {gate}"
+        raise DeliveryError(f"waiting: {counted(figures.waiting, 'message')}, as {why}")
 
 
 def _compress(buffer: Buffer) -> int:
