@@ -270,6 +270,45 @@ def test_wrong(segment_outbox):
     track.delay("u", "Order Complete")
     segment_outbox.assert_tracked("Order Completed")
 """
+#: Its application has no Redis: a call that is stored fails.
+CAPTURED = """
+import os, subprocess, sys
+import pytest
+from celery import Celery
+
+app = Celery("shop", broker="redis://127.0.0.1:1/0")
+app.set_default()
+CALL = "from celery_segment import track; track.delay('u', 'E')"
+
+def test_captured():
+    exec(CALL)
+
+@pytest.mark.segment_buffer
+def test_marked():
+    from celery_segment import BufferUnavailable
+    with pytest.raises(BufferUnavailable):
+        exec(CALL)
+    assert child() != 0
+
+def test_captured_again():
+    exec(CALL)
+    assert child() == 0
+
+@pytest.fixture(scope="session")
+def outbox_of_all():
+    from celery_segment.testing import Outbox
+    with Outbox() as outbox:
+        yield outbox
+
+@pytest.mark.segment_buffer
+def test_an_outbox_wins(outbox_of_all):
+    exec(CALL)
+    assert len(outbox_of_all) == 1
+
+def child():
+    program = "from celery import Celery; Celery('shop', broker='redis://127.0.0.1:1/0'); "
+    return subprocess.run([sys.executable, "-c", program + CALL], stderr=-3).returncode
+"""
 #: Fails where the collection, or the test without the fixture, has loaded Celery.
 LIGHT = """
 import sys
@@ -294,6 +333,9 @@ class TestThePlugin:
         assert "AssertionError: there is no track 'Order Completed'; did you mean" in output
         assert '>       segment_outbox.assert_tracked("Order Completed")' in output
         assert "testing/outbox.py" not in output
+
+    def test_calls_are_captured_but_in_tests_that_are_marked(self, tmp_path):
+        assert "4 passed" in run_pytest(tmp_path, CAPTURED)
 
     def test_it_loads_nothing_before_the_fixture_is_used(self, tmp_path):
         assert "1 passed" in run_pytest(tmp_path, LIGHT)
