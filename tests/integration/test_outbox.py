@@ -11,10 +11,12 @@ from uuid import UUID
 
 import celery
 import pytest
+from prometheus_client import CollectorRegistry
 
 from celery_segment import (
     Analytics,
     ConfigurationError,
+    Gate,
     ValidationError,
     alias,
     analytics,
@@ -24,8 +26,9 @@ from celery_segment import (
     screen,
     track,
 )
+from celery_segment.contrib.prometheus import Collector
 from celery_segment.testing import Outbox
-from support import free_port, new_app, stored
+from support import drops, free_port, new_app, stored
 
 
 @pytest.fixture
@@ -77,6 +80,21 @@ class TestWithoutRedisAndBroker:
         started = time.monotonic()
         assert Analytics(app=nowhere).flush(timeout=5) == 0
         assert time.monotonic() - started < 1
+
+    def test_a_source_is_empty_and_no_operation_reaches_redis(self, nowhere, segment_outbox):
+        shop = Analytics(app=nowhere)
+        track.delay("u", "E")
+        assert shop.stats().waiting == shop.stats().accepted == 0
+        assert (shop.stats().dropped, shop.stats().gate) == (drops(), Gate())
+        assert (shop.pause(), shop.resume(), shop.deliver(timeout=5)) == (True, 0.0, 0)
+        assert shop.move_from("old") == 0
+        letters = shop.dead_letters
+        assert ("1" in letters, list(letters), letters.messages("1")) == (False, [], [])
+        assert (letters.replay(), letters.purge(["1"])) == (0, 0)
+        registry = CollectorRegistry()
+        registry.register(Collector(nowhere))
+        assert registry.get_sample_value("segment_up", {"source": "default"}) == 1
+        segment_outbox.assert_tracked("E")
 
     def test_what_is_refused_is_refused(self, segment_outbox):
         with pytest.raises(ValidationError, match="event: is required"):

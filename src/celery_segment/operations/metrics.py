@@ -15,9 +15,10 @@ from typing import Any, Literal, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as BaseCollector
 
-from celery_segment.buffer import Buffer, Snapshot
+from celery_segment.buffer import Snapshot
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import SegmentError
+from celery_segment.operations.captured import admin_of
 from celery_segment.operations.unconfigured import noted_unconfigured
 from celery_segment.runtime import runtime_of
 
@@ -279,22 +280,26 @@ class Collector(BaseCollector):
         runtime = runtime_of(app)
         names = sources or [source.name for source in runtime.settings.enabled]
         self._runtime, self._application = runtime, app.main or ""
-        self._buffers = [runtime.buffer(name) for name in names]
+        self._sources = [runtime.settings.source(name) for name in names]
+        for source in self._sources:
+            admin_of(runtime, source.name)  # which needs a Redis
 
     def collect(self) -> Iterable[Family]:
         """Read the figures; return the metrics with their values."""
         up, families = UP.family(), [metric.family() for metric in METRICS]
         with ThreadPoolExecutor(TOGETHER) as pool:
-            found = list(pool.map(_look, self._buffers))
-        for buffer, figures in zip(self._buffers, found, strict=True):
-            up.add_metric([buffer.source.name], figures is not None)
+            found = list(pool.map(self._look, self._sources))
+        for source, figures in zip(self._sources, found, strict=True):
+            up.add_metric([source.name], figures is not None)
             if figures is not None:
                 for metric, family in zip(METRICS, families, strict=True):
-                    metric.add(family, buffer.source, figures)
+                    metric.add(family, source, figures)
         return [up, *families, self._unconfigured()]
 
     def _unconfigured(self) -> Family:
         runtime, family = self._runtime, UNCONFIGURED.family()
+        if runtime.captures:
+            return family
         settings = runtime.settings
         with suppress(SegmentError):
             found = noted_unconfigured(runtime.pool, settings, self._application)
@@ -303,9 +308,8 @@ class Collector(BaseCollector):
                 UNCONFIGURED.add(family, source, figures)
         return family
 
-
-def _look(buffer: Buffer) -> Snapshot | None:
-    try:
-        return buffer.admin.snapshot()
-    except SegmentError:
-        return None
+    def _look(self, source: Source) -> Snapshot | None:
+        try:
+            return admin_of(self._runtime, source.name).snapshot()
+        except SegmentError:
+            return None
