@@ -49,6 +49,14 @@ def other():
     memory.Transport.global_state.clear()
 
 
+@pytest.fixture(autouse=True)
+def _level_of_the_log():
+    """Undo what a worker in this process sets: later tests look at warnings."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+
+
 @pytest.fixture
 def make_worker():
     """Make workers in this process, which stays one that may wait for results."""
