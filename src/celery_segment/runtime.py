@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from celery_segment.buffer import Buffer, Pace, Pool
 from celery_segment.config import Eager, Settings, load
 from celery_segment.errors import ConfigurationError
+from celery_segment.frames import hidden_locals
 from celery_segment.producer import (
     DRAIN,
     Discard,
@@ -88,7 +89,8 @@ class Runtime:
         if self._settings is None:
             with self._lock:
                 if self._settings is None:
-                    self._settings = load(self._app.conf, os.environ)
+                    with hidden_locals():  # the environment, and passwords
+                        self._settings = load(self._app.conf, os.environ)
         return self._settings
 
     def buffer(self, source: str) -> Buffer:
@@ -154,13 +156,14 @@ class Runtime:
         if not settings.redis_url:
             raise _no_redis(self._app)
         limit = settings.redis_max_connections
-        pool = Pool(
-            settings.redis_url,
-            timeout,
-            settings.redis_options,
-            max_connections=limit,
-            rest=rest,
-        )
+        with hidden_locals():  # the URL's password
+            pool = Pool(
+                settings.redis_url,
+                timeout,
+                settings.redis_options,
+                max_connections=limit,
+                rest=rest,
+            )
         # Otherwise the garbage collector finds open sockets, and warns.
         weakref.finalize(self._app, pool.close).atexit = False
         return pool

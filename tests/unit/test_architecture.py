@@ -19,6 +19,7 @@ LAYERS = {
     "compression": set(),
     "errors": set(),
     "files": set(),
+    "frames": set(),
     "signals": set(),
     "text": set(),
     "version": set(),
@@ -27,9 +28,12 @@ LAYERS = {
     "messages": {"errors", "version", "visitor"},
     "tracing": {"version"},
     "buffer": {"compression", "config", "errors", "text"},
-    "delivery": {"buffer", "config", "errors", "signals", "text", "tracing", "version"},
-    "producer": {"buffer", "config", "errors", "files", "messages", "signals"},
-    "runtime": {"buffer", "config", "errors", "producer"},
+    "delivery": {
+        *("buffer", "config", "errors", "frames"),
+        *("signals", "text", "tracing", "version"),
+    },
+    "producer": {"buffer", "config", "errors", "files", "frames", "messages", "signals"},
+    "runtime": {"buffer", "config", "errors", "frames", "producer"},
     "calls": {
         *("buffer", "config", "errors", "messages"),
         *("producer", "runtime", "tracing", "visitor"),
@@ -40,7 +44,7 @@ LAYERS = {
     },
     "worker": {
         *("buffer", "calls", "config", "delivery", "errors"),
-        *("messages", "producer", "runtime", "text", "version"),
+        *("frames", "messages", "producer", "runtime", "text", "version"),
     },
     "operations": {
         *("buffer", "calls", "config", "delivery", "errors", "files"),
@@ -61,7 +65,7 @@ LAYERS = {
         *("operations", "producer", "runtime", "text", "worker"),
     },
     "contrib": {
-        *("", "buffer", "config", "errors", "operations"),
+        *("", "buffer", "config", "errors", "frames", "operations"),
         *("producer", "runtime", "signals", "visitor"),
     },
     "demo": {"", "calls", "contrib", "errors", "operations", "runtime", "testing"},

@@ -42,6 +42,10 @@ class Attachments(NamedTuple):
     callbacks: bytes = b""
     trace: bytes = b""
 
+    def __repr__(self) -> str:
+        # Callbacks have arguments, which may be people's data.
+        return f"Attachments({len(self.callbacks)} bytes of callbacks)"
+
 
 #: Attachments of some of a list of messages, by their message's place in it, from 0 on.
 AttachmentsByPlace = Mapping[int, Attachments]

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import cached_property
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec
 
 from celery import Signature, uuid
@@ -63,6 +64,15 @@ _PAUSE = 2.0
 _HEADER = "segment"
 
 
+def _hide(error: Exception) -> None:
+    """Clear what the frames of our own errors hold beyond the call's arguments.
+
+    An error tracker would show it: the visitor, and the whole message.
+    """
+    if isinstance(error, SegmentError):
+        clear_frames(error.__traceback__)
+
+
 class Prepared(NamedTuple):
     """A validated call that is ready to be stored.
 
@@ -79,7 +89,7 @@ class Prepared(NamedTuple):
     trace: bytes
 
     def __repr__(self) -> str:
-        return f"<Prepared: {self.message_id}>"  # without its payload
+        return f"Prepared({self.message_id!r})"
 
 
 class Call(FixedTask, Generic[P]):
@@ -136,9 +146,14 @@ class Call(FixedTask, Generic[P]):
             prepared = self._prepare(args, kwargs, task_id)
         except Exception as error:
             if not is_refused(self._runtime, self.build, args, kwargs, error):
+                _hide(error)
                 raise
             return DroppedResult(task_id or uuid())
-        return self._dispatch(prepared, task_id, **options)
+        try:
+            return self._dispatch(prepared, task_id, **options)
+        except SegmentError as error:
+            _hide(error)
+            raise
 
     if TYPE_CHECKING:  # Celery's methods, typed with the call's signature
 
@@ -195,11 +210,15 @@ class Call(FixedTask, Generic[P]):
         return self._run_as_task(args, kwargs)
 
     def _publish(self, args: Any, kwargs: Any, *, wake: bool = False) -> str:
-        source, message = self.build(*args, **kwargs)
-        trace = trace_context()
-        attached = Attachments(trace=trace) if trace else None
-        producer = self._runtime.producer(source)
-        producer.publish(message, attached)
+        try:
+            source, message = self.build(*args, **kwargs)
+            trace = trace_context()
+            attached = Attachments(trace=trace) if trace else None
+            producer = self._runtime.producer(source)
+            producer.publish(message, attached)
+        except SegmentError as error:
+            _hide(error)
+            raise
         if wake:
             producer.wake()
         return message.message_id

@@ -7,11 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from celery_segment.buffer import Attachments
 from celery_segment.contrib.web import WebVisitor, web_settings
 from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.frames import hidden_locals
 from celery_segment.producer import HeldCalls, Producer, held_by
-from celery_segment.producer.held import Held
+from celery_segment.producer.held import Held, HeldMessages
 from celery_segment.signals import messages_dropped
 from celery_segment.visitor import acting
 
@@ -60,18 +60,17 @@ def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
 
 
 def _store(held: Held) -> None:
-    for producer, (messages, attachments) in held.items():
-        _store_or_log(producer, messages, attachments)
+    for producer, of_producer in held.items():
+        _store_or_log(producer, of_producer)
 
 
-def _store_or_log(
-    producer: Producer, messages: list[bytes], attachments: dict[int, Attachments]
-) -> None:
+@hidden_locals()
+def _store_or_log(producer: Producer, held: HeldMessages) -> None:
     """Store a request's messages; log an error, since the response is made and must not fail."""
     try:
-        producer.store_many(messages, attachments)
+        producer.store_many(held.messages, held.attachments)
     except SegmentBufferError as error:
-        lost = len(messages) - error.stored
+        lost = len(held.messages) - error.stored
         text = "%s: messages of a request that are lost: %d (%s)"
         logger.error(text, producer.source, lost, error)  # noqa: TRY400 - a traceback adds nothing
         reason = "full" if isinstance(error, BufferFull) else "unavailable"

@@ -48,6 +48,9 @@ class Request(NamedTuple):
     path: str
     query: str
 
+    def __repr__(self) -> str:
+        return "Request(...)"  # the rest is personal data
+
 
 def percent_encoded(path: str) -> str:
     """Return a path percent-encoded as in browsers."""

@@ -23,6 +23,7 @@ from celery_segment.delivery.key import KeyRecord, record_of
 from celery_segment.delivery.outcome import Answer, Delivered, Past, Refused, WrongKey, decide
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_damaged, settle_patiently
+from celery_segment.frames import hidden_locals
 from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
 
@@ -31,6 +32,7 @@ __all__ = ["attempt_delivery", "put_back"]
 logger = logging.getLogger("celery_segment")
 
 
+@hidden_locals()
 def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None) -> Report:
     """Post a batch once, and settle it according to the response.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -72,12 +72,12 @@ class Answer:
     Attributes:
         status: The HTTP status.
         headers: The headers, by case-insensitive name.
-        text: The start of the body.
+        text: The start of the body, which may quote a message.
     """
 
     status: int
-    headers: Mapping[str, str]
-    text: str = ""
+    headers: Mapping[str, str] = field(repr=False)
+    text: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Bury:
 
     cause: str
     answered: bool
-    text: str = ""
+    text: str = field(default="", repr=False)
 
 
 Decision = Delivered | Retry | Refused | WrongKey | Split | Bury

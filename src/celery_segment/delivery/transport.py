@@ -24,6 +24,7 @@ from celery_segment.config import Source
 from celery_segment.delivery.deadline import DeadlineAdapter, ProxyRefusedError
 from celery_segment.delivery.outcome import Answer, Failure, is_retryable
 from celery_segment.delivery.request import USER_AGENT, Request
+from celery_segment.frames import hidden_locals
 from celery_segment.text import http_phrase
 
 __all__ = ["post", "reach"]
@@ -46,6 +47,7 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _routes: tuple[int, _Routes] | None = None
 
 
+@hidden_locals()
 def post(request: Request, source: Source) -> Answer | Failure:
     """Send a request and return the response or the failure.
 
@@ -56,6 +58,7 @@ def post(request: Request, source: Source) -> Answer | Failure:
     return _exchange("POST", request.url, request.headers, request.data, source)
 
 
+@hidden_locals()
 def reach(source: Source) -> Answer | Failure:
     """Request the batch endpoint as ``post`` does, but without credentials or messages.
 

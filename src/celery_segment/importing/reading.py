@@ -81,12 +81,15 @@ class Rejected(NamedTuple):
     reason: str
     content: bytes
 
+    def __repr__(self) -> str:
+        return f"Rejected(line={self.line}, field={self.field!r})"
+
 
 @dataclass
 class Chunk:
     """A number of consecutive records: their messages and rejects, and where the last one ends."""
 
-    messages: list[bytes] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list, repr=False)
     rejected: list[Rejected] = field(default_factory=list)
     dropped: int = 0
     end: Position = START

@@ -44,7 +44,8 @@ class Message(
     integrations: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.message_id}>"  # without its payload
+        # The rest is people's data, and would get into logs and error reports.
+        return f"{type(self).__name__}(message_id={self.message_id!r})"
 
 
 class Identify(Message, tag="identify"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "HeldCalls", "current_hold", "held_by"]
 
-#: Messages by their producer, each list with its attachments by place.
-Held = dict["Producer", tuple[list[bytes], dict[int, Attachments]]]
+
+@dataclass
+class HeldMessages:
+    """Messages of one producer that are held back.
+
+    Attributes:
+        messages: The messages, in their order.
+        attachments: What is attached to some of them, by their place.
+    """
+
+    messages: list[bytes] = field(default_factory=list, repr=False)
+    attachments: dict[int, Attachments] = field(default_factory=dict, repr=False)
+
+
+#: What is held back, by producer.
+Held = dict["Producer", HeldMessages]
 
 
 class HeldCalls:
@@ -42,10 +57,10 @@ class HeldCalls:
         with self._lock:
             if self._held is None or self._only not in (None, producer):
                 return False
-            messages, by_place = self._held.setdefault(producer, ([], {}))
+            held = self._held.setdefault(producer, HeldMessages())
             if attachments:
-                by_place[len(messages)] = attachments
-            messages.append(data)
+                held.attachments[len(held.messages)] = attachments
+            held.messages.append(data)
             return True
 
     def end(self) -> Held:

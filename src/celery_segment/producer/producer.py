@@ -8,6 +8,7 @@ from typing import Protocol
 
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
 from celery_segment.config import Source
+from celery_segment.frames import hidden_locals
 from celery_segment.messages import (
     Message,
     add_defaults,
@@ -155,8 +156,9 @@ class Producer:
             with held_by(hold):
                 yield
         finally:
-            for producer, (data, attachments) in hold.end().items():
-                producer.store_many(data, attachments)
+            with hidden_locals():
+                for producer, held in hold.end().items():
+                    producer.store_many(held.messages, held.attachments)
 
     def store_many(
         self, data: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS

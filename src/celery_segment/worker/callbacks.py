@@ -21,6 +21,7 @@ from celery_segment.buffer import Buffer, Settled, messages_of
 from celery_segment.calls.attachments import keeps_results
 from celery_segment.config.parsers import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
+from celery_segment.frames import hidden_locals
 from celery_segment.messages import decode
 
 __all__ = ["SettledBatch", "hook_of", "run"]
@@ -71,6 +72,7 @@ def hook_of(app: Any, hook: Any) -> Callable[..., Any]:
         ) from None
 
 
+@hidden_locals()
 def run(app: Any, buffer: Buffer, settled: Settled) -> None:
     """Run a settled batch's callbacks, and forget those that ran.
 

@@ -17,6 +17,7 @@ from celery import shared_task
 from celery_segment.buffer import BatchRef, Buffer
 from celery_segment.calls.fixed import FIXED
 from celery_segment.errors import DeliveryFailed, SegmentBufferError
+from celery_segment.frames import hidden_locals
 from celery_segment.producer import DELIVER, DRAIN
 from celery_segment.runtime import runtime_of
 from celery_segment.text import counted
@@ -129,6 +130,7 @@ def _refuse_to_leave_any(buffer: Buffer) -> None:
         raise DeliveryError(f"waiting: {counted(figures.waiting, 'message')}, as {why}")
 
 
+@hidden_locals()
 def _compress(buffer: Buffer) -> int:
     """Compress what waits in a backlog, for a stint, and count it; a later drain does the rest."""
     until, count = time.monotonic() + STINT, 0

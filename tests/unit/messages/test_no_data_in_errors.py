@@ -122,6 +122,6 @@ def test_an_argument_of_a_callback_is_not_quoted():
 
 def test_a_message_shows_its_id_and_not_its_content():
     message = track(user_id=SECRET, event=SECRET, message_id="m-1", properties={SECRET: SECRET})
-    assert repr(message) == "<Track m-1>"
+    assert repr(message) == "Track(message_id='m-1')"
     prepared = Prepared(None, "m-1", encode(message), b"")
-    assert repr(prepared) == "<Prepared: m-1>"
+    assert repr(prepared) == "Prepared('m-1')"
