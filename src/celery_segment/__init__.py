@@ -8,6 +8,7 @@ import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two ta
 from celery_segment import signals
 from celery_segment.buffer import Amount, DeadLetter, Gate, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
+from celery_segment.config import mask_settings
 from celery_segment.errors import (
     BufferFull,
     BufferUnavailable,
@@ -65,6 +66,7 @@ def _install(app: object) -> None:
     app.steps["consumer"].add("celery_segment.worker.bootsteps:Tick")  # type: ignore[attr-defined]
 
 
+mask_settings()
 _state.connect_on_app_finalize(_install)
 for _app in _state._get_active_apps():  # noqa: SLF001 - as celery.shared_task itself does
     if _app.finalized:

@@ -17,7 +17,12 @@ from celery_segment import Analytics, track
 from celery_segment.testing import Reply
 from support import DEFAULTS, TESTS, WRITE_KEY, content_of, wait_until
 
-SECRETS = (WRITE_KEY.encode(), base64.b64encode(f"{WRITE_KEY}:".encode()))
+PASSWORD = "p4ssw0rd"
+SECRETS = (
+    WRITE_KEY.encode(),
+    base64.b64encode(f"{WRITE_KEY}:".encode()),
+    PASSWORD.encode(),
+)
 
 
 @pytest.fixture
@@ -59,7 +64,8 @@ def flower(app, tmp_path):
 def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower, tmp_path):
     server.fail_messages(lambda message: message["event"] == "bad")
     server.reply(Reply.status(500))
-    worker = workers.start(app, "-E")
+    proxies = {"ftp": f"http://user:{PASSWORD}@proxy"}
+    worker = workers.start(app, "-E", segment_proxies=proxies)
     for number in range(60):
         track.delay("u", "bad" if number == 30 else f"E{number}", {"payload": "p4yl04d"})
     assert Analytics().flush(20) == 0
@@ -70,6 +76,9 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
     places = {"worker's log": worker.output.encode(), "flower's log": _read(tmp_path, "flower.log")}
     for path in ("/api/tasks", "/api/workers?refresh=1", "/tasks", "/workers", "/metrics"):
         places[f"flower {path}"] = flower(path)
+    page = f"/worker/{worker.name}"
+    wait_until(lambda: b"segment_proxies" in flower(page), 10)
+    places[f"flower {page}"] = flower(page)
     detail = json.loads(flower("/api/tasks"))
     for task in list(detail)[:20]:
         places[f"flower task {task}"] = flower(f"/api/task/info/{task}") + flower(f"/task/{task}")
@@ -79,7 +88,7 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
     for place, content in places.items():
         assert content, place
         for secret in SECRETS:
-            assert secret not in content, f"the write key is in {place}"
+            assert secret not in content, f"a secret is in {place}"
         if not place.startswith("redis"):
             assert b"p4yl04d" not in content, f"a payload is in {place}"
 

@@ -51,7 +51,7 @@ LAYERS = {
         *("messages", "producer", "runtime", "text", "worker"),
     },
     # The package itself: the door.
-    "": {"buffer", "calls", "errors", "operations", "signals", "version", "worker"},
+    "": {"buffer", "calls", "config", "errors", "operations", "signals", "version", "worker"},
     "analytics": {
         *("calls", "config", "errors", "messages", "operations"),
         *("producer", "runtime", "version"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load
+from celery_segment.config.masking import mask_settings
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
 from celery_segment.config.stray import stray_settings
@@ -16,5 +17,6 @@ __all__ = [
     "WriteKey",
     "declared",
     "load",
+    "mask_settings",
     "stray_settings",
 ]

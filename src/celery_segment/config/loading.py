@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
 
     Args:
         conf: ``app.conf``, or a mapping of setting names to values.
-        environ: The environment variables; ``SEGMENT_WRITE_KEY`` is the default write key.
+        environ: The environment variables, which have the defaults of some settings.
 
     Raises:
         ConfigurationError: A ``segment_*`` setting is unknown, has a bad value, or
@@ -38,6 +39,7 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     is_configured = any(value is not None and value != "" for value in given.values())
     entries = given.pop("sources", {})
     _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
+    given |= _of_environment(given, environ)
     own = {name: _parsed(Settings, name, value, PREFIX) for name, value in _in(Settings, given)}
     if not own.get("redis_url"):
         own["redis_url"], own["redis_options"] = broker_redis(conf)
@@ -45,8 +47,6 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
         own["namespace"] = _broker_namespace(conf)
     shared = {name: _parsed(Source, name, value, PREFIX) for name, value in _in(Source, given)}
     key = shared.pop("write_key", None)
-    if key is None and environ.get("SEGMENT_WRITE_KEY"):
-        key = _parsed(Source, "write_key", environ["SEGMENT_WRITE_KEY"], PREFIX)
     sources = _sources(entries, {**shared, "namespace": own["namespace"]}, key)
     if not own.get("spill_path"):
         for source in sources.values():
@@ -126,6 +126,26 @@ def _given(conf: Any) -> dict[str, Any]:
         if plain.startswith(PREFIX):
             given[plain.removeprefix(PREFIX)] = conf[plain if plain in conf else name]
     return given
+
+
+def _of_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that are not given, and are in the environment."""
+    found: dict[str, Any] = {}
+    for name, declaration in {**declared(Settings), **declared(Source)}.items():
+        variable = f"{PREFIX}{name}".upper()
+        text = environ.get(variable)
+        if text and declaration.metadata["from_environment"] and given.get(name) in (None, ""):
+            found[name] = _decoded(variable, text) if name == "proxies" else text
+    return found
+
+
+def _decoded(variable: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ConfigurationError(
+            f'{variable} must be JSON such as {{"https": "http://proxy:3128"}}'
+        ) from None
 
 
 def _in(cls: type[Settings | Source], given: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery_segment.config import parsers
-from celery_segment.config.declaring import setting
+from celery_segment.config.declaration import setting
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["DEFAULT_SOURCE", "Settings", "Source", "declared"]
@@ -49,6 +49,7 @@ class Source:
         "Write key of the source. Only workers need it.",
         show="environment variable `SEGMENT_WRITE_KEY`",
         secret=True,
+        from_environment=True,
     )
     host: str = setting(
         "https://api.segment.io",
@@ -159,9 +160,10 @@ class Source:
     proxies: dict[str, str] | None = setting(
         None,
         parsers.proxies,
-        "Proxies by scheme, in the format of `requests`; SOCKS needs PySocks. By default, those of"
-        " the environment.",
+        "Proxies by scheme, in the format of `requests`; SOCKS needs PySocks.",
+        show="environment variable `SEGMENT_PROXIES`, as JSON; else the proxies of the environment",
         secret=True,
+        from_environment=True,
     )
     ca_bundle: str | None = setting(
         None,
@@ -233,8 +235,9 @@ class Settings:
         "",
         parsers.redis_url,
         "URL of the Redis that holds the buffer.",
-        show="the broker's URL, if the broker is Redis",
+        show="environment variable `SEGMENT_REDIS_URL`; else the broker's URL, if it is a Redis",
         secret=True,
+        from_environment=True,
     )
     namespace: str = setting(
         "",

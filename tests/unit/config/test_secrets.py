@@ -11,10 +11,12 @@ import traceback
 
 import msgspec
 import pytest
+from celery.app import utils
 from celery.app.utils import bugreport
 from kombu.utils import json as celery_json
 
-from celery_segment.config import WriteKey
+from celery_segment import ConfigurationError
+from celery_segment.config import WriteKey, mask_settings
 from celery_segment.runtime import runtime_of
 from configuring import PASSWORD, SECRET, application, configured, refusal, source
 
@@ -103,6 +105,54 @@ def test_write_keys_are_equal_by_value():
     assert WriteKey("a") == WriteKey("a") != WriteKey("b")
     assert len({WriteKey("a"), WriteKey("a"), WriteKey("b")}) == 2
     assert WriteKey("a") != "a"
+
+
+def test_passwords_come_from_the_environment():
+    environ = {
+        "SEGMENT_REDIS_URL": f"redis://user:{PASSWORD}@elsewhere/0",
+        "SEGMENT_PROXIES": f'{{"https": "http://user:{PASSWORD}@proxy"}}',
+    }
+    settings = configured(environ, segment_sources={"own": {"proxies": {"https": "http://own"}}})
+    assert settings.redis_url == environ["SEGMENT_REDIS_URL"]
+    assert settings.source("default").proxies == {"https": f"http://user:{PASSWORD}@proxy"}
+    assert settings.source("own").proxies == {"https": "http://own"}
+    given = configured(environ, segment_redis_url="redis://given/0", segment_proxies={})
+    assert given.redis_url == "redis://given/0"
+    assert given.source("default").proxies == {}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SEGMENT_REDIS_URL": f"http://user:{PASSWORD}@h"},
+        {"SEGMENT_PROXIES": f"http://user:{PASSWORD}@proxy"},
+        {"SEGMENT_PROXIES": f'["http://user:{PASSWORD}@proxy"]'},
+    ],
+)
+def test_a_bad_value_of_the_environment_is_refused_without_showing_it(environ):
+    with pytest.raises(ConfigurationError) as caught:
+        configured(environ)
+    (variable,) = environ
+    assert str(caught.value).lower().startswith(f"{variable.lower()} must be ")
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["segment_{}", "CELERY_SEGMENT_{}"])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (f"redis://user:{PASSWORD}@h:1/0?password={PASSWORD}", "redis://********@h:1/0"),
+        (f"redis://h:1/0?password={PASSWORD}", "redis://h:1/0"),
+        (f"unix://:{PASSWORD}@/run/redis.sock", "unix://********@/run/redis.sock"),
+        (f"redis://[user:{PASSWORD}@h", "********"),
+        (PASSWORD, "********"),
+        (None, None),
+    ],
+)
+def test_what_celery_shows_of_a_url(name, value, shown):
+    mask_settings()  # once more changes nothing
+    filtered = utils.filter_hidden_settings({name.format("redis_url"): value, "other": value})
+    assert list(filtered.values()) == [shown, value]
 
 
 def test_celery_censors_the_write_keys():

@@ -1,4 +1,4 @@
-"""How a setting is declared: a dataclass field with its parser and its documentation."""
+"""Declare a setting: its default, parser and documentation, in one place."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def setting(
     *,
     show: str | None = None,
     secret: bool = False,
+    from_environment: bool = False,
 ) -> Any:
     """Declare a setting as a dataclass field.
 
@@ -24,8 +25,16 @@ def setting(
         parse: Its parser, of ``celery_segment.config.parsers``.
         doc: Its description in the documentation.
         show: Its default in the documentation; by default, ``repr(default)``.
-        secret: Whether to leave the value out of errors and the ``repr``.
+        secret: Whether to leave the value out of errors and the ``repr``, and have Celery mask it.
+        from_environment: Whether it is read from an environment variable, such as
+            ``SEGMENT_WRITE_KEY``, where it is not set.
     """
     shown = repr(default) if show is None else show
-    metadata = {"parse": parse, "doc": doc, "show": shown, "secret": secret}
+    metadata = {
+        "parse": parse,
+        "doc": doc,
+        "show": shown,
+        "secret": secret,
+        "from_environment": from_environment,
+    }
     return field(default=default, metadata=metadata, repr=not secret)
