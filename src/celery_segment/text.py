@@ -43,11 +43,18 @@ def http_phrase(status: int) -> str:
         return ""
 
 
-def one_line(text: str) -> str:
-    """Return an untrusted text as one line without characters that control a terminal."""
-    return "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
-    )
+def one_line(text: str | bytes) -> str:
+    """Return an untrusted text as one line without characters that control a terminal.
+
+    Every text that comes from outside passes here before it gets into a log, an error, a task's
+    result or a table: an endpoint's, a proxy's, a broker's, and whatever is read from Redis.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    text = " ".join(text.split())
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def printable(text: str) -> str:

@@ -218,7 +218,7 @@ def test_an_export_has_a_line_for_each_message_with_its_very_bytes(letters, app,
     assert line["message"] == json.loads(held.body[:-1])
     assert list(line) == ["batch", "buried", "reason", "message"]
     assert (line["batch"], line["buried"]) == (letter.id, letter.buried)
-    assert line["reason"] == 'because "so"\n'
+    assert line["reason"] == 'because "so"'
     assert len(letters.raw(letter.id)) == 1
     stream = io.BytesIO()
     assert letters.export(stream) == (1, 0)

@@ -32,11 +32,14 @@ LAYERS = {
         *("buffer", "config", "errors", "frames"),
         *("signals", "text", "tracing", "version"),
     },
-    "producer": {"buffer", "config", "errors", "files", "frames", "messages", "signals"},
+    "producer": {
+        *("buffer", "config", "errors", "files", "frames"),
+        *("messages", "signals", "text"),
+    },
     "runtime": {"buffer", "config", "errors", "frames", "producer"},
     "calls": {
         *("buffer", "config", "errors", "messages"),
-        *("producer", "runtime", "tracing", "visitor"),
+        *("producer", "runtime", "text", "tracing", "visitor"),
     },
     "importing": {
         *("buffer", "compression", "config", "errors", "files"),

@@ -15,6 +15,7 @@ from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import DeadLetter, Gate, Snapshot, Stale
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
+from celery_segment.text import one_line
 
 __all__ = ["BufferAdmin"]
 
@@ -72,7 +73,7 @@ class BufferAdmin:
         )
         flat = self._pool.run(script("dead"), self._key, *arguments)
         return [
-            DeadLetter(i.decode(), n, size, at / 1000, why.decode())
+            DeadLetter(i.decode("utf-8", "replace"), n, size, at / 1000, one_line(why))
             for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
         ]
 
@@ -112,7 +113,7 @@ class BufferAdmin:
         """Name the source's owner, where it has none; return the owner's name."""
         state = f"{self._key}:state"
         self._pool.execute("HSETNX", state, "owner", application)
-        return str(self._pool.execute("HGET", state, "owner").decode("utf-8", "replace"))
+        return one_line(self._pool.execute("HGET", state, "owner"))
 
     # A move to another source, which may be in another slot of a cluster or in another Redis, is
     # a step here, one there and one here again. Each may be repeated, and changes nothing then.
@@ -171,5 +172,5 @@ class BufferAdmin:
         """Return the source's figures at this moment."""
         limits = (bounds.LOOK_AT_BATCHES, self.source.max_inflight)
         flat = self._pool.run(script("snapshot"), self._key, *limits)
-        found = Snapshot.of({flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)})
+        found = Snapshot.of({one_line(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)})
         return found if self.source.enabled else replace(found, gate=Gate("off", seconds=None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
+from celery_segment.text import one_line
 
 __all__ = ["brief", "is_elsewhere", "may_have_written", "translated", "unanswered"]
 
@@ -99,7 +100,7 @@ def _words(answer: object) -> str:
 
     A server to which a command is unknown, as by its rename-command, quotes 128 characters.
     """
-    return str(answer).partition(_QUOTE)[0][:_TEXT]
+    return one_line(str(answer).partition(_QUOTE)[0])[:_TEXT]
 
 
 def translated(answer: Exception, address: str) -> SegmentBufferError:
@@ -146,4 +147,4 @@ def unanswered(error: Exception, errors: Any, address: str, *, is_sent: bool) ->
 
 def brief(error: BaseException) -> str:
     """Return an error's text, shortened; its name where it has none."""
-    return str(error).rstrip(".")[:160] or type(error).__name__
+    return one_line(str(error)).rstrip(".")[:160] or type(error).__name__

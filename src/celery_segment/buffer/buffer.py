@@ -37,6 +37,7 @@ from celery_segment.buffer.types import (
     Stale,
 )
 from celery_segment.config import Source
+from celery_segment.text import one_line
 
 __all__ = ["Buffer"]
 
@@ -95,7 +96,9 @@ class Buffer:
         most = min(limit, bounds.CLAIM_BATCHES)
         limits = (s.max_inflight, most, milliseconds(s.lease), milliseconds(stint))
         flat = self._pool.run(script("claim"), self._key, *limits, int(continues), once=True)
-        return [BatchRef(i.decode(), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)]
+        return [
+            BatchRef(one_line(i), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)
+        ]
 
     def release(self, batch_id: str, token: str = "") -> bool:
         """Give a claimed batch back, since this process does not deliver it.
@@ -275,7 +278,7 @@ class Buffer:
                 return
             name, batch, count, size, why, body, own, reported = found
             callbacks = tuple(own)
-            about = (name.decode(), batch.decode(), why.decode() or None)
+            about = (name.decode(), one_line(batch), one_line(why) or None)
             yield Settled(*about, callbacks, body, count, size, reported=bool(reported))
 
     def called(

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from celery_segment.text import duration
+from celery_segment.text import duration, one_line
 
 __all__ = [
     "NO_ATTACHMENTS",
@@ -316,7 +316,7 @@ class Snapshot:
     def of(cls, raw: dict[str, Any]) -> Snapshot:
         """Read the figures as snapshot.lua gives them, by name."""
         texts = ("gate", "tripped_cause", "owner")
-        why, tripped_cause, owner = (raw.pop(name).decode("utf-8", "replace") for name in texts)
+        why, tripped_cause, owner = (one_line(raw.pop(name)) for name in texts)
         n = {name: int(value) for name, value in raw.items()}
 
         def amount(name: str) -> Amount:

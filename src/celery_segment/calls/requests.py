@@ -15,6 +15,8 @@ from typing import Any
 from celery.worker.request import Request
 from kombu.exceptions import MessageStateError
 
+from celery_segment.text import one_line
+
 __all__ = ["KeptRequest", "answer_again", "forget_answers"]
 
 logger = logging.getLogger("celery_segment")
@@ -38,7 +40,9 @@ class KeptRequest(Request):
         except (OSError, MessageStateError, *self._connection_errors):
             raise  # Celery knows what to do
         except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
-            logger.warning("%s: the broker is answered later: %s", self.humaninfo(), error)
+            logger.warning(
+                "%s: the broker is answered later: %s", self.humaninfo(), one_line(str(error))
+            )
             _refused.append(partial(answer, *args, **kwargs))
 
 

@@ -64,7 +64,7 @@ def list_(ctx: click.Context, source: str, filters: Filters, as_json: bool) -> N
     for letter in letters:
         when = datetime.fromtimestamp(letter.buried, timezone.utc).astimezone()
         made.add_row(
-            letter.id,
+            Text(one_line(letter.id), no_wrap=True),
             f"{letter.messages:,}",
             f"{letter.bytes:,}",
             Text(f"{when:%Y-%m-%d %H:%M:%S}", no_wrap=True),

@@ -25,7 +25,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from celery_segment.config import Source
-from celery_segment.text import http_phrase
+from celery_segment.text import http_phrase, one_line
 
 __all__ = [
     "Answer",
@@ -226,7 +226,7 @@ def decide(  # noqa: PLR0911 - a table of outcomes
         return _again(cause, source, past)
     about_data = past.others_delivered and (status != HTTPStatus.UNAUTHORIZED or key_works)
     if status in BAD_DATA or about_data:
-        text = " ".join(result.text.split())[:TEXT]
+        text = one_line(result.text)[:TEXT]
         return Split(cause) if past.count > 1 else Bury(cause, answered=True, text=text)
     if past.count > 1 and past.alone and past.refusals:
         return Split(cause, answered=False)

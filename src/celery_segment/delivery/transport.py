@@ -25,12 +25,14 @@ from celery_segment.delivery.deadline import DeadlineAdapter, ProxyRefusedError
 from celery_segment.delivery.outcome import Answer, Failure, is_retryable
 from celery_segment.delivery.request import USER_AGENT, Request
 from celery_segment.frames import hidden_locals
-from celery_segment.text import http_phrase
+from celery_segment.text import http_phrase, one_line
 
 __all__ = ["post", "reach"]
 
 #: Maximum number of bytes read from a response, enough for the text of an error.
 ANSWER_BYTES = 16_384
+#: Maximum number of characters kept of an error's text.
+ERROR_TEXT = 160
 #: Maximum number of connections kept open to a host, for Celery's thread pools.
 POOL = 64
 
@@ -158,14 +160,26 @@ def _text(response: Any, source: Source) -> str:
         text: str = response.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
     except (HTTPError, OSError, ValueError):
         return ""
-    key = source.write_key.reveal() if source.write_key else ""
-    token = base64.b64encode(f"{key}:".encode()).decode()
-    return "" if key in text or token in text else text
+    return "" if _has_credentials(text, source) else text
+
+
+def _has_credentials(text: str, source: Source) -> bool:
+    """Return whether a text quotes the write key, or the header that has it."""
+    if source.write_key is None:
+        return False
+    key = source.write_key.reveal()
+    return key in text or base64.b64encode(f"{key}:".encode()).decode() in text
+
+
+def _said(error: BaseException, source: Source) -> str:
+    """Return an error's text, which may quote the endpoint or a proxy, shortened."""
+    text = one_line(str(error))
+    return "it quotes the credentials" if _has_credentials(text, source) else text[:ERROR_TEXT]
 
 
 def _no_route(error: Exception, source: Source) -> Failure:
     """Return the failure where no request can be made: the proxy's URL is not usable."""
-    text = "" if "@" in str(error) else f": {str(error)[:160]}"  # it may quote a password
+    text = "" if "@" in str(error) else f": {_said(error, source)}"  # it may quote a password
     cause = f"no way to {source.host}: {type(error).__name__}{text}"
     if "SOCKS" in text:
         cause += " Install them by `pip install 'requests[socks]'`"
@@ -189,7 +203,7 @@ def _failure(error: Exception, source: Source, proxy: Any, deadline: float) -> F
     if isinstance(inner, FileNotFoundError):
         cause = f"the CA certificates for {source.host} are missing: check REQUESTS_CA_BUNDLE"
         return Failure(cause, "configuration")
-    cause = f"no answer from {source.host}: {type(inner).__name__}: {str(inner)[:160]}"
+    cause = f"no answer from {source.host}: {type(inner).__name__}: {_said(inner, source)}"
     is_tls = any(isinstance(each, SSLError | ssl.SSLError) for each in (error, inner))
     return Failure(cause, "tls" if is_tls else "network")
 
@@ -206,7 +220,7 @@ def _refused_by_proxy(
         deadline: When the request has to have ended.
     """
     if isinstance(error, ProxyRefusedError):
-        return str(error)
+        return one_line(str(error))[:ERROR_TEXT]
     tunnel = _TUNNEL.match(str(inner))
     if tunnel is not None and not is_retryable(int(tunnel[1])):
         return f"{tunnel[1]} {http_phrase(int(tunnel[1]))}".rstrip()

@@ -15,6 +15,8 @@ from typing import Any
 
 from kombu.pools import ProducerPool
 
+from celery_segment.text import one_line
+
 __all__ = ["DELIVER", "DRAIN", "Waker", "impatient_connection"]
 
 logger = logging.getLogger("celery_segment")
@@ -77,7 +79,7 @@ class Waker:
                 "%s: no worker was woken (%s: %s); the workers' tick will find the messages",
                 source,
                 type(error).__name__,
-                error,
+                one_line(str(error)),
             )
 
     def _pool(self) -> Any:

@@ -18,7 +18,7 @@ from celery_segment.errors import (
 )
 from celery_segment.producer import DELIVER
 from celery_segment.runtime import runtime_of
-from celery_segment.text import counted
+from celery_segment.text import counted, one_line
 from celery_segment.worker import callbacks
 from celery_segment.worker.slots import slots_of
 
@@ -121,7 +121,7 @@ class Stint:
                 "%s: %s put back, since no task could be published: %s",
                 self._buffer.source.name,
                 _counted(self._others),
-                error,
+                one_line(str(error)),
             )
             self._put_back()
 
