@@ -213,6 +213,7 @@ class Recount(Model):
         assert snapshot.accepted == sum(counted) == len(self.accepted)
         batches |= {"buffered": int(bool(self.open)), "delivered": self.count["delivered_batches"]}
         expected = {name: len(places.pop(name)) for name in ("purged", "damaged")}
+        expected["refused_callbacks"] = 0
         expected |= {
             name: Amount(len(messages), len(stored(messages)), batches[name])
             for name, messages in places.items()

@@ -30,6 +30,7 @@ from celery_segment.producer import (
     Waker,
     recording,
 )
+from celery_segment.trust import Trust
 
 __all__ = ["Runtime", "runtime_of"]
 
@@ -76,6 +77,7 @@ class Runtime:
         self._settings: Settings | None = None
         self._pool: Pool | None = None
         self._pace: Pace | None = None
+        self._trust: Trust | None = None
         self._spill: Spill | None = None
         self._buffers: dict[str, Buffer] = {}
         self._fallbacks: dict[str, Fallback] = {}
@@ -119,6 +121,15 @@ class Runtime:
         if record is recording.discard and not self.settings.capture_tests:
             return None
         return record
+
+    @property
+    def trust(self) -> Trust:
+        """Which callbacks that are stored in the buffer may run."""
+        if self._trust is None:
+            with self._lock:
+                if self._trust is None:
+                    self._trust = Trust(self.settings)
+        return self._trust
 
     @property
     def pool(self) -> Pool:

@@ -107,6 +107,7 @@ class TestPerMessage:
                 **FAST,
                 broker_url=redis_server.url,
                 segment_redis_url=own.url,
+                segment_signing_key="k" * 32,
                 segment_on_unavailable="spill",
                 segment_spill_path=str(tmp_path / "spill"),
             )
@@ -149,7 +150,12 @@ class TestPerMessage:
         self, make_app, server, redis, redis_server, workers, noted
     ):
         with EmbeddedRedis() as broker:
-            app = make_app(**SHORT, broker_url=broker.url, segment_redis_url=redis_server.url)
+            app = make_app(
+                **SHORT,
+                broker_url=broker.url,
+                segment_redis_url=redis_server.url,
+                segment_allowed_callbacks=["tests.delivered", "tests.failed"],
+            )
             result = track.apply_async(("u", "E"), **LINK)
             buffer = buffer_of(app)
             (batch,) = buffer.claim(1)

@@ -141,6 +141,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
         "segment_messages_buried_total": 4,
         "segment_messages_purged_total": 2,
         "segment_messages_damaged_total": 0,
+        "segment_callbacks_refused_total": 0,
         "segment_messages_dropped_total": drops(full=3, unavailable=4),
         "segment_attempts_total": {"200": 1, "400": 2, "413": 1, "429": 1},
         "segment_retries_total": 1,

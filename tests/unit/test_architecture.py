@@ -26,6 +26,7 @@ LAYERS = {
     "visitor": set(),
     "config": {"errors"},
     "messages": {"errors", "version", "visitor"},
+    "trust": {"config", "errors"},
     "tracing": {"version"},
     "buffer": {"compression", "config", "errors", "text"},
     "delivery": {
@@ -36,10 +37,10 @@ LAYERS = {
         *("buffer", "config", "errors", "files", "frames"),
         *("messages", "signals", "text"),
     },
-    "runtime": {"buffer", "config", "errors", "frames", "producer"},
+    "runtime": {"buffer", "config", "errors", "frames", "producer", "trust"},
     "calls": {
         *("buffer", "config", "errors", "messages"),
-        *("producer", "runtime", "text", "tracing", "visitor"),
+        *("producer", "runtime", "text", "tracing", "trust", "visitor"),
     },
     "importing": {
         *("buffer", "compression", "config", "errors", "files"),

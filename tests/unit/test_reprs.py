@@ -30,7 +30,7 @@ _TEXTS = {
     *("ca_bundle", "on_full", "on_unavailable", "integrations", "before_send", "on_delivered"),
     *("on_failed", "file", "digest", "info", "config", "what", "is_complete", "format", "type"),
     *("codes", "error", "kind", "read", "path", "value", "field", "number", "rejects", "texts"),
-    *("unconfigured", "figures", "options"),
+    *("unconfigured", "figures", "options", "allowed_callbacks"),
 }
 
 

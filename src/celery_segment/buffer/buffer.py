@@ -293,6 +293,10 @@ class Buffer:
         """
         self._pool.run(script("called"), self._key, settled.name, int(hook_is_left), *left)
 
+    def count_refused(self, count: int) -> None:
+        """Count callbacks that were not run, since they are not to be trusted."""
+        self._pool.execute("HINCRBY", f"{self._key}:stats", "refused_callbacks", count)
+
     # ------------------------------------------------------------ compression
 
     def compressible(self) -> list[str]:

@@ -49,8 +49,8 @@ touch them all. Times are milliseconds of the server's clock.
                          among them) and dead at present.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
                          dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
-                         last_delivered: a time; saved_bytes: what compression saves in ready
-                         and inflight
+                         refused_callbacks. last_delivered: a time; saved_bytes: what
+                         compression saves in ready and inflight
     :totals      hash    :stats, while they are moved to another source
     :origins     hash    for each source that was moved to this one, by its name as an origin:
                          the numbers of the last mover and of the last move. It stays for good:

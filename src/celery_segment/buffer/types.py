@@ -261,6 +261,7 @@ class Snapshot:
             no other batch waits, and in their former place until then.
         saved_bytes: Memory that compressing ``ready`` and ``inflight`` batches saves.
         uncalled_batches: Settled batches whose callbacks have not run yet.
+        refused_callbacks: Callbacks that were not run: neither signed nor allowed.
         buried: Messages that ever became dead letters.
         retries: Attempts after which the batch was tried again.
         splits: Refused batches that were halved to find the bad message.
@@ -293,6 +294,7 @@ class Snapshot:
     damaged: int
     saved_bytes: int
     uncalled_batches: int
+    refused_callbacks: int
     buried: int
     retries: int
     splits: int
@@ -345,6 +347,6 @@ class Snapshot:
 _DROPS = ("full", "unavailable", "unknown", "invalid", "unidentified")
 _AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
 _COUNTS = (
-    *("purged", "damaged", "saved_bytes", "uncalled_batches"),
+    *("purged", "damaged", "saved_bytes", "uncalled_batches", "refused_callbacks"),
     *("buried", "retries", "splits", "takeovers"),
 )

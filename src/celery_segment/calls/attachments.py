@@ -8,12 +8,20 @@ from kombu.utils.json import dumps
 
 from celery_segment.buffer import Attachments
 from celery_segment.errors import ValidationError
+from celery_segment.trust import Trust
 
 __all__ = ["attachments_of", "keeps_results"]
 
 
 def attachments_of(
-    task_id: str, message_id: str, trace: bytes, link: Any, link_error: Any, *, receipt: bool
+    task_id: str,
+    message_id: str,
+    trace: bytes,
+    link: Any,
+    link_error: Any,
+    *,
+    receipt: bool,
+    trust: Trust,
 ) -> Attachments | None:
     """Return the attachments to store with a message, or None if there are none.
 
@@ -24,6 +32,7 @@ def attachments_of(
         link: A signature, or several, to call once the message is delivered.
         link_error: A signature, or several, to call once the message is a dead letter.
         receipt: Whether to store the outcome in the result backend.
+        trust: Signs them.
 
     Raises:
         ValidationError: A signature has no JSON form.
@@ -38,7 +47,7 @@ def attachments_of(
     if receipt:
         content["receipt"] = True
     try:
-        return Attachments(dumps(content).encode(), trace)
+        return Attachments(trust.seal(dumps(content).encode()), trace)
     except Exception as error:  # an argument's own methods may raise anything
         raise ValidationError(
             "link",

@@ -10,10 +10,10 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec
 
 from celery import Signature, uuid
 from celery.exceptions import Reject
@@ -21,6 +21,7 @@ from celery.exceptions import Reject
 from celery_segment.buffer import Attachments
 from celery_segment.calls.attachments import attachments_of, keeps_results
 from celery_segment.calls.fixed import FixedTask
+from celery_segment.calls.prepared import Prepared, encoded_before, header_of
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
 from celery_segment.errors import (
@@ -29,8 +30,7 @@ from celery_segment.errors import (
     SegmentError,
     ValidationError,
 )
-from celery_segment.messages import Message, call_arguments, encode
-from celery_segment.producer import Producer
+from celery_segment.messages import Message, call_arguments
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.tracing import trace_context
 from celery_segment.visitor import acting, current_visitor
@@ -71,25 +71,6 @@ def _hide(error: Exception) -> None:
     """
     if isinstance(error, SegmentError):
         clear_frames(error.__traceback__)
-
-
-class Prepared(NamedTuple):
-    """A validated call that is ready to be stored.
-
-    Attributes:
-        producer: The producer of the message's source.
-        message_id: The message's id.
-        data: The encoded message; None if ``segment_before_send`` dropped it.
-        trace: The trace context of the call, or b"".
-    """
-
-    producer: Producer
-    message_id: str
-    data: bytes | None
-    trace: bytes
-
-    def __repr__(self) -> str:
-        return f"Prepared({self.message_id!r})"
 
 
 class Call(FixedTask, Generic[P]):
@@ -244,7 +225,7 @@ class Call(FixedTask, Generic[P]):
         # A prepared message has been completed by its call; a visitor must not be applied again
         # if Celery is eager and a request is being served.
         with acting(None if encoded else current_visitor()):
-            prepared = self._prepare(args, kwargs, request.id, encoded=encoded)
+            prepared = self._prepare(args, kwargs, request.id, sent)
         if prepared.data is not None:
             attached = attachments_of(
                 request.id,
@@ -253,6 +234,7 @@ class Call(FixedTask, Generic[P]):
                 request.callbacks,
                 request.errbacks,
                 receipt=bool(sent.get("receipt")),
+                trust=self._runtime.trust,
             )
             prepared.producer.store(prepared.data, attached)
         if request.is_eager:  # no worker checks the buffer by itself
@@ -297,7 +279,11 @@ class Call(FixedTask, Generic[P]):
             raise Reject(refused.reason, requeue=True) from None
 
     def _prepare(
-        self, args: Any, kwargs: Any, task_id: str | None, *, encoded: bool = False
+        self,
+        args: Any,
+        kwargs: Any,
+        task_id: str | None,
+        sent: Mapping[str, Any] | None = None,
     ) -> Prepared:
         """Build and encode the message.
 
@@ -305,10 +291,12 @@ class Call(FixedTask, Generic[P]):
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
             task_id: The task's id, if Celery has given it one.
-            encoded: Whether the arguments are those of a message that was prepared before.
+            sent: The header of the task message, if there is one.
         """
         producer, message = self._build(args, kwargs, task_id)
-        data = encode(message) if encoded else producer.prepare(message)
+        data = encoded_before(message, sent, self._runtime.trust) if sent else None
+        if data is None:
+            data = producer.prepare(message)
         return Prepared(producer, message.message_id, data, trace_context())
 
     def _build(self, args: Any, kwargs: Any, task_id: str | None) -> tuple[Producer, Message]:
@@ -336,26 +324,31 @@ class Call(FixedTask, Generic[P]):
         producer, message_id, data, trace = prepared
         task_id = task_id or message_id
         receipt = ignore_result is False and producer.delivers
+        self._check_receipt(receipt)
+        if data is None:
+            return StoredResult(task_id, message_id)
+        trust = self._runtime.trust
+        trust.check(link, link_error, receipt=receipt)
+        given = {name for name, value in options.items() if value is not None}
+        # A message that will not be delivered is not sent, so no countdown or queue applies.
+        needs_broker = given - _INERT if producer.delivers else given & _CANVAS
+        if needs_broker or self._runtime.eager:
+            header = header_of(data, trace, trust, receipt=receipt)
+            options["headers"] = {**(options.get("headers") or {}), _HEADER: header}
+            options.update(link=link, link_error=link_error)
+            result = self._send(prepared, data, task_id, options)
+        else:
+            asked = (task_id, message_id, trace, link, link_error)
+            producer.store(data, attachments_of(*asked, receipt=receipt, trust=trust))
+            result = StoredResult(task_id, message_id)
+        return self._receipt(task_id) if receipt else result
+
+    def _check_receipt(self, receipt: bool) -> None:
         if receipt and not keeps_results(self.app):
             raise ConfigurationError(
                 "ignore_result=False requests a receipt, which needs a result backend",
                 hint="set result_backend in this process and in the workers",
             )
-        if data is None:
-            return StoredResult(task_id, message_id)
-        given = {name for name, value in options.items() if value is not None}
-        # A message that will not be delivered is not sent, so no countdown or queue applies.
-        needs_broker = given - _INERT if producer.delivers else given & _CANVAS
-        if needs_broker or self._runtime.eager:
-            header = {"prepared": True, "receipt": receipt, "trace": trace.decode()}
-            options["headers"] = {**(options.get("headers") or {}), _HEADER: header}
-            options.update(link=link, link_error=link_error)
-            result = self._send(prepared, data, task_id, options)
-        else:
-            asked = (trace, link, link_error)
-            producer.store(data, attachments_of(task_id, message_id, *asked, receipt=receipt))
-            result = StoredResult(task_id, message_id)
-        return self._receipt(task_id) if receipt else result
 
     def _send(
         self, prepared: Prepared, data: bytes, task_id: str, options: dict[str, Any]

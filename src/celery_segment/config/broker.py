@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-__all__ = ["broker_redis"]
+__all__ = ["broker_redis", "is_same_server"]
 
 _SOCKET = "redis+socket"
 _SCHEMES = ("redis", "rediss", _SOCKET)
+
+#: Names of this machine.
+_LOOPBACK = ("127.0.0.1", "::1")
 
 Options = dict[str, Any]
 
@@ -34,6 +37,21 @@ def broker_redis(conf: Any) -> tuple[str, Options]:
             except ValueError:  # Celery cannot connect to it either
                 continue
     return "", {}
+
+
+def is_same_server(one: str, other: str) -> bool:
+    """Return whether two URLs of redis-py name the same server, and the same user of it."""
+    return bool(one) and bool(other) and _server(one) == _server(other)
+
+
+def _server(url: str) -> tuple[str, str, int, str]:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    user = query.get("username") or parts.username or "default"
+    if parts.scheme == "unix":
+        return "unix", parts.path, 0, user
+    host = parts.hostname or "localhost"
+    return "tcp", "localhost" if host in _LOOPBACK else host, parts.port or 6379, user
 
 
 def _brokers(conf: Any) -> Iterator[str]:

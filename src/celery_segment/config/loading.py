@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from celery_segment.config.broker import broker_redis
+from celery_segment.config.broker import broker_redis, is_same_server
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
 from celery_segment.errors import ConfigurationError
@@ -41,8 +41,10 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     _refuse_unknown(given, [*declared(Settings), *declared(Source), "sources"], PREFIX)
     given |= _of_environment(given, environ)
     own = {name: _parsed(Settings, name, value, PREFIX) for name, value in _in(Settings, given)}
+    broker_url, options = broker_redis(conf)
     if not own.get("redis_url"):
-        own["redis_url"], own["redis_options"] = broker_redis(conf)
+        own["redis_url"], own["redis_options"] = broker_url, options
+    own["shares_broker"] = is_same_server(own["redis_url"], broker_url)
     if "namespace" not in own:
         own["namespace"] = _broker_namespace(conf)
     shared = {name: _parsed(Source, name, value, PREFIX) for name, value in _in(Source, given)}

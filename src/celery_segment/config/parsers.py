@@ -14,6 +14,7 @@ from typing import Any, NoReturn, cast
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 __all__ = [
+    "SigningKey",
     "WriteKey",
     "boolean",
     "ca_bundle",
@@ -26,6 +27,8 @@ __all__ = [
     "number",
     "proxies",
     "redis_url",
+    "signing_key",
+    "task_names",
     "task_or_callable",
     "text",
     "whole",
@@ -33,8 +36,12 @@ __all__ = [
 ]
 
 
-class WriteKey:
-    """A source's write key, which only ``reveal()`` returns.
+#: The shortest key, in characters.
+MIN_KEY = 32
+
+
+class _Key:
+    """A key, which only ``reveal()`` returns.
 
     Its ``repr`` hides the key, and it cannot be pickled or encoded, so that the key does not
     get into a log, a task message or Redis by accident.
@@ -46,20 +53,32 @@ class WriteKey:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key as text, for the Authorization header."""
+        """Return the key as text."""
         return self._value
 
     def __repr__(self) -> str:
-        return "WriteKey(***)"
+        return f"{type(self).__name__}(***)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, WriteKey) and other._value == self._value
+        return isinstance(other, type(self)) and other._value == self._value
 
     def __hash__(self) -> int:
         return hash(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a write key must not leave its process, so it cannot be pickled")
+        raise TypeError("a key must not leave its process, so it cannot be pickled")
+
+
+class WriteKey(_Key):
+    """A source's write key."""
+
+    __slots__ = ()
+
+
+class SigningKey(_Key):
+    """The key with which callbacks are signed, or several: the first of them signs."""
+
+    __slots__ = ()
 
 
 def _within(value: Any, least: float, most: float | None) -> None:
@@ -109,6 +128,27 @@ def write_key(value: Any) -> WriteKey:
     if not value.isascii() or not value.isprintable() or ":" in value:
         raise ValueError("must be printable ASCII without a colon")
     return WriteKey(value)
+
+
+def signing_key(value: Any) -> SigningKey:
+    """Parse the key, or keys, with which callbacks are signed."""
+    if isinstance(value, SigningKey):
+        return value
+    keys = [each.strip() for each in value.split(",")] if isinstance(value, str) else [""]
+    if min(map(len, keys)) < MIN_KEY:
+        raise ValueError(
+            f"must be a random text of at least {MIN_KEY} characters, such as"
+            " secrets.token_hex(32) returns; or several, with commas between them"
+        )
+    return SigningKey(",".join(keys))
+
+
+def task_names(value: Any) -> tuple[str, ...]:
+    """Parse a list of names of Celery tasks."""
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(each, str) and each.strip() for each in value):
+        raise ValueError('must be a list of names of tasks such as ["shop.tasks.booked"]')
+    return tuple(value)
 
 
 def _split(url: str) -> SplitResult:

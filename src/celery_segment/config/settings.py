@@ -229,6 +229,8 @@ class Settings:
     is_configured: bool = True
     #: Names of settings that are ignored, such as SEGMENT_FLUSH_AT, with the right ones.
     misnamed: dict[str, str] = field(default_factory=dict)
+    #: Whether the buffer is on the broker's server, and the same user's.
+    shares_broker: bool = True
     #: Arguments of redis-py's connections that ``redis_url`` cannot contain.
     redis_options: dict[str, Any] = field(default_factory=dict, repr=False)
     redis_url: str = setting(
@@ -303,6 +305,21 @@ class Settings:
         parsers.boolean,
         "Under pytest and Django's test runner, validate calls and store nothing, unless a test"
         " asks for the buffer.",
+    )
+    signing_key: parsers.SigningKey | None = setting(
+        None,
+        parsers.signing_key,
+        "Key with which callbacks and receipts are signed in the buffer: a random text of at least"
+        " 32 characters, in all processes; workers run no others then.",
+        show="environment variable `SEGMENT_SIGNING_KEY`",
+        secret=True,
+        from_environment=True,
+    )
+    allowed_callbacks: tuple[str, ...] = setting(
+        (),
+        parsers.task_names,
+        "Names of tasks that unsigned callbacks may run. Needed without `segment_signing_key`,"
+        " where the buffer's Redis is not the broker's.",
     )
     tick: bool = setting(
         True,

@@ -227,6 +227,12 @@ METRICS = (
         lambda s, _: s.damaged,
     ),
     Metric(
+        "segment_callbacks_refused_total",
+        "counter",
+        "Callbacks that were not run, since they are neither signed nor allowed by name.",
+        lambda s, _: s.refused_callbacks,
+    ),
+    Metric(
         "segment_messages_dropped_total",
         "counter",
         "Messages dropped by calls: full, unavailable, unknown, invalid, unidentified.",

@@ -23,6 +23,8 @@ from celery_segment.config.parsers import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
 from celery_segment.frames import hidden_locals
 from celery_segment.messages import decode
+from celery_segment.runtime import runtime_of
+from celery_segment.text import counted, one_line
 
 __all__ = ["SettledBatch", "hook_of", "run"]
 
@@ -82,6 +84,8 @@ def run(app: Any, buffer: Buffer, settled: Settled) -> None:
     source = buffer.source
     runner = _Runner(app, settled)
     left = [each for own in settled.callbacks if (each := runner.run(own)) is not None]
+    if runner.refused:
+        _report_refused(buffer, settled, runner)
     hook = source.on_delivered if settled.cause is None else source.on_failed
     hook_is_left = not (
         hook is None
@@ -98,6 +102,22 @@ def run(app: Any, buffer: Buffer, settled: Settled) -> None:
         )
 
 
+def _report_refused(buffer: Buffer, settled: Settled, runner: _Runner) -> None:
+    names = ", ".join(sorted(one_line(name)[:100] for name in runner.refused_tasks))
+    logger.error(
+        "%s: %s of batch %s not run: not signed with segment_signing_key, and not in"
+        " segment_allowed_callbacks (%s)",
+        buffer.source.name,
+        counted(runner.refused, "callback"),
+        settled.id,
+        names or "receipts",
+    )
+    try:
+        buffer.count_refused(runner.refused)
+    except SegmentBufferError as error:
+        logger.warning("%s: refused callbacks are not counted: %s", buffer.source.name, error)
+
+
 class _Runner:
     """Runs the callbacks of a settled batch's messages.
 
@@ -111,15 +131,23 @@ class _Runner:
         self._settled = settled
         self._away: set[str] = set()
         self._keeps_results = keeps_results(app)
+        self._trust = runtime_of(app).trust
+        #: How many callbacks may not run, and which tasks they are to run.
+        self.refused = 0
+        self.refused_tasks: set[str] = set()
 
     def run(self, stored: bytes) -> bytes | None:
         """Run a message's callbacks; return those to run again, or None."""
         try:
-            own = loads(stored)
+            content, is_trusted = self._trust.open(stored)
+            own = loads(content)
             task_id, result = own["id"], own["result"]
             receipt = bool(own.get("receipt")) and self._keeps_results
             name = "link" if self._settled.cause is None else "link_error"
             signatures = list(own.get(name, ()))
+            if not is_trusted:
+                signatures = self._allowed(signatures)
+                receipt = self._refuse(receipt)
         except Exception:  # noqa: BLE001 - it may be anything, and holds people's data
             logger.error("a message's callbacks cannot be decoded, and are dropped")  # noqa: TRY400
             return None
@@ -132,7 +160,24 @@ class _Runner:
         if not (receipt or signatures):
             return None
         left = {"id": task_id, "result": result, name: signatures, "receipt": receipt}
-        return bytes(dumps(left), "utf-8")
+        return self._trust.seal(bytes(dumps(left), "utf-8"))
+
+    def _allowed(self, signatures: list[Any]) -> list[Any]:
+        """Return the signatures whose tasks may run unsigned; note the others."""
+        allowed = []
+        for each in signatures:
+            refused = set(self._trust.refused_in(each))
+            if not refused and isinstance(each, dict) and "task" in each:
+                allowed.append(each)
+                continue
+            self.refused += 1
+            self.refused_tasks |= refused
+        return allowed
+
+    def _refuse(self, receipt: bool) -> bool:
+        """Refuse an unsigned receipt, which could overwrite any task's result."""
+        self.refused += receipt
+        return False
 
     def tries(self, needed: str, function: Callable[..., None], *args: Any) -> bool:
         """Run a callback; return False if it is to run again, since what it needs is away.

@@ -105,6 +105,8 @@ BAD = {
     "queue": [5, "", "  ", b"q", ["q"], True],
     "max_requests_per_second": [*NO_NUMBER, 0, 0.09, 100_001, NAN, INF],
     "capture_tests": NO_TRUTH,
+    "signing_key": [5, b"k" * 32, "", "short", "k" * 31, f"{'k' * 32},short"],
+    "allowed_callbacks": [5, "shop.tasks.booked", [5], [""], {"a": 1}, None],
     "tick": NO_TRUTH,
 }
 
