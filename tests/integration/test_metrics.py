@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from celery.bin.base import CLIContext
@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
+from celery_segment.cli.metrics import CONNECTIONS, _Handler, _listen
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP, Collector
 from celery_segment.testing import EmbeddedRedis, Reply
@@ -314,6 +315,36 @@ def test_without_redis_the_scrape_succeeds_and_says_so(tmp_path):
         assert get(f"{address}/health")[0] == "ok\n"
         own.start()
         assert parsed(get(f"{address}/metrics")[0])["segment_up"] == 1
+
+
+@pytest.fixture
+def listening():
+    """Serve metrics in a thread of this process; yield the port."""
+    with _listen(CollectorRegistry(), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nHost: h\r\n"])
+def test_clients_that_send_nothing_keep_none_away(listening, sent):
+    before = threading.active_count()
+    with ExitStack() as stack:
+        for _ in range(5 * CONNECTIONS):
+            client = socket.create_connection(("127.0.0.1", listening))
+            stack.enter_context(client).sendall(sent)
+        assert get(f"127.0.0.1:{listening}/health")[0] == "ok\n"
+        wait_until(lambda: threading.active_count() <= before + CONNECTIONS)
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def test_a_client_that_is_slow_is_left(listening, monkeypatch):
+    monkeypatch.setattr(_Handler, "timeout", 0.1)
+    with socket.create_connection(("127.0.0.1", listening), timeout=5) as client:
+        client.sendall(b"GET /health")
+        assert client.recv(100) == b""
 
 
 def test_a_redis_that_hangs_is_waited_for_once_however_many_sources(make_app):

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from celery_segment.buffer import body, messages_of
-from celery_segment.buffer.body import (
-    ENVELOPE,
-    compressed,
-    decompressed,
-    gzip_body,
-    is_compressed,
-    is_intact,
-)
+from celery_segment.buffer import body, is_intact, messages_of
+from celery_segment.buffer.body import ENVELOPE, compressed, decompressed, gzip_body, is_compressed
 
 OPENING, CLOSING = ENVELOPE
 MESSAGES = st.lists(
@@ -39,6 +33,21 @@ def compressor(request, monkeypatch):
         monkeypatch.setattr(body, "deflate", lambda: zlib)
     else:
         assert body.deflate() is not zlib
+
+
+@pytest.mark.parametrize("size", [500_001, 50_000_000])
+def test_a_bomb_is_not_unpacked(size):
+    bomb = compressed(b"a" * (size - len(OPENING)) + b",")
+    assert is_compressed(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="larger than a request may be"):
+            decompressed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert not is_intact(bomb, size - len(OPENING))
+    assert len(decompressed(compressed(b"a" * (500_000 - len(OPENING)) + b","))) > 499_000
 
 
 @settings(max_examples=100, deadline=None)

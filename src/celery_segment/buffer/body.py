@@ -15,6 +15,7 @@ import zlib
 import msgspec
 
 from celery_segment.compression import deflate
+from celery_segment.config.settings import MAX_BATCH_BYTES
 
 __all__ = [
     "ENVELOPE",
@@ -62,10 +63,18 @@ def compressed(content: Content) -> bytes:
 
 
 def decompressed(stored: Content) -> Content:
-    """Return the JSON form of a batch, whichever form is stored."""
+    """Return the JSON form of a batch, whichever form is stored.
+
+    Raises:
+        ValueError: It is larger than any batch: a few bytes may unpack to thousands of times as
+            many. Nothing beyond that size is unpacked.
+    """
     if not is_compressed(stored):
         return stored
-    data: bytes = deflate().decompressobj(-zlib.MAX_WBITS).decompress(stored[_START:])
+    stream = deflate().decompressobj(-zlib.MAX_WBITS)
+    data: bytes = stream.decompress(stored[_START:], MAX_BATCH_BYTES + 1)
+    if len(data) > MAX_BATCH_BYTES:
+        raise ValueError("the batch is larger than a request may be")
     return b"".join((memoryview(data)[len(_OPENING) :], b","))
 
 
@@ -87,7 +96,7 @@ def is_intact(stored: Content | None, size: int) -> bool:
 
     This finds what is missing or cut off, at no cost; not what was changed in its place.
     """
-    if not stored:
+    if not stored or size > MAX_BATCH_BYTES or len(stored) > MAX_BATCH_BYTES:
         return False
     if not is_compressed(stored):
         return len(stored) == size and stored[-1:] == b","

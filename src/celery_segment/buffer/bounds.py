@@ -11,6 +11,10 @@ UNCALLED_BATCHES = 10
 COMPRESSIBLE_BATCHES = 50
 LOOK_AT_BATCHES = 1_000
 
+#: Bytes that are read of a batch at most. None is as large; what somebody else has put in its place
+#: may be.
+CONTENT_BYTES = 1_000_000
+
 #: The number of the last sealed batches that are searched for a message whose reply was lost.
 STORED_BATCHES = 20
 

@@ -28,6 +28,7 @@ from celery_segment.buffer.answers import (
     translated,
     unanswered,
 )
+from celery_segment.buffer.bounds import CONTENT_BYTES
 from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.connections import Connections
 from celery_segment.buffer.scripts import Script, encode_command
@@ -126,9 +127,10 @@ class Pool:
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
         """Send an encoded call that returns integers, and get a key's content, in one round trip.
 
-        The call may be carried out twice. The content is None, bytes or a memoryview.
+        The call may be carried out twice. The content is bytes or a memoryview, cut off where it
+        is longer than any batch.
         """
-        both = command + encode_command("GET", key)
+        both = command + encode_command("GETRANGE", key, 0, CONTENT_BYTES)
         how: _How = Connection.exchange_bulk
         reply, content = self._exchange(both, how=how)
         if _is_unknown(reply):

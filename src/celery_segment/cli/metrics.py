@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import ThreadingMixIn
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -23,6 +24,8 @@ __all__ = ["metrics"]
 
 PORT = 9809
 PATH, HEALTH = "/metrics", "/health"
+#: Connections at the same time, and seconds that a client may take for a part of its request.
+CONNECTIONS, PATIENCE = 16, 10.0
 
 
 @click.command(cls=CeleryCommand)
@@ -78,12 +81,45 @@ def _registry(app: Any, names: tuple[str, ...]) -> CollectorRegistry:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Serves each request in a thread: a health check must not wait for a scrape."""
+    """Serves each request in a thread: a health check must not wait for a scrape.
+
+    There are at most ``CONNECTIONS`` of them. Whoever connects then is served in place of the
+    connection that is the oldest: clients that send nothing keep no other away.
+    """
 
     daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._served: dict[socket.socket, None] = {}
+        self._lock = Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._served) >= CONNECTIONS:
+                oldest = next(iter(self._served))
+                del self._served[oldest]
+                with suppress(OSError):  # its thread then ends, and closes it
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._served[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._served.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that is gone or too slow."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(WSGIRequestHandler):
+    #: Seconds for each read and write.
+    timeout = PATIENCE
+
     def log_message(self, *_: Any) -> None:
         """Log nothing; otherwise each scrape would log a line."""
 

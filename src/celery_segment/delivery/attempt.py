@@ -11,6 +11,7 @@ from secrets import token_hex
 from celery_segment.buffer import (
     Buffer,
     Busy,
+    Damaged,
     Gone,
     Lease,
     LeasedElsewhere,
@@ -60,7 +61,11 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
     with span_of_delivery(
         source.name, lease.id, traces, count=lease.count, size=lease.size
     ) as end_span:
-        posted = _post(source, write_key, lease, key or record_of(source.name, source.host))
+        try:
+            posted = _post(source, write_key, lease, key or record_of(source.name, source.host))
+        except Damaged:
+            end_span("", "damaged")
+            return settle_damaged(buffer, lease)
         report = settle_patiently(buffer, lease, posted)
         delivered = isinstance(posted.decision, Delivered)
         end_span(posted.status, "" if delivered else report.text)
@@ -92,9 +97,16 @@ def _not_begun(found: Gone | LeasedElsewhere | SourceClosed | Busy) -> Report:
 
 
 def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> Posted:
-    """Make the request, and decide what to do with the batch."""
+    """Make the request, and decide what to do with the batch.
+
+    Raises:
+        Damaged: The batch's content cannot be unpacked.
+    """
     started, now = time.monotonic(), datetime.now(timezone.utc)
-    request = build(source, write_key, lease.body, lease.requests, now)
+    try:
+        request = build(source, write_key, lease.body, lease.requests, now)
+    except Exception:  # noqa: BLE001 - of zlib, ISA-L or ours: it cannot be unpacked
+        raise Damaged from None
     result = transport.post(request, source)
     now = datetime.now(timezone.utc)
     status = str(result.status) if isinstance(result, Answer) else result.kind

@@ -78,7 +78,7 @@ class TestReadOnly:
         one, many, both = (Script("new", f"return {text}") for text in ("1", "2", "{3}"))
         assert pool.run(one, "key") == 1
         assert pool.run_all(many, [many.encode_command("key")]) == [2]
-        assert pool.run_and_get(both, both.encode_command("key"), "key") == ([3], None)
+        assert pool.run_and_get(both, both.encode_command("key"), "key") == ([3], b"")
         pool.close()
 
     def test_many_at_once_and_the_workers_transitions_leave_it(self, make_app, pair):
