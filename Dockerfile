@@ -3,13 +3,14 @@
 FROM python:3.12-slim AS build
 
 WORKDIR /build
+COPY requirements.lock ./
+# Exactly the files that were locked: `make lock` renews them.
+RUN python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes \
+        -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# The versions are constrained by the dependencies of the package.
-# hadolint ignore=DL3013
-RUN python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --no-cache-dir \
-        '.[django,flower,metrics]' 'gunicorn>=22'
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps .
 
 FROM python:3.12-slim
 

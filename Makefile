@@ -19,6 +19,7 @@ PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
 EXTRAS = demo,django,flask,metrics,opentelemetry
 DOCUMENTED = django,flask,metrics
 MEASURED = demo,django
+IMAGE = django flower metrics
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
 # python3-venv is absent; dependency groups need the newer pip that is installed into it.
 FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \
@@ -41,7 +42,7 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser demo chaos mutate bench docs links wheel clean $(PYTHONS)
+.PHONY: help dev lint unit test pythons browser demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -114,6 +115,12 @@ links: build/docs/.installed
 wheel:
 	rm -rf build/dist
 	$(PIP) wheel -q --no-deps -w build/dist .
+
+## Renew requirements.lock, the versions and hashes of what the image contains; asks PyPI.
+lock: .venv/.installed
+	.venv/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-emit-index-url \
+		--python-version 3.12 --python-platform linux --custom-compile-command 'make lock' \
+		$(addprefix --extra ,$(IMAGE)) --group image -o requirements.lock
 
 ## Remove what the other targets made.
 clean:

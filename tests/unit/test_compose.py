@@ -225,8 +225,6 @@ def test_the_wheel_has_what_it_is_built_from():
     named = re.findall(r"^(?:readme|license-files|path|packages) = (.+)$", pyproject, re.MULTILINE)
     files = {file.partition("/")[0] for names in named for file in re.findall(r'"(.+?)"', names)}
     assert files <= given
-    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", " ".join(text for _, text in build))
-    assert set(extras.split(",")) <= set(re.findall(r"^(\w+) = \[", pyproject, re.MULTILINE))
 
 
 def test_the_image_runs_as_the_user_of_the_file_and_leaves_the_build_behind():
