@@ -55,6 +55,7 @@ OUTSIDE = {
     "explanation/results": "benchmarks/RESULTS.md",
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
+    "security-policy": "SECURITY.md",
 }
 
 
