@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from celery_segment.config import declared
-from celery_segment.config.settings import Source
+from celery_segment.config.source import Source
 from composed import ROOT, copied, in_context, instructions, loaded, port_of, seconds
 
 PAGE = (ROOT / "docs/how-to/containers.md").read_text("utf-8")

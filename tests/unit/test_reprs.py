@@ -30,7 +30,9 @@ _TEXTS = {
     *("ca_bundle", "on_full", "on_unavailable", "integrations", "before_send", "on_delivered"),
     *("on_failed", "file", "digest", "info", "config", "what", "is_complete", "format", "type"),
     *("codes", "error", "kind", "read", "path", "value", "field", "number", "rejects", "texts"),
-    *("unconfigured", "figures", "options", "allowed_callbacks"),
+    *("unconfigured", "figures", "options", "allowed_callbacks", "misnamed", "on_invalid"),
+    *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
+    *("facts", "own", "stored", "endpoints", "answers", "stray", "event"),
 }
 
 

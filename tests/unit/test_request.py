@@ -18,7 +18,7 @@ from celery_segment.buffer import ENVELOPE, body, messages_of
 from celery_segment.buffer.appends import Appends
 from celery_segment.buffer.pool import Pool
 from celery_segment.config import Source, WriteKey
-from celery_segment.config.settings import MIN_BATCH_BYTES
+from celery_segment.config.source import MIN_BATCH_BYTES
 from celery_segment.delivery.request import build
 from celery_segment.messages import MAX_MESSAGE_BYTES
 

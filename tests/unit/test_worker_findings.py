@@ -17,7 +17,7 @@ OWN = Facts(
     redis="r:6379, database 0",
     server="5e12",
     queue="celery",
-    sources={"default": SourceFacts(enabled=True, key="f1")},
+    sources={"default": SourceFacts(enabled=True, fingerprint="f1")},
 )
 WORKER = replace(OWN, consumes=["celery"])
 
@@ -36,11 +36,11 @@ def agreement(**workers):
 
 
 def with_source(enabled=True, key="f1"):
-    return replace(WORKER, sources={"default": SourceFacts(enabled=enabled, key=key)})
+    return replace(WORKER, sources={"default": SourceFacts(enabled=enabled, fingerprint=key)})
 
 
 def key(*, own="f1", stray="", **workers):
-    mine = replace(OWN, sources={"default": SourceFacts(enabled=True, key=own)})
+    mine = replace(OWN, sources={"default": SourceFacts(enabled=True, fingerprint=own)})
     given = Answers({}, workers, mine)
     return told([of_key(Source(name="default"), given, stray)])["write key"]
 

@@ -6,6 +6,7 @@ from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_intact, messages_of
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
+from celery_segment.buffer.figures import Amount, Gate, Snapshot
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
@@ -18,7 +19,6 @@ from celery_segment.buffer.sources import (
 )
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
-    Amount,
     Attachments,
     AttachmentsByPlace,
     BatchRef,
@@ -26,12 +26,10 @@ from celery_segment.buffer.types import (
     Damaged,
     DeadLetter,
     DeadLettersFull,
-    Gate,
     Gone,
     Lease,
     LeasedElsewhere,
     Settled,
-    Snapshot,
     SourceClosed,
     Stale,
 )

@@ -54,8 +54,6 @@ def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, 
         cls, kwargs = pool.connection_class, pool.connection_kwargs
         _adapt(kwargs)
         _refuse_unknown(cls, kwargs, {*named, *_names_in(url)})
-        if "path" not in kwargs:
-            kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
         kwargs |= {"retry": Retry(NoBackoff(), 0), "protocol": 2, "health_check_interval": 0}
         cls(**kwargs)  # opens no connection, but looks at the values
     except (ValueError, TypeError, RedisError) as error:
@@ -118,9 +116,3 @@ def _refuse_unknown(cls: type, kwargs: Mapping[str, Any], given: set[str]) -> No
     for name in sorted(given & kwargs.keys() - known):
         hint = " without TLS: use rediss://" if name.startswith("ssl_") else ""
         raise ValueError(f"it has no parameter {name!r}{hint}")
-
-
-def _keepalive() -> dict[int, int]:
-    """Return the options of TCP that this system has."""
-    options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
-    return {name: value for name, value in options.items() if name is not None}

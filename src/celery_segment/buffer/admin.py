@@ -8,11 +8,12 @@ from uuid import uuid4
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
+from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.types import DeadLetter, Gate, Snapshot, Stale
+from celery_segment.buffer.types import DeadLetter, Stale
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 from celery_segment.text import one_line

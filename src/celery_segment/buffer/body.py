@@ -15,7 +15,7 @@ import zlib
 import msgspec
 
 from celery_segment.compression import deflate
-from celery_segment.config.settings import MAX_BATCH_BYTES
+from celery_segment.config.source import MAX_BATCH_BYTES
 
 __all__ = [
     "ENVELOPE",

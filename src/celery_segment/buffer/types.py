@@ -1,18 +1,15 @@
-"""What the buffer's transitions take and return: batches, leases, what was settled, figures."""
+"""What the buffer's transitions take and return: batches, leases, what was settled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from celery_segment.text import duration, one_line
-
 __all__ = [
     "NO_ATTACHMENTS",
-    "Amount",
     "Attachments",
     "AttachmentsByPlace",
     "BatchRef",
@@ -20,12 +17,10 @@ __all__ = [
     "Damaged",
     "DeadLetter",
     "DeadLettersFull",
-    "Gate",
     "Gone",
     "Lease",
     "LeasedElsewhere",
     "Settled",
-    "Snapshot",
     "SourceClosed",
     "Stale",
 ]
@@ -190,163 +185,3 @@ class DeadLetter:
     bytes: int
     buried: float
     reason: str
-
-
-class Gate(msgspec.Struct, frozen=True):
-    """Whether a source's batches may be delivered now.
-
-    Attributes:
-        state: "open"; "probing", while one batch at a time asks whether a failing
-            endpoint is back; "closed", after failures or a refusal; "paused" by an operator;
-            "off", if the source is not enabled in this process.
-        reason: Why it is closed, or was when it is probing; else empty.
-        seconds: Until it opens by itself: 0 when it is not closed, None while paused or off.
-        refused: Whether it is closed because the endpoint refuses the configuration,
-            which no waiting fixes.
-    """
-
-    state: Literal["open", "probing", "closed", "paused", "off"] = "open"
-    reason: str = ""
-    seconds: float | None = 0.0
-    refused: bool = False
-
-    def __str__(self) -> str:
-        if self.seconds:
-            return f"closed for {duration(self.seconds)}: {self.reason}"
-        return f"probing after: {self.reason}" if self.state == "probing" else self.state
-
-    @classmethod
-    def of(cls, why: str, milliseconds: int, *, failing: bool, tripped_cause: str) -> Gate:
-        """Read it as snapshot.lua gives it.
-
-        Args:
-            why: The gate's content: a kind, a space, and the reason for people.
-            milliseconds: Until it opens; 0 when it is open, -1 until resumed.
-            failing: Whether failures or refusals closed it before.
-            tripped_cause: Why they did.
-        """
-        if milliseconds < 0:
-            return cls("paused", seconds=None)
-        if milliseconds == 0:
-            return cls("probing", tripped_cause) if failing else cls()
-        kind, _, reason = why.partition(" ")
-        return cls("closed", reason, milliseconds / 1000, kind == "refused")
-
-
-class Amount(msgspec.Struct, frozen=True):
-    """Messages in one place: how many, their size as JSON, and the batches that they fill."""
-
-    messages: int = 0
-    bytes: int = 0
-    batches: int = 0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A source's figures at one moment.
-
-    ``accepted = buffered + ready + inflight + delivered + dead + purged + damaged`` in
-    messages, always; what ``dropped`` counts was never accepted.
-
-    Attributes:
-        accepted: Messages that were ever stored.
-        buffered: In the open batch, which is being filled.
-        ready: In sealed batches that wait for a worker.
-        inflight: In batches that workers have claimed, those that wait for a retry among them.
-        delivered: All that were delivered.
-        dead: Dead letters at present.
-        purged: Dead letters' messages that an operator deleted.
-        damaged: Messages of batches whose content in Redis was lost or cut off, by an eviction
-            or a hand. They are counted and deleted; those whose count was lost, too, as soon as
-            no other batch waits, and in their former place until then.
-        saved_bytes: Memory that compressing ``ready`` and ``inflight`` batches saves.
-        uncalled_batches: Settled batches whose callbacks have not run yet.
-        refused_callbacks: Callbacks that were not run: neither signed nor allowed.
-        buried: Messages that ever became dead letters.
-        retries: Attempts after which the batch was tried again.
-        splits: Refused batches that were halved to find the bad message.
-        takeovers: Batches taken over from a worker whose lease had expired.
-        dropped: Messages that calls dropped, by reason: "full", "unavailable"; "unknown" where
-            Redis did not say whether it stored them, so that ``accepted`` may count them too;
-            "invalid", as segment_on_invalid says; "unidentified" where the visitor of a web
-            request has no id.
-        attempts: Requests by the answer's status, else "timeout", "tls" or "network".
-            Those whose worker was killed, or lost its lease, are not counted.
-        oldest: Age of the oldest waiting message in seconds; 0 when none waits.
-        last_delivered: When a batch was last delivered, in seconds since the epoch by
-            Redis' clock; None before the first.
-        gate: Whether batches may be delivered now.
-        concurrency: How many requests may be under way at the same time at present.
-        memory: The share of its ``maxmemory`` that Redis uses, from 0 to 1; None where it has no
-            ``maxmemory``, or where it cannot be read.
-        refusing: Whether calls are refused, since that is more than ``segment_max_memory_share``.
-        owner: The name of the application whose worker was the first to deliver the source; ""
-            if none was started.
-    """
-
-    accepted: int
-    buffered: Amount
-    ready: Amount
-    inflight: Amount
-    delivered: Amount
-    dead: Amount
-    purged: int
-    damaged: int
-    saved_bytes: int
-    uncalled_batches: int
-    refused_callbacks: int
-    buried: int
-    retries: int
-    splits: int
-    takeovers: int
-    dropped: Mapping[str, int]
-    attempts: Mapping[str, int]
-    oldest: float
-    last_delivered: float | None
-    gate: Gate
-    concurrency: int
-    memory: float | None
-    refusing: bool
-    owner: str
-
-    @property
-    def waiting(self) -> int:
-        """How many messages are neither delivered nor given up."""
-        return self.buffered.messages + self.ready.messages + self.inflight.messages
-
-    @classmethod
-    def of(cls, raw: dict[str, Any]) -> Snapshot:
-        """Read the figures as snapshot.lua gives them, by name."""
-        texts = ("gate", "tripped_cause", "owner")
-        why, tripped_cause, owner = (one_line(raw.pop(name)) for name in texts)
-        n = {name: int(value) for name, value in raw.items()}
-
-        def amount(name: str) -> Amount:
-            return Amount(*(n.get(f"{name}{unit}", 0) for unit in ("", "_bytes", "_batches")))
-
-        def labelled(prefix: str) -> dict[str, int]:
-            return {k.removeprefix(prefix): n[k] for k in sorted(n) if k.startswith(prefix)}
-
-        figures: dict[str, Any] = {name: amount(name) for name in _AMOUNTS}
-        figures |= {name: n.get(name, 0) for name in _COUNTS}
-        return cls(
-            accepted=n.get("accepted", 0) + n["buffered"],
-            **figures,
-            dropped={**dict.fromkeys(_DROPS, 0), **labelled("dropped_")},
-            attempts=labelled("attempts:"),
-            oldest=n["oldest"] / 1000,
-            last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
-            gate=Gate.of(why, n["closed"], failing=bool(n["failing"]), tripped_cause=tripped_cause),
-            concurrency=n["concurrency"],
-            memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,
-            refusing=bool(n["refusing"]),
-            owner=owner,
-        )
-
-
-_DROPS = ("full", "unavailable", "unknown", "invalid", "unidentified")
-_AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
-_COUNTS = (
-    *("purged", "damaged", "saved_bytes", "uncalled_batches", "refused_callbacks"),
-    *("buried", "retries", "splits", "takeovers"),
-)

@@ -9,7 +9,10 @@ from celery_segment.messages import Message, encode
 from celery_segment.producer import Producer
 from celery_segment.trust import Trust
 
-__all__ = ["Prepared", "encoded_before", "header_of"]
+__all__ = ["HEADER", "Prepared", "encoded_before", "header_of"]
+
+#: The header of a task message whose message has been validated and prepared by a call.
+HEADER = "segment"
 
 
 class Prepared(NamedTuple):

@@ -12,16 +12,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec
 
 from celery import Signature, uuid
 from celery.exceptions import Reject
 
 from celery_segment.buffer import Attachments
+from celery_segment.calls.arguments import check_arguments, hide
 from celery_segment.calls.attachments import attachments_of, keeps_results
 from celery_segment.calls.fixed import FixedTask
-from celery_segment.calls.prepared import Prepared, encoded_before, header_of
+from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
 from celery_segment.errors import (
@@ -31,6 +31,7 @@ from celery_segment.errors import (
     ValidationError,
 )
 from celery_segment.messages import Message, call_arguments
+from celery_segment.producer import Producer
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.tracing import trace_context
 from celery_segment.visitor import acting, current_visitor
@@ -60,17 +61,6 @@ _BODY_RETRY = 5.0
 _LONGEST_RETRY = 60.0
 #: Seconds until a message that cannot be sent again is returned to its queue.
 _PAUSE = 2.0
-#: The header of a task message whose message has been validated and prepared by a call.
-_HEADER = "segment"
-
-
-def _hide(error: Exception) -> None:
-    """Clear what the frames of our own errors hold beyond the call's arguments.
-
-    An error tracker would show it: the visitor, and the whole message.
-    """
-    if isinstance(error, SegmentError):
-        clear_frames(error.__traceback__)
 
 
 class Call(FixedTask, Generic[P]):
@@ -127,13 +117,13 @@ class Call(FixedTask, Generic[P]):
             prepared = self._prepare(args, kwargs, task_id)
         except Exception as error:
             if not is_refused(self._runtime, self.build, args, kwargs, error):
-                _hide(error)
+                hide(error)
                 raise
             return DroppedResult(task_id or uuid())
         try:
             return self._dispatch(prepared, task_id, **options)
         except SegmentError as error:
-            _hide(error)
+            hide(error)
             raise
 
     if TYPE_CHECKING:  # Celery's methods, typed with the call's signature
@@ -198,7 +188,7 @@ class Call(FixedTask, Generic[P]):
             producer = self._runtime.producer(source)
             producer.publish(message, attached)
         except SegmentError as error:
-            _hide(error)
+            hide(error)
             raise
         if wake:
             producer.wake()
@@ -217,10 +207,10 @@ class Call(FixedTask, Generic[P]):
     def _store_sent(self, args: Any, kwargs: Any) -> str:
         """Store the message that a task message contains."""
         request = self.request
-        sent = (request.headers or {}).get(_HEADER) or {}
+        sent = (request.headers or {}).get(HEADER) or {}
         encoded = bool(sent.get("prepared"))
         if not encoded:
-            self._check(args, kwargs)
+            check_arguments(self.build, args, kwargs)
         # The task's id becomes the messageId, so that a redelivered task does not get another.
         # A prepared message has been completed by its call; a visitor must not be applied again
         # if Celery is eager and a request is being served.
@@ -242,19 +232,6 @@ class Call(FixedTask, Generic[P]):
         # The callbacks are stored with the message; Celery must not call them now.
         request.callbacks = request.errbacks = None
         return prepared.message_id
-
-    def _check(self, args: Any, kwargs: Any) -> None:
-        """Refuse arguments that are not those of the call: they were sent by the task's name.
-
-        Those of a prepared message are a call's, perhaps of a newer version than this worker's.
-        """
-        try:
-            given = inspect.signature(self.build).bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise ValidationError("arguments", f"{error}; pass those of the call") from None
-        source = given.get("source", "")
-        if not isinstance(source, str):
-            raise ValidationError("source", f"must be a string, not {type(source).__name__}")
 
     def _keep(self, error: Exception) -> NoReturn:
         """Have the message stored later: the task message is its only copy.
@@ -334,7 +311,7 @@ class Call(FixedTask, Generic[P]):
         needs_broker = given - _INERT if producer.delivers else given & _CANVAS
         if needs_broker or self._runtime.eager:
             header = header_of(data, trace, trust, receipt=receipt)
-            options["headers"] = {**(options.get("headers") or {}), _HEADER: header}
+            options["headers"] = {**(options.get("headers") or {}), HEADER: header}
             options.update(link=link, link_error=link_error)
             result = self._send(prepared, data, task_id, options)
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from celery_segment.config.declaration import declared
 from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load
 from celery_segment.config.masking import mask_settings
 from celery_segment.config.parsers import WriteKey
-from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
+from celery_segment.config.settings import Settings
+from celery_segment.config.source import DEFAULT_SOURCE, Source
 from celery_segment.config.stray import stray_settings
 
 __all__ = [

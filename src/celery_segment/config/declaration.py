@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import Field, field, fields
 from typing import Any
 
-__all__ = ["setting"]
+__all__ = ["declared", "setting"]
 
 
 def setting(
@@ -38,3 +38,8 @@ def setting(
         "from_environment": from_environment,
     }
     return field(default=default, metadata=metadata, repr=not secret)
+
+
+def declared(cls: type[Any]) -> dict[str, Field[Any]]:
+    """Return the fields of a class that are settings, by name."""
+    return {f.name: f for f in fields(cls) if "parse" in f.metadata}

@@ -11,8 +11,10 @@ from dataclasses import MISSING
 from typing import Any
 
 from celery_segment.config.broker import broker_redis, is_same_server
+from celery_segment.config.declaration import declared
 from celery_segment.config.parsers import WriteKey
-from celery_segment.config.settings import DEFAULT_SOURCE, Settings, Source, declared
+from celery_segment.config.settings import Settings
+from celery_segment.config.source import DEFAULT_SOURCE, Source
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["load"]

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from celery_segment.config.settings import Settings, Source, declared
+from celery_segment.config.declaration import declared
+from celery_segment.config.settings import Settings
+from celery_segment.config.source import Source
 
 __all__ = ["mask_settings"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery_segment.config.settings import Settings, Source, declared
+from celery_segment.config.declaration import declared
+from celery_segment.config.settings import Settings
+from celery_segment.config.source import Source
 
 __all__ = ["stray_settings"]
 

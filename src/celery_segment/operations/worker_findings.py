@@ -213,7 +213,7 @@ def of_key(source: Source, answers: Answers, stray: str = "") -> Finding:
 def _of_workers_key(
     source: Source, workers: Mapping[str, SourceFacts], own: SourceFacts | None, stray: str
 ) -> Finding:
-    name, mine = source.name, own.key if own else None
+    name, mine = source.name, own.fingerprint if own else None
     if not workers:
         hint = "give the workers the segment_sources of this process, and restart them"
         return Finding("write key", name, "fail", "no worker has this source configured", hint)
@@ -221,7 +221,11 @@ def _of_workers_key(
     if not enabled:
         hint = "set segment_enabled in the workers as in this process, and restart them"
         return Finding("write key", name, "fail", "the source is off in all workers", hint)
-    keys = {worker: facts.key for worker, facts in enabled.items() if facts.key is not None}
+    keys = {
+        worker: facts.fingerprint
+        for worker, facts in enabled.items()
+        if facts.fingerprint is not None
+    }
     if not keys:
         here = "" if mine is None else ", only this process"
         hint = stray or f"give the workers {_KEY}, and restart them"

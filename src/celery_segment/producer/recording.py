@@ -39,12 +39,15 @@ Record = Callable[[str, bytes], None]
 #: Gets the same of a message that awaits a commit; returns what is called at the commit.
 Await = Callable[[str, bytes], Callable[[], object]]
 
+
 def discard(_source: str, _data: bytes) -> None:
     """Discard a message: that of a test that looks at none."""
 
 
 #: Gets the messages of all applications of this process; None where they are stored.
 record: Record | None = discard if os.environ.get(CAPTURE) == "1" else None
+#: Gets those that await a commit, if anything does.
+awaiting: Await | None = None
 
 #: Returns whether tests are running; asked at each call. None where it is known without.
 detect: Callable[[], bool] | None = None

@@ -28,7 +28,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
 from celery_segment import messages
-from celery_segment.config.settings import MAX_BATCH_MESSAGES
+from celery_segment.config.source import MAX_BATCH_MESSAGES
 from celery_segment.errors import SegmentError, ValidationError
 from celery_segment.operations.flush import Flush, wait_for
 from celery_segment.operations.source import Analytics

@@ -38,11 +38,11 @@ class SourceFacts(msgspec.Struct, frozen=True):
 
     Attributes:
         enabled: Whether it is enabled.
-        key: The fingerprint of its write key; None where there is none.
+        fingerprint: That of its write key; None where there is none.
     """
 
     enabled: bool
-    key: str | None
+    fingerprint: str | None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,10 @@ from django.utils.functional import SimpleLazyObject
 from building import refusal, track
 from celery_segment import ValidationError
 from celery_segment.calls.attachments import attachments_of
-from celery_segment.calls.task import Prepared
+from celery_segment.calls.prepared import Prepared
+from celery_segment.config import load
 from celery_segment.messages import encode, from_wire, run_hook
+from celery_segment.trust import Trust
 
 SECRET = "alice@example.com"
 
@@ -113,9 +115,10 @@ def test_what_a_hook_returns_is_not_quoted():
 
 
 def test_an_argument_of_a_callback_is_not_quoted():
+    trust = Trust(load({"broker_url": "redis://h/0"}, {}))
     for argument in (Loud(), {Loud(): 1}, object()):
         with pytest.raises(ValidationError) as caught:
-            attachments_of("i", "m", b"", {"args": [argument]}, None, receipt=False)
+            attachments_of("i", "m", b"", {"args": [argument]}, None, receipt=False, trust=trust)
         assert caught.value.field == "link"
         assert "alice" not in str(caught.value)
 

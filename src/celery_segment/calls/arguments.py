@@ -1,0 +1,35 @@
+"""The arguments of a call: those that came from elsewhere, and what errors show of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from traceback import clear_frames
+from typing import Any
+
+from celery_segment.errors import SegmentError, ValidationError
+
+__all__ = ["check_arguments", "hide"]
+
+
+def check_arguments(build: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Refuse arguments that are not those of the call: they were sent by the task's name.
+
+    Those of a prepared message are a call's, perhaps of a newer version than this worker's.
+    """
+    try:
+        given = inspect.signature(build).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise ValidationError("arguments", f"{error}; pass those of the call") from None
+    source = given.get("source", "")
+    if not isinstance(source, str):
+        raise ValidationError("source", f"must be a string, not {type(source).__name__}")
+
+
+def hide(error: Exception) -> None:
+    """Clear what the frames of our own errors hold beyond the call's arguments.
+
+    An error tracker would show it: the visitor, and the whole message.
+    """
+    if isinstance(error, SegmentError):
+        clear_frames(error.__traceback__)
