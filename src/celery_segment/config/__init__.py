@@ -9,7 +9,6 @@ from celery_segment.config.masking import mask_settings
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import Settings
 from celery_segment.config.source import DEFAULT_SOURCE, Source
-from celery_segment.config.stray import stray_settings
 
 __all__ = [
     "DEFAULT_SOURCE",
@@ -20,5 +19,4 @@ __all__ = [
     "declared",
     "load",
     "mask_settings",
-    "stray_settings",
 ]

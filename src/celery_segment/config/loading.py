@@ -98,8 +98,8 @@ def _misnamed(conf: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -
     """Return the names of ignored settings, such as SEGMENT_FLUSH_AT, with the right ones."""
     prefix = getattr(conf, "prefix", None) or ""
     known = {*declared(Settings), *declared(Source), "sources"} - set(given)
-    if environ.get("SEGMENT_WRITE_KEY"):  # the same key, as a rule, and it is read there
-        known.discard("write_key")
+    # As a rule, what the environment has is the same, and it is read there.
+    known -= set(_of_environment({}, environ))
     found = {}
     for name in sorted(set(_names(conf))):
         setting = name.lower().removeprefix(PREFIX)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from celery_segment.buffer import BufferAdmin, Pool, Snapshot
 from celery_segment.buffer.server_info import ServerInfo, count_leased, read_server_info
-from celery_segment.config import DEFAULT_SOURCE, Settings, Source, stray_settings
+from celery_segment.config import DEFAULT_SOURCE, Settings, Source
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.transport import reach
 from celery_segment.errors import SegmentError
@@ -121,7 +121,7 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     if not enabled:
         yield from _of_sources(sources, _Asked(), deadline)
         return
-    stray = stray_settings(app.conf)
+    stray = runtime.settings.misnamed
     yield from of_stray(stray)
     try:
         check_content(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
-from celery_segment.config import stray_settings
+from celery_segment.config import load
 
 
 class Project:
@@ -44,4 +44,4 @@ class Given(Project):
 def test_the_right_name_is_told(settings, namespace, expected):
     app = Celery("stray", set_as_current=False)
     app.config_from_object(settings, namespace=namespace)
-    assert stray_settings(app.conf) == expected
+    assert load(app.conf, {}).misnamed == expected
