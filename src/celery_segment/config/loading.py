@@ -97,7 +97,8 @@ def _broker_namespace(conf: Any) -> str:
 def _misnamed(conf: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the names of ignored settings, such as SEGMENT_FLUSH_AT, with the right ones."""
     prefix = getattr(conf, "prefix", None) or ""
-    known = {*declared(Settings), *declared(Source), "sources"} - set(given)
+    known = {*declared(Settings), *declared(Source), "sources"}
+    known -= {name for name, value in given.items() if value not in (None, "")}
     # As a rule, what the environment has is the same, and it is read there.
     known -= set(_of_environment({}, environ))
     found = {}

@@ -27,7 +27,7 @@ from celery.signals import worker_process_shutdown
 from celery_segment.buffer import messages_of
 from celery_segment.text import counted, duration, one_line
 
-__all__ = ["INTERVAL", "DeadLog", "dead_log"]
+__all__ = ["INTERVAL", "DeadLog", "dead_log", "label_of"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -88,7 +88,7 @@ class DeadLog:
         status: str,
         cause: str,
         hint: str,
-        body: Any,
+        label: str,
     ) -> None:
         """Log a batch that was given up.
 
@@ -99,11 +99,10 @@ class DeadLog:
             status: What the metrics count the last attempt as.
             cause: Why it was given up.
             hint: What to do.
-            body: Its content; None where that is lost.
+            label: What its messages are, see ``label_of``.
         """
         messages = counted(count, "message")
         logger.info("%s: batch %s, %s, was given up: %s", source, batch, messages, cause)
-        label = OTHERS if body is None else _label(body)
         with self._lock:
             self._forget_the_parents()
             self._report(self._clock() - self._interval)
@@ -158,8 +157,16 @@ def _error(kind: _Kind, text: str) -> None:
     logger.error(line)
 
 
-def _label(body: Any) -> str:
-    """Return what a batch's messages are: "track 'Order Completed'", the most frequent first."""
+def label_of(body: Any) -> str:
+    """Return what a batch's messages are: "track 'Order Completed'", the most frequent first.
+
+    It is made before anything is logged: error trackers send the variables of whoever logs.
+
+    Args:
+        body: The batch's content; None where that is lost.
+    """
+    if body is None:
+        return OTHERS
     names = Counter(map(_name, messages_of(body)))
     shown = [name for name, _ in names.most_common(MOST_NAMES)]
     more = len(names) - len(shown)

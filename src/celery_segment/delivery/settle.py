@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import Buffer, Damaged, DeadLettersFull, Lease, Settled, Stale
-from celery_segment.delivery.dead_log import dead_log
+from celery_segment.delivery.dead_log import dead_log, label_of
 from celery_segment.delivery.outcome import (
     Bury,
     Decision,
@@ -125,7 +125,7 @@ def settle_damaged(buffer: Buffer, lease: Lease) -> Report:
     except Stale:
         return _lost(buffer, lease, was_away=False)
     hint = "something else deletes from Redis: see its maxmemory-policy"
-    _log_given_up(buffer, lease, status="damaged", cause=cause, hint=hint, body=None)
+    _log_given_up(buffer, lease, None, status="damaged", cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"{cause}, {counted(lease.count, 'message')}"
     return Report(text, settled=settled, may_continue=True, buried=True)
@@ -167,7 +167,7 @@ def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Repor
         cause = f"{full}: replay, purge or export them; this batch: {cause}"
         return _retry(buffer, lease, posted, "refused", 0.0, cause)
     hint = f"see `celery segment dead list --source {source.name}`"
-    _log_given_up(buffer, lease, status=status, cause=cause, hint=hint, body=lease.body)
+    _log_given_up(buffer, lease, lease.body, status=status, cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"dead letter, {counted(lease.count, 'message')}: {cause}"
     return Report(text, settled=settled, may_continue=True, buried=True)
@@ -204,8 +204,10 @@ def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
     return Report("not settled: the lease expired and another worker took the batch over")
 
 
-def _log_given_up(buffer: Buffer, lease: Lease, **why: Any) -> None:
-    dead_log.add(buffer.source.name, lease.id, lease.count, **why)
+def _log_given_up(buffer: Buffer, lease: Lease, body: Any, **why: str) -> None:
+    label = label_of(body)
+    del body
+    dead_log.add(buffer.source.name, lease.id, lease.count, label=label, **why)
 
 
 def _about(buffer: Buffer, lease: Lease) -> dict[str, Any]:

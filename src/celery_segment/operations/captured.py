@@ -24,7 +24,9 @@ class _Captured(BufferAdmin):
 
     def snapshot(self) -> Snapshot:
         """Return figures that are all zero."""
-        return Snapshot.of({"gate": b"", "owner": b"", **dict.fromkeys(_FIGURES, 0)})
+        return Snapshot.of(
+            {"gate": b"", "tripped_cause": b"", "owner": b"", **dict.fromkeys(_FIGURES, 0)}
+        )
 
     def pause(self) -> bool:
         """Pause nothing."""

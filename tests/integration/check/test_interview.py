@@ -20,7 +20,7 @@ def test_an_answer_holds_no_secret(make_app, redis_server):
     assert (facts.redis, facts.server) == (f"127.0.0.1:{redis_server.port}, database 3", "")
     assert (facts.version, facts.application, facts.namespace) == (__version__, "tests", "")
     assert (facts.queue, facts.consumes) == ("celery", ["celery"])
-    assert facts.sources["b"].key is None
+    assert facts.sources["b"].fingerprint is None
     text = msgspec.json.encode(facts).decode()
     assert WRITE_KEY not in text
     assert "passw0rd" not in text
@@ -28,7 +28,7 @@ def test_an_answer_holds_no_secret(make_app, redis_server):
 
 def test_a_fingerprint_tells_keys_apart_within_one_check(make_app):
     def fingerprint(salt, **conf):
-        return facts_of(make_app(**conf), salt).sources["default"].key
+        return facts_of(make_app(**conf), salt).sources["default"].fingerprint
 
     assert fingerprint("a") == fingerprint("a")
     assert fingerprint("a") != fingerprint("a", segment_write_key=f"{WRITE_KEY}2")
