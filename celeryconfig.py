@@ -31,13 +31,15 @@ worker_soft_shutdown_timeout = 20.0
 # The write key of the default source is read from the environment variable SEGMENT_WRITE_KEY.
 # Only workers need it; processes without it can still store messages.
 
+_other_key = None
+
 # The endpoint of your workspace's region; in Europe https://events.eu1.segmentapis.com.
 segment_host = os.environ.get("SEGMENT_HOST") or "https://api.segment.io"
 
 # docker-compose.yml runs a stand-in for Segment, which is used while there is no write key. It
 # accepts any key, and has no TLS.
 if os.environ.get("SEGMENT_STAND_IN") and not os.environ.get("SEGMENT_WRITE_KEY"):
-    segment_write_key = "stand-in"
+    segment_write_key = _other_key = "stand-in"
     segment_host = os.environ["SEGMENT_STAND_IN"]
     segment_allow_http = True
 
@@ -57,7 +59,7 @@ segment_max_memory_share = 0.75
 # settings. Delete this one if you have a single source.
 segment_sources = {
     "marketing": {
-        "write_key": os.environ.get("SEGMENT_MARKETING_WRITE_KEY"),
+        "write_key": os.environ.get("SEGMENT_MARKETING_WRITE_KEY") or _other_key,
         "flush_at": 100,
     },
 }

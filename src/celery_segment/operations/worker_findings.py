@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.operations.findings import Finding, State
 from celery_segment.producer import DELIVER
 from celery_segment.text import counted, one_line
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from celery_segment.worker.interview import Facts, SourceFacts
 
 __all__ = ["of_agreement", "of_key", "of_unaskable", "of_worker", "of_workers"]
-
-_KEY = "segment_write_key, or SEGMENT_WRITE_KEY in the environment"
 
 
 def of_workers(
@@ -206,8 +205,15 @@ def of_key(source: Source, answers: Answers, stray: str = "") -> Finding:
         return Finding("write key", source.name, "ok", "present")
     if stray:
         return Finding("write key", source.name, "fail", "absent", stray)
-    hint = f"if this is a worker's environment, set {_KEY}"
+    hint = f"if this is a worker's environment, set {_key(source.name)}"
     return Finding("write key", source.name, "warn", "absent; only workers need it", hint)
+
+
+def _key(source: str) -> str:
+    """Return what gives a process a source's write key."""
+    if source == DEFAULT_SOURCE:
+        return "segment_write_key, or SEGMENT_WRITE_KEY in the environment"
+    return f"segment_sources[{source!r}]['write_key']"
 
 
 def _of_workers_key(
@@ -228,7 +234,7 @@ def _of_workers_key(
     }
     if not keys:
         here = "" if mine is None else ", only this process"
-        hint = stray or f"give the workers {_KEY}, and restart them"
+        hint = stray or f"give the workers {_key(name)}, and restart them"
         return Finding("write key", name, "fail", f"no worker has it{here}", hint)
     return _of_keys(name, keys, [worker for worker in enabled if worker not in keys], mine)
 
@@ -241,7 +247,7 @@ def _of_keys(name: str, keys: Mapping[str, str], lacking: list[str], mine: str |
         return Finding("write key", name, "fail", found, hint)
     if lacking:
         found = f"absent in {_names(lacking)}, which leaves the source to others"
-        return Finding("write key", name, "warn", found, f"set {_KEY}, and restart it")
+        return Finding("write key", name, "warn", found, f"set {_key(name)}, and restart it")
     if mine is not None and mine not in keys.values():
         found = "differs from the workers', which is the one that is used"
         hint = "give this process the same key, or none: only workers need it"
