@@ -12,7 +12,7 @@ from celery_segment_cli import segment
 from support import WRITE_KEY, buffer_of
 
 SERVER = [
-    *("settings", "redis", "clock", "version", "role", "memory", "eviction"),
+    *("settings", "redis", "rights", "clock", "version", "role", "memory", "eviction"),
     *("aof", "fsync", "disk", "replicas", "sources", "workers"),
 ]
 SOURCE = ["write key", "endpoint", "owner", "gate", "oldest", "dead letters"]

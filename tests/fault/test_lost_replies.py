@@ -109,6 +109,8 @@ def test_an_ack_that_was_not_heard_is_not_taken_for_a_stale_one(app, proxy, serv
 
 def test_an_operation_that_may_run_once_only_says_so(app, proxy):
     buffer = buffer_of(app)
+    buffer.check_rights()
+    buffer.due(1.0)
     with pytest.raises(BufferUnavailable, match="may have been carried out"):
         cut(proxy, lambda: buffer.claim(1))
     assert buffer.admin.snapshot().inflight.batches == 1

@@ -18,6 +18,8 @@ import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
 from celery_segment.buffer import messages_of
+from celery_segment.buffer.rights import allow
+from celery_segment.buffer.scripts import script
 from celery_segment.producer.spill import Spill
 from celery_segment.producer.spill_file import _close
 from celery_segment.runtime import runtime_of
@@ -103,6 +105,12 @@ def rested(app):
 def answers(app):
     with suppress(BufferUnavailable):
         return buffer_of(app).admin.snapshot()
+
+
+def may_append(app):
+    """Have the user's rights be known, so that a call sends nothing but its message."""
+    pool, append = buffer_of(app)._pool, script("append")
+    allow(pool, pool._connections.allowed, append, append.encode_command("{segment:default}"))
 
 
 def ids_in(redis):
@@ -449,6 +457,7 @@ class TestAmbiguity:
         for _ in range(2):
             rested(app)
             wait_until(lambda: answers(app))  # over a connection that is used again at once
+            may_append(app)
             own.pause()
             assert not store.give_back()
             own.resume()

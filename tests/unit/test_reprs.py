@@ -32,7 +32,8 @@ _TEXTS = {
     *("codes", "error", "kind", "read", "path", "value", "field", "number", "rejects", "texts"),
     *("unconfigured", "figures", "options", "allowed_callbacks", "misnamed", "on_invalid"),
     *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
-    *("facts", "own", "stored", "endpoints", "answers", "stray", "event"),
+    *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
+    *("optional", "refused"),
 }
 
 

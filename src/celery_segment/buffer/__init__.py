@@ -11,6 +11,7 @@ from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
 from celery_segment.buffer.pool import Pool, load_client
+from celery_segment.buffer.rights import RightsMissing
 from celery_segment.buffer.sources import (
     StoredSources,
     noted_sources,
@@ -56,6 +57,7 @@ __all__ = [
     "Moving",
     "Pace",
     "Pool",
+    "RightsMissing",
     "Settled",
     "Snapshot",
     "SourceClosed",

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.text import one_line
 
-__all__ = ["brief", "is_elsewhere", "may_have_written", "translated", "unanswered"]
+__all__ = [
+    "brief",
+    "is_elsewhere",
+    "is_refused",
+    "is_unknown",
+    "may_have_written",
+    "translated",
+    "unanswered",
+]
 
 #: Characters of an answer's text that are kept.
 _TEXT = 200
@@ -79,6 +87,18 @@ _ANY_OTHER = _Meaning((), SegmentBufferError, "refused a command: {text}")
 def is_elsewhere(answer: object) -> bool:
     """Return whether an answer means "not this node, or not now", so that it is worth a new try."""
     return isinstance(answer, Exception) and _has(answer, _ELSEWHERE)
+
+
+def is_refused(reply: Any) -> bool:
+    """Return whether a reply says that Redis does not serve: each of many, or a script's."""
+    if isinstance(reply, list):
+        return all(is_elsewhere(each) for each in reply)
+    return is_elsewhere(reply[0] if isinstance(reply, tuple) else reply)
+
+
+def is_unknown(reply: Any) -> bool:
+    """Return whether a reply says that Redis does not know the script."""
+    return isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT")
 
 
 def may_have_written(answer: object) -> bool:

@@ -23,6 +23,7 @@ from celery_segment.buffer.due import encode_due
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.leases import lease_of, repaired
 from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.rights import WORKER, check_rights
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.types import (
     BatchRef,
@@ -68,6 +69,10 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({self.source.name!r}, {self._pool!r})"
+
+    def check_rights(self) -> None:
+        """Raise ``RightsMissing`` where the user may not do all that a worker does."""
+        check_rights(self._pool, self._key, WORKER)
 
     # ------------------------------------------------------------ draining
 

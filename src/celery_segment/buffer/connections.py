@@ -44,6 +44,8 @@ class Connections:
         waiters: Callers who wait for a connection.
         generation: Changes when all connections are to be closed: also those in use, once
             they are given back.
+        allowed: The names of the scripts of which the user has all rights, as Redis said since
+            connections were closed the last time.
         proving: Whether a caller is finding out if an idle connection still works.
         is_resting: Whether Redis did not answer in time, and has not answered since.
         ages_at: When old connections are closed next.
@@ -54,6 +56,7 @@ class Connections:
         self.idle: deque[Connection] = deque()
         self.waiters: deque[_Waiter] = deque()
         self.generation = 0
+        self.allowed: set[str] = set()
         self.proving = False
         self.is_resting = False
         self.ages_at = 0.0
@@ -128,6 +131,7 @@ class Connections:
     def close(self) -> None:
         """Close the idle connections now, and those in use once they are given back."""
         self.generation += 1
+        self.allowed = set()
         while self.idle:
             try:
                 connection = self.idle.pop()

@@ -23,7 +23,8 @@ from hiredis import ProtocolError
 from celery_segment.buffer.address import connection_of
 from celery_segment.buffer.answers import (
     brief,
-    is_elsewhere,
+    is_refused,
+    is_unknown,
     may_have_written,
     translated,
     unanswered,
@@ -31,6 +32,7 @@ from celery_segment.buffer.answers import (
 from celery_segment.buffer.bounds import CONTENT_BYTES
 from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.connections import Connections
+from celery_segment.buffer.rights import allow
 from celery_segment.buffer.scripts import Script, encode_command
 from celery_segment.errors import BufferUnavailable
 
@@ -117,9 +119,11 @@ class Pool:
         carried out ``once`` only is not repeated when its connection breaks:
         ``Interrupted`` is raised.
         """
+        if script.name not in self._connections.allowed:
+            allow(self, self._own().allowed, script, command)
         reply = self._exchange(command, once=once)
         if isinstance(reply, Exception):
-            if _is_unknown(reply):
+            if is_unknown(reply):
                 reply = self._exchange(command, how=self._loading(script), once=once)
             return self._unless_error(reply)
         return reply
@@ -130,10 +134,12 @@ class Pool:
         The call may be carried out twice. The content is bytes or a memoryview, cut off where it
         is longer than any batch.
         """
+        if script.name not in self._connections.allowed:
+            allow(self, self._own().allowed, script, command)
         both = command + encode_command("GETRANGE", key, 0, CONTENT_BYTES)
         how: _How = Connection.exchange_bulk
         reply, content = self._exchange(both, how=how)
-        if _is_unknown(reply):
+        if is_unknown(reply):
             reply, content = self._exchange(both, how=self._loading(script, how))
         return self._unless_error(reply), self._unless_error(content)
 
@@ -143,11 +149,13 @@ class Pool:
         Returns:
             The reply of each; a ``SegmentBufferError`` where it is one.
         """
+        if script.name not in self._connections.allowed:
+            allow(self, self._own().allowed, script, commands[0])
         replies = self._exchange_many(commands)
-        if any(_is_unknown(reply) for reply in replies):
-            again = [c for c, reply in zip(commands, replies, strict=True) if _is_unknown(reply)]
+        if any(is_unknown(reply) for reply in replies):
+            again = [c for c, reply in zip(commands, replies, strict=True) if is_unknown(reply)]
             repeated = iter(self._exchange_many(again, script))
-            replies = [next(repeated) if _is_unknown(reply) else reply for reply in replies]
+            replies = [next(repeated) if is_unknown(reply) else reply for reply in replies]
         return [
             translated(reply, self.address) if isinstance(reply, Exception) else reply
             for reply in replies
@@ -215,7 +223,7 @@ class Pool:
         except (OSError, ValueError, ProtocolError, self._errors.RedisError) as error:
             self._note(own, began or now)
             raise unanswered(error, self._errors, self.address, is_sent=is_sent) from None
-        if reply and _is_refused(reply):
+        if reply and is_refused(reply):
             own.discard(connection)
             own.close()
             if began or (once and may_have_written(reply)):
@@ -332,15 +340,3 @@ class Pool:
             own.rest(now)
         else:
             own.end_rest()
-
-
-def _is_refused(reply: Any) -> bool:
-    """Return whether a reply says that Redis does not serve: each of many, or a script's."""
-    if isinstance(reply, list):
-        return all(is_elsewhere(each) for each in reply)
-    return is_elsewhere(reply[0] if isinstance(reply, tuple) else reply)
-
-
-def _is_unknown(reply: Any) -> bool:
-    """Return whether a reply says that Redis does not know the script."""
-    return isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT")

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from hiredis import pack_command
 
-__all__ = ["Script", "encode_command", "milliseconds", "script"]
+__all__ = ["Script", "encode_command", "key_of", "milliseconds", "script"]
 
 _INCLUDE = re.compile(r"^-- @include (\w+)\n", re.MULTILINE)
 
@@ -18,6 +18,12 @@ def encode_command(*arguments: str | bytes | float) -> bytes:
     """Return a command in Redis' wire protocol (RESP arrays of bulk strings)."""
     encoded: bytes = pack_command(arguments)  # type: ignore[arg-type]  # its stub: a 1-tuple
     return encoded
+
+
+def key_of(command: bytes) -> str:
+    """Return the key of an encoded call of a script."""
+    # *n EVALSHA sha 1 key …, each string below its length; no key has a line end.
+    return command.split(b"\r\n", 9)[8].decode()
 
 
 class Script:

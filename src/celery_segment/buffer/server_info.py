@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.rights import Role, refused
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
@@ -28,6 +29,8 @@ class ServerInfo:
         ahead: Seconds by which its clock is ahead of this host's.
         info: The fields of INFO, as text; empty where the user may not read it.
         config: Some fields of CONFIG GET, as text; those that cannot be read are absent.
+        refused: The commands of the role that the user may not run; the error that says so where
+            they could not be asked for.
     """
 
     address: str
@@ -35,10 +38,16 @@ class ServerInfo:
     ahead: float
     info: Mapping[str, str]
     config: Mapping[str, str]
+    refused: Sequence[str] | SegmentBufferError
 
 
-def read_server_info(pool: Pool) -> ServerInfo:
+def read_server_info(pool: Pool, source: Source, role: Role) -> ServerInfo:
     """Read what the server says about itself, in a few short commands.
+
+    Args:
+        pool: Connections to Redis.
+        source: A source, by whose keys the user's rights are looked up.
+        role: What the user is to be allowed.
 
     Raises:
         BufferUnavailable: Redis is unreachable, or refuses the user.
@@ -61,6 +70,7 @@ def read_server_info(pool: Pool) -> ServerInfo:
         ahead=there - (here + round_trip / 2),
         info=_fields(info),
         config=config,
+        refused=_refused(pool, source, role),
     )
 
 
@@ -82,6 +92,13 @@ def count_leased(pool: Pool, source: Source) -> int:
     now = round(_time_of(pool) * 1000)
     held = pool.execute("ZCOUNT", f"{prefix_of(source)}:inflight", now, "+inf")
     return int(held + pool.execute("ZCARD", f"{prefix_of(source)}:retrying"))
+
+
+def _refused(pool: Pool, source: Source, role: Role) -> Sequence[str] | SegmentBufferError:
+    try:
+        return refused(pool, prefix_of(source), role)
+    except SegmentBufferError as error:
+        return error
 
 
 def _fields(info: bytes) -> dict[str, str]:

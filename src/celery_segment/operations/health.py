@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from celery_segment.buffer import BufferAdmin, Pool, Snapshot
+from celery_segment.buffer.rights import OPERATOR, PRODUCER
 from celery_segment.buffer.server_info import ServerInfo, count_leased, read_server_info
 from celery_segment.config import DEFAULT_SOURCE, Settings, Source
 from celery_segment.delivery.outcome import Answer, Failure
@@ -61,13 +62,14 @@ VALID = Finding("settings", None, "ok", "valid")
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
-    """Check the Redis server of the buffer.
+    """Check the Redis server of the buffer, for a process that only makes calls.
 
     Raises:
         SegmentError: It is unreachable, or refuses the user.
     """
     with closing(_impatient_pool(settings)) as pool:
-        yield from of_server(read_server_info(pool), _lowest_share(settings.enabled))
+        info = read_server_info(pool, next(iter(settings.sources.values())), PRODUCER)
+        yield from of_server(info, _lowest_share(settings.enabled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ def _ask_redis(application: str, runtime: Runtime, sources: list[Source]) -> _St
     runtime.buffer(sources[0].name)  # raises if no Redis is configured
     settings = runtime.settings
     with closing(_impatient_pool(settings)) as pool:
-        info = read_server_info(pool)
+        info = read_server_info(pool, sources[0], OPERATOR)
         serves = info.info.get("loading") != "1"
         figures = {s.name: _figures(pool, s) for s in sources if serves}
         unconfigured = _unconfigured(pool, settings) if serves else Unconfigured()

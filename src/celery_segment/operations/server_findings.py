@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from celery_segment.errors import SegmentBufferError
 from celery_segment.operations.findings import Finding
 from celery_segment.text import counted, duration, megabytes, one_line
 
@@ -37,6 +38,7 @@ def of_server(facts: ServerInfo, max_memory_share: float) -> Iterator[Finding]:
         yield Finding("redis", None, "fail", f"{found}, but is loading its data", hint)
     else:
         yield Finding("redis", None, "ok", found)
+        yield _rights(facts)
     yield _clock(facts.ahead)
     if not info:
         hint = "allow the user of segment_redis_url to run INFO, or check the server yourself"
@@ -62,6 +64,17 @@ def _clock(ahead: float) -> Finding:
         found,
         "synchronise both with NTP: events carry the time of this host",
     )
+
+
+def _rights(facts: ServerInfo) -> Finding:
+    refused = facts.refused
+    if not refused:
+        return Finding("rights", None, "ok", "the user may run every command that is needed")
+    if isinstance(refused, SegmentBufferError):
+        return Finding("rights", None, "fail", refused.problem, refused.hint)
+    found = f"the user may not run {', '.join(refused)}"
+    hint = "allow the user of segment_redis_url what the docs list under least rights"
+    return Finding("rights", None, "fail", found, hint)
 
 
 def _version(info: Mapping[str, str]) -> Finding:

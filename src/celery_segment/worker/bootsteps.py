@@ -15,10 +15,10 @@ from typing import Any
 from celery import bootsteps
 from celery.worker.state import active_requests
 
-from celery_segment.buffer import Buffer, register_sources
+from celery_segment.buffer import Buffer, RightsMissing, register_sources
 from celery_segment.calls.requests import answer_again, forget_answers
 from celery_segment.config import Settings, Source
-from celery_segment.errors import SegmentBufferError
+from celery_segment.errors import ConfigurationError, SegmentBufferError
 from celery_segment.producer import DRAIN
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
@@ -55,7 +55,7 @@ class Check(bootsteps.Step):
         if settings.enabled:
             check_content(worker.app)
         for source in settings.enabled:
-            runtime.buffer(source.name)
+            _check_rights(runtime.buffer(source.name))
             for hook in (source.on_delivered, source.on_failed):
                 hook_of(worker.app, hook)
             _claim_ownership(worker.app, runtime.buffer(source.name))
@@ -72,6 +72,16 @@ class Check(bootsteps.Step):
         slots.resize(worker.concurrency or 1)
         # Before the pool: its processes inherit them.
         share_slots(worker.app, slots)
+
+
+def _check_rights(buffer: Buffer) -> None:
+    """Refuse a user of Redis who may claim batches, but not do all that settles them."""
+    try:
+        buffer.check_rights()
+    except RightsMissing as error:
+        raise ConfigurationError(error.problem, hint=error.hint) from None
+    except SegmentBufferError:  # to be told by the tick, if it lasts
+        pass
 
 
 def _claim_ownership(app: Any, buffer: Buffer) -> None:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from celery_segment.buffer import Pace, Pool
+from celery_segment.buffer.scripts import script
 from celery_segment.errors import BufferUnavailable
 from support import TESTS, free_port, in_child
 
@@ -130,6 +131,7 @@ class TestAhead:
 
     def test_a_fast_process_reserves_twice_as_many_each_time_up_to_twenty(self, make_pace, asked):
         pace, counts = make_pace(1_000.0), []
+        pace._pool.run(script("register"), "{segment:}")  # asks for the user's rights
         for _ in range(6):
             before = asked()
             assert pace.wait(5)

@@ -12,11 +12,13 @@ import pytest
 
 from celery_segment import Analytics, BufferFull
 from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.rights import OPERATOR
 from celery_segment.buffer.server_info import read_server_info
 from celery_segment.operations import health
 from celery_segment.operations.server_findings import of_server
 from celery_segment.testing import EmbeddedRedis
 from checks import findings, rendered, store
+from delivering import source_of
 from support import buffer_of, free_port, wait_until
 
 
@@ -56,7 +58,7 @@ def test_what_heeds_no_timeout_is_left_behind(app, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(health, "LIMIT", 0.4)
     for name in ("read_server_info", "ask_workers", "reach"):
-        monkeypatch.setattr(health, name, lambda _: released.wait(60))
+        monkeypatch.setattr(health, name, lambda *_: released.wait(60))
     started = time.monotonic()
     found = findings(app, status=1)
     assert time.monotonic() - started < 2
@@ -242,7 +244,7 @@ def test_a_user_who_may_not_read_a_source(make_app, own, own_redis):
 @pytest.fixture
 def facts(redis_server):
     link = Pool(redis_server.url, 1.0)
-    yield read_server_info(link)
+    yield read_server_info(link, source_of("http://127.0.0.1:1"), OPERATOR)
     link.close()
 
 
