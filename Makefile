@@ -42,12 +42,12 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
+.PHONY: help dev lint unit test pythons browser applications demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
 
 ## Print this list.
 help:
 	@awk '/^## / { if (!about) about = substr($$0, 4) } \
-		/^[a-z]+:/ { if (about) { sub(/:.*/, ""); printf "  make %-8s %s\n", $$0, about }; about = "" }' Makefile
+		/^[a-z]+:/ { if (about) { sub(/:.*/, ""); printf "  make %-12s %s\n", $$0, about }; about = "" }' Makefile
 
 ## Make .venv, an editable environment for working on the library.
 dev: .venv/.installed
@@ -81,6 +81,10 @@ browser:
 	$(MAKE) build/browser/.installed
 	CHROMIUM="$(CHROMIUM)" SCREENSHOTS=$(if $(SCREENSHOTS),docs/images) \
 		build/browser/bin/python -m pytest tests/browser
+
+## Have a visitor buy in a shop that others wrote, django-oscar, and see what is tracked: two minutes.
+applications: build/applications/.installed
+	build/applications/bin/python -m pytest -c applications/pytest.ini applications
 
 ## Run the main job on an embedded Redis; SECONDS=20 ends it by itself.
 demo: build/demo/.installed
@@ -148,6 +152,9 @@ build/python3.%/.installed: $(SOURCES)
 
 build/browser/.installed: $(SOURCES)
 	$(call INSTALL,$(EXTRAS),browser)
+
+build/applications/.installed: $(SOURCES)
+	$(call INSTALL,$(MEASURED),applications)
 
 build/docs/.installed: $(SOURCES)
 	$(call INSTALL,$(DOCUMENTED),docs)
