@@ -295,7 +295,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if batch.lost:
             self.begin_repaired(batch, found)
         if batch.harm:
-            assert found.body == batch.content
+            assert found.body == (batch.content or b"")
         else:
             assert bytes(decompressed(found.body)) == stored(batch.messages)
             assert is_compressed(found.body) == batch.compressed
