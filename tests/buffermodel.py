@@ -18,6 +18,7 @@ HOUR = 3600.0
 #: More than the real time that an example takes, less than any difference that decides.
 DRIFT = 60.0
 LEASE = 2 * HOUR
+RETENTION = 3 * HOUR
 MAX_INFLIGHT = 3
 MAX_MESSAGES = 5
 MAX_BYTES = 33_000
@@ -56,6 +57,7 @@ class Sealed:
     began: float | None = None
     failed: float | None = None  # when it failed first
     refusals: int = 0
+    buried: float = 0.0
     cause: str = ""
     saved: int = 0  # bytes, by its compression
     harm: str = ""  # what a hand did to its messages: "gone", "cut" or "garbled"

@@ -38,6 +38,7 @@ DEFAULTS = {
     "max_inflight": 32,
     "lease": 120.0,
     "max_dead_bytes": 100_000_000,
+    "dead_retention": None,
 }
 
 

@@ -45,6 +45,7 @@ from buffermodel import (
     MAX_INFLIGHT,
     MAX_MESSAGES,
     OVERDUE,
+    RETENTION,
     YOUNGEST,
     Sealed,
     near,
@@ -454,6 +455,7 @@ class Machine(Recount, RuleBasedStateMachine):
         self.count["buried"] += lease.count
         reason = f"{cause}: {text}" if text else cause
         batch.place, batch.token, batch.cause = "dead", None, reason
+        batch.buried = self.now
         self.end_probe_of(batch)
         if answered:
             self.endpoint_answered()
@@ -640,7 +642,7 @@ class Machine(Recount, RuleBasedStateMachine):
         waits = waits or any(batch.deadline <= late for batch in self.at("retrying"))
         waits = waits or any(until <= self.now for _, until in self.settled.values())
         assert self.buffer.compressible() == self.compressible()
-        waits = waits or bool(self.compressible())
+        waits = waits or bool(self.compressible()) or bool(self.expired)
         probed = self.trips.total() and self.probe[0] > self.now
         room = self.closed_for() == 0 and not probed and len(inflight) < self.concurrency
         if not waits and room:
@@ -736,6 +738,21 @@ class Machine(Recount, RuleBasedStateMachine):
                 messages += batch.reference.count
         assert self.buffer.admin.purge(names) == messages
 
+    @precondition(lambda self: self.at("dead"))
+    @rule()
+    def expire_dead(self):
+        """A drain deletes the dead letters that have been kept for long enough."""
+        messages = 0
+        for batch in self.expired:
+            del self.batches[batch.id]
+            (self.uncounted["dead"] if batch.lost else self.purged).extend(batch.messages)
+            messages += batch.reference.count
+        assert self.buffer.expire_dead() == messages
+
+    @property
+    def expired(self) -> list[Sealed]:
+        return [batch for batch in self.at("dead") if batch.buried + RETENTION <= self.now]
+
     # ------------------------------------------------------------ what always holds
 
     @invariant()
@@ -768,6 +785,7 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
         "segment_on_delivered": hook,
         "segment_on_failed": hook,
         "segment_lease": LEASE,
+        "segment_dead_retention": RETENTION,
         "segment_max_inflight": MAX_INFLIGHT,
         "segment_max_batch_messages": MAX_MESSAGES,
         "segment_max_batch_bytes": MAX_BYTES,

@@ -53,6 +53,7 @@ TESTS = {
     "worker/slots.py": ["tests/integration/test_slots.py"],
     "worker/stint.py": _DELIVERY,
     "worker/ticker.py": ["tests/integration/test_ticker.py"],
+    "buffer/lua/expire.lua": ["tests/integration/test_dead_retention.py", STATE_MACHINE],
     "buffer/lua": [
         STATE_MACHINE,
         *_buffer("claim", "gate", "concurrency", "compression", "server_states"),
@@ -63,7 +64,10 @@ TESTS = {
             (("append", "_seal", "_open_count"), ("room", "append")),
             (("_keep_room", "_memory"), ("room",)),
             (("due",), ("claim", "room", "concurrency", "compression")),
-            (("bury", "dead", "purge", "replay", "split"), ("dead_letters", "compression")),
+            (
+                ("bury", "dead", "_purge", "purge", "replay", "split"),
+                ("dead_letters", "compression"),
+            ),
             (("compress", "compressible", "_compressible_range", "_count_saved"), ("compression",)),
             (("called", "uncalled", "_add", "_keep_callbacks", "_now"), ()),
             (("snapshot",), ("room", "gate")),

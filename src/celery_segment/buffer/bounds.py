@@ -10,6 +10,7 @@ CLAIM_BATCHES = 50
 UNCALLED_BATCHES = 10
 COMPRESSIBLE_BATCHES = 50
 LOOK_AT_BATCHES = 1_000
+EXPIRE_BATCHES = 50
 
 #: Bytes that are read of a batch at most. None is as large; what somebody else has put in its place
 #: may be.

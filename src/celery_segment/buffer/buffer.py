@@ -127,6 +127,13 @@ class Buffer:
         taken, uncalled = self._pool.run(script("reap"), self._key, overdue, bounds.REAP_BATCHES)
         return taken, bool(uncalled)
 
+    def expire_dead(self) -> int:
+        """Delete some dead letters older than the source keeps them; return their messages."""
+        if self.source.dead_retention is None:
+            return 0
+        limits = (milliseconds(self.source.dead_retention), bounds.EXPIRE_BATCHES)
+        return int(self._pool.run(script("expire"), self._key, *limits))
+
     def due(self, shortest: float, *, look: bool = True) -> bool:
         """Return whether a drain is due: True for one caller, until that drain has begun.
 

@@ -25,8 +25,9 @@ def encode_due(source: Source, shortest: float, *, look: bool) -> bytes:
     times = (milliseconds(bounds.OVERDUE), milliseconds(bounds.AGAIN), milliseconds(bounds.LONGEST))
     limits = (source.max_inflight, *times, bounds.BACKLOG, bounds.STORED_BATCHES)
     share = source.max_memory_share if look else ""
-    key = prefix_of(source)
-    return script("due").encode_command(key, milliseconds(shortest), *limits, share)
+    retention = "" if source.dead_retention is None else milliseconds(source.dead_retention)
+    arguments = (milliseconds(shortest), *limits, share, retention)
+    return script("due").encode_command(prefix_of(source), *arguments)
 
 
 class Due:

@@ -76,7 +76,8 @@ class Snapshot:
         inflight: In batches that workers have claimed, those that wait for a retry among them.
         delivered: All that were delivered.
         dead: Dead letters at present.
-        purged: Dead letters' messages that an operator deleted.
+        purged: Messages that were deleted: dead letters that an operator purged, or that were kept
+            for ``segment_dead_retention``.
         damaged: Messages of batches whose content in Redis was lost or cut off, by an eviction
             or a hand. They are counted and deleted; those whose count was lost, too, as soon as
             no other batch waits, and in their former place until then.

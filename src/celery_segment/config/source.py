@@ -193,6 +193,12 @@ class Source:
         "Maximum size of the dead letters in bytes. When the next one does not fit, the source"
         " stops delivering until there is room.",
     )
+    dead_retention: float | None = setting(
+        None,
+        parsers.number(60),
+        "Seconds after which workers delete a dead letter. By default, dead letters are kept until"
+        " they are replayed or purged.",
+    )
 
     def check(self) -> None:
         """Raise ConfigurationError if two settings contradict each other."""

@@ -89,6 +89,7 @@ class Deliverer:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[1]
         take_back(self._app, buffer)
+        buffer.expire_dead()
         claimed = buffer.claim(1)
         return claimed[0].id if claimed else None
 

@@ -52,6 +52,7 @@ def drain(self: Any, source: str) -> str:
             return _NO_SLOT
         try:
             taken, uncalled = buffer.reap()
+            expired = buffer.expire_dead()
             for settled in buffer.uncalled() if uncalled else ():
                 callbacks.run(self.app, buffer, settled)
             if claimed := buffer.claim(buffer.source.max_inflight, stint=STINT):
@@ -67,6 +68,7 @@ def drain(self: Any, source: str) -> str:
     done = (
         f"took back {counted(taken, 'batch')}" if taken else "",
         f"compressed {counted(compressed, 'batch')}" if compressed else "",
+        f"deleted old dead letters of {counted(expired, 'message')}" if expired else "",
     )
     return "; ".join(filter(None, done)) or "nothing to deliver"
 

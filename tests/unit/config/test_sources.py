@@ -99,6 +99,7 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
         "max_inflight": 1,
         "lease": 1,
         "max_dead_bytes": 1_000_000,
+        "dead_retention": 60,
     }
     assert set(given) == set(DEFAULTS)
     settings = configured(segment_sources={"a": given})

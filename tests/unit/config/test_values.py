@@ -85,6 +85,7 @@ BAD = {
     "max_inflight": [*NO_WHOLE_NUMBER, 0, 1_001],
     "lease": [*NO_NUMBER, 0, 86_401, NAN, INF],
     "max_dead_bytes": [*NO_WHOLE_NUMBER, 0, -1, 999_999, INF],
+    "dead_retention": [*(v for v in NO_NUMBER if v is not None), 0, 59.9, -1, NAN],
     "redis_url": [
         *NO_URL[:-1],
         "localhost",
@@ -139,6 +140,7 @@ def test_bad_values_are_known_of_every_setting():
         ("max_inflight", 1, 1_000),
         ("lease", 20, 86_400),
         ("max_dead_bytes", 1_000_000, 10**15),
+        ("dead_retention", 60, 10**9),
     ],
 )
 def test_the_bounds_themselves_are_allowed(name, least, most):

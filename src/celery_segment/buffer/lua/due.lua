@@ -1,5 +1,5 @@
 -- Find out at a worker's tick whether a drain is due: there are batches to deliver, to take
--- over or to compress, or callbacks to call. Of several workers only one starts the drain.
+-- over or to compress, callbacks to call, or dead letters to delete. Of several workers only one starts the drain.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
@@ -12,6 +12,7 @@
 -- ARGV[6] -> ready batches from which on they are a backlog, which is compressed
 -- ARGV[7] -> how many of the youngest batches are not compressed
 -- ARGV[8] -> largest share of its maxmemory that Redis may use; '' not to look
+-- ARGV[9] -> for how long a dead letter is kept, milliseconds; '' for ever
 --
 -- Returns 1 when the caller is to start a drain
 -- Returns 0 when there is nothing to do, or when another caller has just got 1
@@ -19,6 +20,7 @@ local source = KEYS[1]
 local shortest, max_inflight, overdue = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local again, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local retention = tonumber(ARGV[9])
 
 -- @include _now
 -- @include _free_first
@@ -46,6 +48,7 @@ local function is_due()
   if redis.call('ZCOUNT', inflight, '-inf', time) > 0
       or redis.call('ZCOUNT', source .. ':retrying', '-inf', time - overdue) > 0
       or redis.call('ZCOUNT', source .. ':settled', '-inf', time) > 0
+      or retention and redis.call('ZCOUNT', source .. ':dead', '-inf', time - retention) > 0
       or compressible_range(source, backlog, youngest) then
     return true
   end

@@ -9,14 +9,9 @@ local source, ids = KEYS[1], ARGV
 
 -- @include _batch_size
 -- @include _move
+-- @include _purge
 local messages = 0
 for _, id in ipairs(ids) do
-  if redis.call('ZREM', source .. ':dead', id) == 1 then
-    local count, bytes = batch_size(source, id, 'dead')
-    redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id,
-      source .. ':callbacks:' .. id, source .. ':traces:' .. id)
-    move(source, count, bytes, 'dead', 'purged')
-    messages = messages + count
-  end
+  messages = messages + purge(source, id)
 end
 return messages
