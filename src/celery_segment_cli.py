@@ -23,6 +23,7 @@ _COMMANDS = {
     "pause": "gate:pause",
     "resume": "gate:resume",
     "dead": "dead:dead",
+    "forget": "forget:forget",
     "rename": "rename:rename",
     "check": "check:check",
     "metrics": "metrics:metrics",

@@ -24,6 +24,7 @@ from celery_segment.errors import (
     WriteKeyMissing,
 )
 from celery_segment.operations.dead_letters import DeadLetters, Exported
+from celery_segment.operations.forget import Forgotten
 from celery_segment.operations.source import Analytics
 from celery_segment.version import __version__
 from celery_segment.worker.callbacks import SettledBatch
@@ -38,6 +39,7 @@ __all__ = [
     "DeadLetters",
     "DeliveryFailed",
     "Exported",
+    "Forgotten",
     "Gate",
     "ImportRefused",
     "ImportUnfinished",

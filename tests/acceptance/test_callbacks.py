@@ -295,6 +295,19 @@ class TestReceipts:
         with pytest.raises(DeliveryFailed, match="400 Bad Request"):
             result.get(timeout=10)
 
+    def test_a_receipt_raises_when_the_person_is_forgotten(self, app, workers, noted):
+        Analytics().pause()
+        result = track.apply_async(("u", "E"), ignore_result=False, **LINK)
+        other = track.apply_async(("another", "E"), ignore_result=False)
+        assert Analytics().forget(user_id="u").waiting == 1
+        workers.start(app)
+        with pytest.raises(DeliveryFailed, match="forgotten: an operator deleted the messages"):
+            result.get(timeout=20)
+        wait_until(lambda: noted("failed") == [result.id])
+        Analytics().resume()
+        assert other.get(timeout=20) == other.id
+        assert noted("delivered") == []
+
     def test_a_call_through_the_broker_has_one_too(self, app, workers):
         workers.start(app)
         result = track.apply_async(("u", "E"), ignore_result=False, countdown=0.2)

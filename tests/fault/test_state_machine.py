@@ -51,7 +51,7 @@ from buffermodel import (
     near,
     stored,
 )
-from bufferrecount import Recount
+from bufferrecount import Recount, name_of
 from celery_segment.buffer import (
     Attachments,
     Busy,
@@ -59,6 +59,7 @@ from celery_segment.buffer import (
     Gone,
     Lease,
     LeasedElsewhere,
+    Settled,
     SourceClosed,
     Stale,
     bounds,
@@ -93,6 +94,8 @@ STATUS = st.sampled_from(["200", "503", "timeout", ""])
 SECONDS = st.sampled_from([0.0, 0.0, HOUR / 2])
 
 
+#: Why the messages of a person are deleted.
+FORGOTTEN = "forgotten é"
 #: What a hand does to a batch.
 HARM = ("delete", "cut", "garble", "record", "count")
 #: How much of a compressed batch stands before its stream, and behind.
@@ -737,6 +740,46 @@ class Machine(Recount, RuleBasedStateMachine):
                 (self.uncounted["dead"] if batch.lost else self.purged).extend(batch.messages)
                 messages += batch.reference.count
         assert self.buffer.admin.purge(names) == messages
+
+    @precondition(lambda self: self.batches)
+    @rule(pick=PICK, every=st.integers(1, 3))
+    def forget(self, pick, every):
+        """An operator deletes some messages of a batch, which may be under way."""
+        batch = [*self.batches.values()][pick % len(self.batches)]
+        theirs = {name_of(each): each for each in batch.messages[pick % every :: every]}
+        forget = partial(
+            self.buffer.admin.forget, batch.id, lambda m: name_of(m) in theirs, FORGOTTEN
+        )
+        if batch.harm in ("cut", "garbled") or (batch.lost and not batch.harm):
+            with pytest.raises(Damaged):
+                self.unchanged(forget)
+        elif batch.harm == "gone" or not theirs:
+            assert self.unchanged(forget) == 0
+        elif batch.place == "inflight":
+            assert self.unchanged(forget) is None
+        else:
+            assert forget() == len(theirs)
+            self.forget_some(batch, theirs)
+
+    def forget_some(self, batch, theirs):
+        own, size = self.own(batch.messages), len(stored(batch.messages))
+        left = [each for each in batch.messages if name_of(each) not in theirs]
+        lost = tuple(c for n, c in own.items() if batch.messages[n - 1] not in left)
+        if lost and batch.place != "dead":
+            name, deleted = f"forgotten:{batch.id}:{size}", len(stored([*theirs.values()]))
+            about = (len(theirs), deleted, True)
+            found = Settled(name, batch.id, FORGOTTEN, lost, b"", *about)
+            self.settled[name] = (found, self.now)
+        self.purged += theirs.values()
+        self.saved -= batch.saved if batch.place != "dead" else 0
+        batch.messages = left
+        if not left:
+            del self.batches[batch.id]
+            self.end_probe_of(batch)
+            return
+        content = self.redis.get(f"{self.tag}:batch:{batch.id}")
+        batch.saved = len(stored(left)) - len(content)
+        self.saved += batch.saved if batch.place != "dead" else 0
 
     @precondition(lambda self: self.at("dead"))
     @rule()

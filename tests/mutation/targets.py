@@ -30,6 +30,7 @@ TESTS = {
     "buffer/appends.py": [*_buffer("room"), *_STORED],
     "buffer/connection.py": _CONNECTIONS,
     "buffer/connections.py": _CONNECTIONS,
+    "buffer/forgetting.py": ["tests/integration/test_forget.py", STATE_MACHINE],
     "buffer/pool.py": [*_CONNECTIONS, "tests/fault/test_lost_replies.py"],
     "delivery/attempt.py": ["tests/integration/test_metrics.py", *_DELIVERY],
     "delivery/deadline.py": ["tests/unit/test_request.py", "tests/integration/test_transport.py"],
@@ -53,7 +54,14 @@ TESTS = {
     "worker/slots.py": ["tests/integration/test_slots.py"],
     "worker/stint.py": _DELIVERY,
     "worker/ticker.py": ["tests/integration/test_ticker.py"],
-    "buffer/lua/expire.lua": ["tests/integration/test_dead_retention.py", STATE_MACHINE],
+    **{
+        f"buffer/lua/{name}.lua": [f"tests/integration/test_{tests}.py", STATE_MACHINE]
+        for name, tests in (
+            ("expire", "dead_retention"),
+            ("forget", "forget"),
+            ("places", "forget"),
+        )
+    },
     "buffer/lua": [
         STATE_MACHINE,
         *_buffer("claim", "gate", "concurrency", "compression", "server_states"),

@@ -24,6 +24,7 @@ from celery_segment import (
     BufferUnavailable,
     ConfigurationError,
     DeadLetter,
+    Forgotten,
     Gate,
     MessageTooLarge,
     SegmentBufferError,
@@ -126,6 +127,13 @@ def figures() -> None:
     wrong: str = stats.delivered  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
     use(counts, amounts, age, last, gate, closed, why, wrong)
     use(stats.redy)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+
+
+def forget() -> None:
+    found: Forgotten = Analytics().forget(user_id="u", anonymous_id=["a", "b"], dry_run=True)
+    counts: list[int] = [found.deleted, found.under_way]
+    Analytics().forget("u")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+    use(counts, found.is_complete, found.repeat_in)
 
 
 def dead_letters() -> None:

@@ -7,6 +7,7 @@ from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_int
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
 from celery_segment.buffer.figures import Amount, Gate, Snapshot
+from celery_segment.buffer.forgetting import Place, Wanted
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
@@ -56,6 +57,7 @@ __all__ = [
     "LeasedElsewhere",
     "Moving",
     "Pace",
+    "Place",
     "Pool",
     "RightsMissing",
     "Settled",
@@ -63,6 +65,7 @@ __all__ = [
     "SourceClosed",
     "Stale",
     "StoredSources",
+    "Wanted",
     "decompressed",
     "gzip_body",
     "is_intact",

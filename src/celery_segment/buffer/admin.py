@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import uuid4
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
+from celery_segment.buffer.forgetting import Place, StoredBatch, Wanted, read_batch
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
-from celery_segment.buffer.types import DeadLetter, Stale
+from celery_segment.buffer.types import Damaged, DeadLetter, Stale
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 from celery_segment.text import one_line
@@ -109,6 +110,64 @@ class BufferAdmin:
     def purge(self, batch_ids: Iterable[str]) -> int:
         """Delete dead letters; return the number of messages."""
         return int(self._pool.run(script("purge"), self._key, *batch_ids))
+
+    def places(self) -> Iterator[list[Place]]:
+        """Return where the batches are that wait or are under way, page by page.
+
+        A page has all batches between two numbers, and all that are under way.
+        """
+        after = -1
+        while True:
+            arguments = (after, bounds.PLACES_BATCHES)
+            after, *flat = self._pool.run(script("places"), self._key, *arguments)
+            yield [
+                Place(place.decode(), i.decode("utf-8", "replace"), left / 1000)
+                for place, i, left in zip(*[iter(flat)] * 3, strict=True)
+            ]
+            if after < 0:
+                return
+
+    def count(self, batch_id: str | None, wanted: Wanted) -> int | None:
+        """Return how many messages of a batch are wanted; None where nothing is stored of it.
+
+        Args:
+            batch_id: The batch's id; None for the open batch.
+            wanted: Returns whether a message is wanted.
+
+        Raises:
+            Damaged: What is stored of it cannot be read.
+        """
+        key = f"{self._key}:open" if batch_id is None else batch_key(self.source, batch_id)
+        stored = bytes(self._pool.execute("GETRANGE", key, 0, bounds.CONTENT_BYTES))
+        return len(StoredBatch.of(stored).places(wanted)) if stored else None
+
+    def forget(self, batch_id: str, wanted: Wanted, cause: str) -> int | None:
+        """Delete the wanted messages of a batch that waits, or is a dead letter.
+
+        The callbacks of messages that waited are left to the next drain: their ``link_error``
+        and their receipt.
+
+        Args:
+            batch_id: The batch's id.
+            wanted: Returns whether a message is to be deleted.
+            cause: The cause, for the callbacks.
+
+        Returns:
+            The number of messages deleted; None where the batch is in none of these places.
+
+        Raises:
+            Damaged: What is stored of it cannot be read.
+        """
+        for _ in range(bounds.FORGET_TRIES):
+            batch = read_batch(self._pool, self.source, batch_id)
+            places = batch.places(wanted)
+            if not places:
+                return 0
+            arguments = (batch_id, len(batch.stored), batch.size, *batch.without(places), cause)
+            reply = self._pool.run(script("forget"), self._key, *arguments, *places)
+            if reply >= 0:
+                return len(places) if reply else None
+        raise Damaged
 
     def claim_ownership(self, application: str) -> str:
         """Name the source's owner, where it has none; return the owner's name."""

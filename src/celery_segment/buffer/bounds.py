@@ -11,6 +11,7 @@ UNCALLED_BATCHES = 10
 COMPRESSIBLE_BATCHES = 50
 LOOK_AT_BATCHES = 1_000
 EXPIRE_BATCHES = 50
+PLACES_BATCHES = 300
 
 #: Bytes that are read of a batch at most. None is as large; what somebody else has put in its place
 #: may be.
@@ -27,3 +28,7 @@ OVERDUE = 5.0
 
 #: Seconds after which a drain that has not begun is started again: the first time, and at most.
 AGAIN, LONGEST = 2.0, 60.0
+
+#: How often a batch is read anew that others have changed before some of its messages could be
+#: deleted: it is compressed once, and a few operators may do the same.
+FORGET_TRIES = 10

@@ -77,7 +77,7 @@ class Snapshot:
         delivered: All that were delivered.
         dead: Dead letters at present.
         purged: Messages that were deleted: dead letters that an operator purged, or that were kept
-            for ``segment_dead_retention``.
+            for ``segment_dead_retention``; and those of people who were forgotten.
         damaged: Messages of batches whose content in Redis was lost or cut off, by an eviction
             or a hand. They are counted and deleted; those whose count was lost, too, as soon as
             no other batch waits, and in their former place until then.

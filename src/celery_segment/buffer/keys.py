@@ -33,7 +33,8 @@ touch them all. Times are milliseconds of the server's clock.
     :traces      hash    of the open batch: the trace contexts of its first messages, by place
     :traces:<id> hash    the same of a sealed batch
     :settled     zset    batches whose callbacks have not run yet, as delivered:<id>, dead:<id>
-                         or damaged:<id>, by the time from which another worker may run them
+                         or damaged:<id>, by the time from which another worker may run them;
+                         those of deleted messages as forgotten:<id>:<bytes before>
     :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause unless it was
                          delivered; reported when the source's own callback has run
     :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests

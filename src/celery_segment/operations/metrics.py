@@ -217,7 +217,7 @@ METRICS = (
     Metric(
         "segment_messages_purged_total",
         "counter",
-        "Messages that were deleted: by purge, or after segment_dead_retention.",
+        "Messages that were deleted: by purge or forget, or after segment_dead_retention.",
         lambda s, _: s.purged,
     ),
     Metric(

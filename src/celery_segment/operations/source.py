@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, ParamSpec
 
@@ -16,6 +17,7 @@ from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.operations.captured import admin_of
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.flush import Flush, wait_for
+from celery_segment.operations.forget import Forgotten, forget
 from celery_segment.operations.moving import rename
 from celery_segment.runtime import Runtime, runtime_of
 
@@ -164,6 +166,31 @@ class Analytics:
             return 0
         return rename(self.app, old, self.source).run(timeout)
 
+    def forget(
+        self,
+        *,
+        user_id: str | Iterable[str] = (),
+        anonymous_id: str | Iterable[str] = (),
+        dry_run: bool = False,
+    ) -> Forgotten:
+        """Delete the messages of one person that wait, and those of dead letters.
+
+        A message is the person's if its ``userId`` or ``anonymousId`` is given, or the
+        ``previousId`` of an alias. What a worker delivers at this moment is left, and counted.
+        A run may be interrupted, and repeated.
+
+        Args:
+            user_id: The person's id, or several.
+            anonymous_id: The person's anonymous id, or several.
+            dry_run: Count the messages, and change nothing.
+
+        Raises:
+            ValidationError: There is no id, or an id is empty.
+            SegmentBufferError: Redis did not answer.
+        """
+        ids = {"user_ids": _all_of(user_id), "anonymous_ids": _all_of(anonymous_id)}
+        return forget(self.app, self.source, **ids, dry_run=dry_run)
+
     @property
     def dead_letters(self) -> DeadLetters:
         """The dead letters of the source."""
@@ -177,3 +204,7 @@ class Analytics:
     def _admin(self) -> BufferAdmin:
         # Created when needed, since a source that is not enabled may have no Redis.
         return admin_of(self._runtime, self.source)
+
+
+def _all_of(ids: str | Iterable[str]) -> list[str]:
+    return [ids] if isinstance(ids, str) else list(ids)

@@ -116,6 +116,18 @@ class Spill:
         finally:
             turn.release()
 
+    def messages(self, source: str) -> Iterator[bytes]:
+        """Iterate over a source's messages in the file, the oldest first."""
+        last = 0
+        while os.path.exists(self.path):  # noqa: PTH110 - as above
+            about = {"source": source, "last": last, "most": PAGE}
+            with self._file.errors("used"), self._file.locked(self._patience) as connection:
+                rows = connection.execute(_OLDEST, about).fetchall()
+            if not rows:
+                return
+            yield from (row[1] for row in rows)
+            last = rows[-1][0]
+
     def waiting(self, source: str) -> int:
         """Return the number of a source's messages in the file."""
         if not os.path.exists(self.path):  # noqa: PTH110 - as above

@@ -1,0 +1,277 @@
+"""Forget a person: delete the messages that have one of the person's ids, wherever they wait.
+
+What is spilled on this host is moved into the buffer first, and the open batch is sealed. Then
+each batch is read, and written anew without the person's messages by a script which checks that
+the batch is as it was read. So workers and calls may go on, and a run that is killed is repeated.
+
+What is under way is left alone: a worker has read it already, and may have posted it. It is
+counted, so that one knows to repeat the command. Batches move meanwhile: they are claimed, put
+back, split and buried. They are searched until nothing is found that was not searched before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from celery_segment.buffer import Buffer, Damaged, DeadLetter, most_messages
+from celery_segment.errors import BufferFull, ValidationError
+from celery_segment.producer import Spill
+from celery_segment.runtime import runtime_of
+
+__all__ = ["Forgotten", "Person", "forget"]
+
+#: The cause that a message's ``link_error`` and its receipt get.
+CAUSE = "forgotten: an operator deleted the messages of this person"
+#: Passes over all batches at least: one may be put where the first has been already.
+PASSES = 2
+#: Seconds to wait for another process that moves what is spilled, and between two looks.
+SPILL_WAIT, POLL = 5.0, 0.1
+#: Places in which a batch is left alone.
+_UNDER_WAY = {"inflight", "delivered", "moving"}
+
+
+class _Ids(msgspec.Struct, rename="camel"):
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    previous_id: str | None = None
+
+    def __repr__(self) -> str:
+        return "_Ids(…)"  # they are a person's
+
+
+_ids_of = msgspec.json.Decoder(_Ids).decode
+
+
+@dataclass(frozen=True)
+class Person:
+    """The ids of one person.
+
+    A message is this person's if its ``userId`` or ``anonymousId`` is one of them, or the
+    ``previousId`` of an ``alias``. Ids in properties, traits or the context are not searched; a
+    ``groupId`` is not that of a person.
+
+    Attributes:
+        user_ids: The ids of the user.
+        anonymous_ids: The anonymous ids of the user.
+
+    Raises:
+        ValidationError: There is no id, or an id is empty.
+    """
+
+    user_ids: frozenset[str] = field(repr=False)
+    anonymous_ids: frozenset[str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.user_ids | self.anonymous_ids:
+            raise ValidationError("user_id", "give a user_id or an anonymous_id")
+        for name in ("user_ids", "anonymous_ids"):
+            if not all(isinstance(each, str) and each for each in getattr(self, name)):
+                raise ValidationError(name.removesuffix("s"), "must be a non-empty string")
+
+    def owns(self, message: bytes) -> bool:
+        """Return whether a message is this person's."""
+        ids = _ids_of(message)
+        return (
+            ids.user_id in self.user_ids
+            or ids.anonymous_id in self.anonymous_ids
+            or ids.previous_id in self.user_ids
+            or ids.previous_id in self.anonymous_ids
+        )
+
+
+@dataclass
+class Forgotten:
+    """What was deleted of a person in one source, and what could not be.
+
+    Where a connection to Redis broke between a deletion and its reply, its messages are deleted and
+    not counted here, as what an earlier run deleted is not.
+
+    Attributes:
+        waiting: Messages deleted that waited in the open batch or in ready ones.
+        retrying: Messages deleted that waited for a retry.
+        dead: Messages deleted of dead letters.
+        spilled: Messages in this host's spill file that are left: with ``dry_run`` those of the
+            person, else all those that could not be searched.
+        under_way: Messages of the person that are left, since a worker delivers them.
+        repeat_in: Seconds after which the leases of these have expired.
+        damaged: Batches that could not be searched, since they are damaged.
+    """
+
+    waiting: int = 0
+    retrying: int = 0
+    dead: int = 0
+    spilled: int = 0
+    under_way: int = 0
+    repeat_in: float = 0.0
+    damaged: int = 0
+
+    @property
+    def deleted(self) -> int:
+        """The number of messages that were deleted; with ``dry_run``, that would be."""
+        return self.waiting + self.retrying + self.dead
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left that is the person's, or may be."""
+        return not (self.spilled or self.under_way or self.damaged)
+
+
+def forget(
+    app: Any,
+    source: str,
+    *,
+    user_ids: Collection[str] = (),
+    anonymous_ids: Collection[str] = (),
+    dry_run: bool = False,
+) -> Forgotten:
+    """Delete the messages of one person that wait in a source, and its dead letters.
+
+    Args:
+        app: The Celery application.
+        source: The name of the source.
+        user_ids: The ids of the user.
+        anonymous_ids: The anonymous ids of the user.
+        dry_run: Count the messages, and change nothing.
+
+    Raises:
+        ValidationError: There is no id, or an id is empty.
+        SegmentBufferError: Redis did not answer: what was not searched is by another run.
+    """
+    person = Person(frozenset(user_ids), frozenset(anonymous_ids))
+    runtime = runtime_of(app)
+    if runtime.captures:
+        return Forgotten()
+    search = _Search if dry_run else _Deletion
+    return search(runtime.buffer(source), runtime.spill, person).run()
+
+
+class _Search:
+    """Counts a person's messages.
+
+    Args:
+        buffer: The buffer of the source.
+        spill: The file of this host, which may hold spilled messages.
+        person: The person.
+    """
+
+    def __init__(self, buffer: Buffer, spill: Spill | None, person: Person) -> None:
+        self._buffer, self._spill, self._person = buffer, spill, person
+        self._admin = buffer.admin
+        self._found = Forgotten()
+        self._searched: set[str] = set()
+        self._damaged: set[str] = set()
+        self._gone: set[str] = set()
+        #: Batches up to this number were stored before the search began.
+        self._last = float("inf")
+
+    def run(self) -> Forgotten:
+        """Search everywhere; return what was found."""
+        self._prepare()
+        passes = 0
+        while self._search_all() or passes < PASSES - 1:
+            passes += 1
+        self._found.damaged = len(self._damaged)
+        return self._found
+
+    def _prepare(self) -> None:
+        found, name = self._found, self._buffer.source.name
+        if self._spill is not None:
+            found.spilled = sum(map(self._person.owns, self._spill.messages(name)))
+        try:
+            found.waiting = self._admin.count(None, self._person.owns) or 0
+        except Damaged:
+            self._damaged.add("")
+
+    def _act(self, batch: str) -> int | None:
+        """Return how many of a batch's messages are the person's."""
+        return self._admin.count(batch, self._person.owns) or 0
+
+    def _search_all(self) -> bool:
+        """Search all batches once; return whether any was not searched before."""
+        is_new = False
+        under_way: dict[str, tuple[int, float]] = {}
+        for place in (each for page in self._admin.places() for each in page):
+            if place.name not in _UNDER_WAY:
+                is_new |= self._search(place.id, place.name)
+            elif place.id not in under_way:
+                count = self._look_at(place.id)
+                under_way[place.id] = (count or 0, place.seconds)
+                is_new |= count is None
+        letter: DeadLetter | None = None
+        while page := self._admin.dead_letters(letter):
+            for letter in page:
+                is_new |= self._search(letter.id, "dead")
+        left = [each for batch, each in under_way.items() if batch not in self._searched]
+        self._found.under_way = sum(count for count, _ in left)
+        self._found.repeat_in = max((seconds for count, seconds in left if count), default=0.0)
+        return is_new
+
+    def _search(self, batch: str, place: str) -> bool:
+        """Search a batch that is not under way; return False where it was searched before."""
+        if batch in self._searched or not self._is_old(batch):
+            return False
+        try:
+            count = self._act(batch)
+        except Damaged:
+            self._damaged.add(batch)
+            count = 0
+        if count is not None:  # else it went under way, or was settled, meanwhile
+            self._searched.add(batch)
+            name = "waiting" if place == "ready" else place
+            setattr(self._found, name, getattr(self._found, name) + count)
+        return True
+
+    def _look_at(self, batch: str) -> int | None:
+        """Return how many of the messages of a batch under way are the person's.
+
+        None where the batch is gone since it was listed: it may have been split.
+        """
+        if batch in self._searched or not self._is_old(batch):
+            return 0
+        try:
+            count = self._admin.count(batch, self._person.owns)
+        except Damaged:  # its worker settles it
+            return 0
+        if count is None:
+            is_gone_again = batch in self._gone  # it was evicted
+            self._gone.add(batch)
+            return 0 if is_gone_again else None
+        return count
+
+    def _is_old(self, batch: str) -> bool:
+        number = batch.partition(".")[0]
+        return number.isdecimal() and int(number) <= self._last
+
+
+class _Deletion(_Search):
+    """Deletes a person's messages."""
+
+    def _prepare(self) -> None:
+        self._move_spilled()
+        self._last = self._admin.mark()
+        self._buffer.reap()  # what workers held that are gone
+
+    def _act(self, batch: str) -> int | None:
+        return self._admin.forget(batch, self._person.owns, CAUSE)
+
+    def _move_spilled(self) -> None:
+        """Move what this host has spilled into the buffer; note what cannot be moved."""
+        if self._spill is None:
+            return
+        source = self._buffer.source
+        most, append = most_messages(source.max_batch_messages), self._buffer.append_part
+        until = time.monotonic() + SPILL_WAIT
+        try:
+            while left := self._spill.waiting(source.name):
+                if self._spill.give_back(source.name, append, most) <= 0:
+                    if time.monotonic() > until:
+                        break
+                    time.sleep(POLL)
+        except BufferFull:
+            left = self._spill.waiting(source.name)
+        self._found.spilled = left
