@@ -86,8 +86,8 @@ WORKER = Role(
     PRODUCER.scripts
     | {
         *("ack", "begin", "bury", "called", "claim", "compress", "compressible", "damage", "due"),
-        *("mark", "pace", "reap", "register", "release", "remaining", "repair", "retry"),
-        *("snapshot", "split", "uncalled"),
+        *("expire", "mark", "pace", "reap", "register", "release", "remaining", "repair"),
+        *("retry", "snapshot", "split", "uncalled"),
     },
     PRODUCER.plain | {"GET", "GETRANGE", "HGET", "HSETNX", "HVALS"},
     frozenset({"INFO"}),
@@ -97,14 +97,14 @@ OPERATOR = Role(
     "operator",
     WORKER.scripts
     | {
-        *("dead", "end_move", "next_move", "pause", "purge", "receive", "remove", "replay"),
-        *("resume", "start_move"),
+        *("dead", "end_move", "forget", "next_move", "pause", "places", "purge", "receive"),
+        *("remove", "replay", "resume", "start_move"),
     },
-    WORKER.plain | {"HKEYS", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
+    WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
     frozenset({"CONFIG|GET", "INFO", "SCAN"}),
 )
 #: Scripts that write nothing, unless a count was lost.
-READING = frozenset({"compressible", "dead", "remaining", "snapshot", "stored"})
+READING = frozenset({"compressible", "dead", "places", "remaining", "snapshot", "stored"})
 
 
 @cache
