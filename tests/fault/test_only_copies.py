@@ -35,7 +35,8 @@ def test_a_message_that_is_not_valid_fails(make_app, server, workers):
     app.send_task("segment.track", kwargs={**good, "source": ["default"]})
     app.send_task("segment.track", kwargs=good)
     assert server.wait_for_messages(1, timeout=20)
-    wait_until(lambda: worker.output.count("raised unexpected: ValidationError") == 4)
+    wait_until(lambda: worker.output.count("raised unexpected: ValidationError") == 3)
+    wait_until(lambda: worker.output.count("raised unexpected: NoIdentity") == 1)
     for told in ("unexpected keyword argument 'evnet'", "too many positional", "source: must be"):
         assert told in worker.output
     assert "is not stored yet" not in worker.output
