@@ -37,7 +37,7 @@ from celery_segment.runtime import runtime_of
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
 from machines import run_machine
-from support import wait_until
+from support import drops, wait_until
 
 EXAMPLES = int(os.environ.get("SEGMENT_TEST_EXAMPLES", "2"))
 STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "15"))
@@ -89,6 +89,7 @@ class Calls(Names, RuleBasedStateMachine):
         self.spilled: list[bytes] = []
         self.lost: list[bytes] = []
         self.drops = Counter()
+        self.refused = Counter()
         self.dropped_now = Counter()
         messages_dropped.connect(self.note_drop, weak=False)
         self.unknown_before = getattr(self.store, "unknown", 0)
@@ -117,6 +118,12 @@ class Calls(Names, RuleBasedStateMachine):
         assert not (dropped and not self.is_frozen and not self.is_resting)
         uncertain = self.dropped_now["unknown"]
         self.told(messages, len(messages) - dropped, uncertain, self.lost)
+
+    @rule(reason=st.sampled_from(["invalid", "unidentified"]))
+    def refuse(self, reason):
+        """A call is not valid, or its visitor has no id."""
+        self.runtime.producer("default").drop(reason)
+        self.refused[reason] += 1
 
     def told(self, messages, stored, unknown, rest):
         self.stored += messages[:stored]
@@ -151,6 +158,7 @@ class Calls(Names, RuleBasedStateMachine):
             self.thaw()
         messages_dropped.disconnect(self.note_drop)
         wait_until(self.is_served)
+        self.refuse("invalid")  # what Redis did not take before is counted with the next
         if self.policy == "spill":
             wait_until(lambda: not self.spill.waiting("default") or self.store.give_back() < 0)
         self.check_end()
@@ -185,8 +193,7 @@ class Calls(Names, RuleBasedStateMachine):
             assert not wrong, f"{what}: {wrong}"
         snapshot = self.buffer.admin.snapshot()
         assert snapshot.accepted == found.total()
-        if self.policy == "drop":
-            assert snapshot.dropped == {"full": 0, "unavailable": 0, "unknown": 0, **self.drops}
+        assert snapshot.dropped == drops(**self.drops, **self.refused)
 
 
 @pytest.fixture

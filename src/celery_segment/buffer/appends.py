@@ -113,7 +113,7 @@ class Appends:
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped, by one of the reasons of ``Snapshot.dropped``."""
-        self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count)
+        self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count, once=True)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         stored = b",".join(messages) + b","

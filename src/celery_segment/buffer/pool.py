@@ -161,9 +161,9 @@ class Pool:
             for reply in replies
         ]
 
-    def execute(self, *arguments: str | bytes | float) -> Any:
-        """Run a plain command and return its reply."""
-        return self._unless_error(self._exchange(encode_command(*arguments)))
+    def execute(self, *arguments: str | bytes | float, once: bool = False) -> Any:
+        """Run a plain command and return its reply; ``once`` as for ``send``."""
+        return self._unless_error(self._exchange(encode_command(*arguments), once=once))
 
     def set_timeout(self, timeout: float) -> None:
         """Change the timeout, in seconds; connections that are idle are closed."""

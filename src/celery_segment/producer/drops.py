@@ -40,12 +40,19 @@ class Drops:
         return counts
 
     def report(self, count: Callable[[str, int], None]) -> None:
-        """Count the drops in Redis; those that it does not take stay for the next time."""
+        """Count the drops in Redis; those that it does not take stay for the next time.
+
+        Where Redis does not say whether it took them, they do not: a server that was silent
+        carries out what it was sent, and would count them twice.
+        """
         drops = self.take()
-        try:
-            for reason in list(drops):
-                count(reason, drops[reason])
-                del drops[reason]
-        except SegmentBufferError:
-            for reason, number in drops.items():
-                self.add(reason, number)
+        for reason in list(drops):
+            number = drops.pop(reason)
+            try:
+                count(reason, number)
+            except SegmentBufferError as error:
+                if not error.unknown:
+                    self.add(reason, number)
+                break
+        for reason, number in drops.items():
+            self.add(reason, number)
