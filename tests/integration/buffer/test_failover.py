@@ -128,6 +128,7 @@ class TestReadOnly:
         for _ in range(3):
             track.delay("u", "after")
         assert Analytics(app=app).stats().accepted == 3
+        one.kill()  # asked to stop, it would go on, as it cannot save
 
     def test_without_another_it_is_unavailable(self, make_app, pair):
         one, two, front = pair

@@ -184,7 +184,8 @@ def test_a_snapshot_that_failed(make_app, own, own_redis):
 def test_a_replica_and_its_primary(make_app, own, own_redis):
     own_redis.config_set("repl-diskless-sync-delay", 0)
     config = {"replicaof": f"127.0.0.1 {own.port}"}
-    with EmbeddedRedis(config=config) as replica:
+    # With an append-only file, it would not stop while it writes the first one.
+    with EmbeddedRedis(appendonly=False, config=config) as replica:
         wait_until(lambda: own_redis.info("replication").get("slave0", {}).get("state") == "online")
         found = findings(make_app(broker_url=own.url, segment_redis_url=replica.url), status=1)
         assert rendered(found["role"]) == (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import freezegun
 import pytest
@@ -20,10 +21,13 @@ from celery_segment.messages import run_hook
 MOMENT = datetime(2020, 1, 1, 6, 30, 0, 500_000, tzinfo=UTC)
 FROZEN = "2020-01-01T06:30:00.500Z"
 
+#: pytest goes on to measure how long a test takes.
+freeze = partial(freezegun.freeze_time, MOMENT, ignore=["_pytest.timing"])
+
 FREEZERS = {
-    "freezegun": lambda: freezegun.freeze_time(MOMENT),
-    "freezegun-ticking": lambda: freezegun.freeze_time(MOMENT, tick=True),
-    "freezegun-elsewhere": lambda: freezegun.freeze_time(MOMENT, tz_offset=timedelta(hours=3)),
+    "freezegun": freeze,
+    "freezegun-ticking": lambda: freeze(tick=True),
+    "freezegun-elsewhere": lambda: freeze(tz_offset=timedelta(hours=3)),
     "time-machine": lambda: time_machine.travel(MOMENT, tick=False),
 }
 
