@@ -111,10 +111,12 @@ def drops(**counts) -> dict[str, int]:
 
 
 def content_of(redis, key) -> bytes:
-    """Return what a key holds, as it is: a dump may be compressed."""
+    """Return what a key holds, as it is: a dump may be compressed. One that is gone is empty."""
     match redis.type(key):
+        case b"none":
+            return b""
         case b"string":
-            return redis.get(key)
+            return redis.get(key) or b""
         case b"hash":
             return repr(redis.hgetall(key)).encode()
         case b"list":
