@@ -124,7 +124,7 @@ def test_what_is_refused_is_told(server):
     ("status", "options", "error"),
     [
         (401, (), "6 remain: 401 Unauthorized; check the source's write key in the workers' "),
-        (429, ("--timeout", "0.5"), "6 remain: 429 Too Many Requests, Retry-After 300 s"),
+        (429, ("--timeout", "2"), "6 remain: 429 Too Many Requests, Retry-After 300 s"),
     ],
 )
 def test_what_remains_is_told(server, status, options, error):
