@@ -104,6 +104,8 @@ class Runtime:
         if (
             recording.record is not None or (recording.detect is not None and recording.detect())
         ) and (record := self._record) is not None:
+            if record is recording.discard:
+                recording.warn_once()
             return RecordingProducer(self.settings.source(source), record, recording.awaiting)
         try:
             return self._producers[source]
@@ -114,6 +116,11 @@ class Runtime:
     def captures(self) -> bool:
         """Whether a test keeps the calls, and all else, from Redis and the broker."""
         return self._record is not None
+
+    @property
+    def loses_calls(self) -> bool:
+        """Whether the environment has calls captured, and so lost, although no tests run."""
+        return self._record is recording.discard and not recording.is_test_run()
 
     @property
     def _record(self) -> Callable[[str, bytes], None] | None:

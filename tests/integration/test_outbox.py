@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -342,6 +343,72 @@ def run_pytest(folder, text):
     (folder / "test_it.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+#: Two calls of an application that has no Redis, in a program, and in a test of unittest.
+PROGRAM = """
+from celery import Celery
+from celery_segment import track
+
+app = Celery("shop", broker="redis://127.0.0.1:1/0")
+app.set_default()
+
+def call():
+    track.delay("u", "E")
+    track.delay("u", "E")
+"""
+IN_A_THREAD = """
+import threading, unittest
+
+class TestShop(unittest.TestCase):
+    def test_it(self):
+        from program import call
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+
+
+class TestOutsideOfPytest:
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Run a program that has the two calls, as if no test of pytest's did."""
+        (tmp_path / "program.py").write_text(PROGRAM)
+        (tmp_path / "test_shop.py").write_text(IN_A_THREAD)
+
+        def run(*command, **environ):
+            plain = {
+                k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SEGMENT_"))
+            }
+            command, env = [sys.executable, *command], {**plain, **environ}
+            return subprocess.run(
+                command, env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False
+            )
+
+        return run
+
+    def test_a_process_that_captures_for_no_test_says_so_once(self, run):
+        done = run("-c", "import program; program.call()", SEGMENT_CAPTURE="1")
+        assert done.returncode == 0
+        assert done.stderr == (
+            "SEGMENT_CAPTURE is 1, and no tests run: calls are captured as in tests, and never"
+            " delivered; remove it from the environment\n"
+        )
+
+    def test_a_test_says_nothing(self, run):
+        done = run("test_shop.py", SEGMENT_CAPTURE="1")
+        assert done.stderr.endswith("OK\n")
+        assert "SEGMENT_CAPTURE" not in done.stderr
+
+    def test_unittest_captures_by_itself(self, run):
+        done = run("-m", "unittest", "-q")
+        assert done.stderr.endswith("OK\n")
+        assert "SEGMENT_CAPTURE" not in done.stderr
+        # A call that is stored fails in its thread, for there is no Redis.
+        assert "BufferUnavailable" in run("-m", "unittest", SEGMENT_CAPTURE="0").stderr
 
 
 class TestThePlugin:

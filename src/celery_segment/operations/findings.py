@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.errors import SegmentError
 from celery_segment.operations.unconfigured import is_of_another
+from celery_segment.producer.recording import CAPTURE
 from celery_segment.text import counted, duration, one_line
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Finding",
     "is_waited_for_workers",
+    "of_capture",
     "of_endpoint",
     "of_error",
     "of_figures",
@@ -67,6 +69,19 @@ def of_error(check: str, error: SegmentError, source: str | None = None) -> Find
     """Return an error of this library as a failed finding."""
     hint = one_line(error.hint) or "correct it, and check again"
     return Finding(check, source, "fail", one_line(error.problem), hint)
+
+
+def of_capture(worker: str | None = None) -> Finding:
+    """Report a process that captures calls as tests do, and so loses them.
+
+    Args:
+        worker: The worker's name; None for this process.
+    """
+    where = "here" if worker is None else f"in {one_line(worker)}, for the calls of its tasks"
+    found = f"calls are captured as in tests, and never delivered: {CAPTURE} is 1 {where}"
+    restart = "" if worker is None else ", and restart it"
+    hint = f"remove it from the environment{restart}"
+    return Finding("capture", None, "fail", found, hint)
 
 
 # ---------------------------------------------------------------- sources

@@ -26,6 +26,7 @@ from celery_segment.errors import SegmentError
 from celery_segment.operations.findings import (
     Finding,
     is_waited_for_workers,
+    of_capture,
     of_endpoint,
     of_error,
     of_figures,
@@ -123,6 +124,8 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     if not enabled:
         yield from _of_sources(sources, _Asked(), deadline)
         return
+    if runtime.loses_calls:
+        yield of_capture()
     stray = runtime.settings.misnamed
     yield from of_stray(stray)
     try:

@@ -1,13 +1,15 @@
 """A test records what is called, in place of storing it.
 
-Under pytest and Django's test runner, nobody has to ask for that: the calls of a test are
-validated, and then discarded. Whether they are is decided for the whole process, as any of its
-threads may call.
+Under pytest, ``python -m unittest`` and Django's test runner, nobody has to ask for that: the calls
+of a test are validated, and then discarded. Whether they are is decided for the whole process, as
+any of its threads may call.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,16 +25,25 @@ __all__ = [
     "detect",
     "discard",
     "follow_environment",
+    "is_test_run",
     "is_view_alone",
     "real_buffer",
     "record",
     "recorded",
+    "warn_once",
     "watch",
 ]
+
+logger = logging.getLogger("celery_segment")
 
 #: The environment variable that says "1" where calls are captured and "0" where they are not.
 #: It is the environment's, so that the processes that a test starts do the same.
 CAPTURE = "SEGMENT_CAPTURE"
+#: What pytest sets for its whole run, and what earlier versions set for each test: the processes
+#: that a test starts have it as well.
+_PYTEST = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
+#: The modules whose code runs while tests of unittest do, also under other runners.
+_UNITTEST = frozenset(f"unittest.{name}" for name in ("case", "main", "runner", "suite"))
 
 #: Gets a source's name and a message's bytes.
 Record = Callable[[str, bytes], None]
@@ -40,12 +51,21 @@ Record = Callable[[str, bytes], None]
 Await = Callable[[str, bytes], Callable[[], object]]
 
 
+def _captures() -> bool:
+    """Return whether the environment, or the program that runs, has calls captured."""
+    given = os.environ.get(CAPTURE)
+    if given is not None:
+        return given == "1"
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and spec.name == "unittest.__main__"
+
+
 def discard(_source: str, _data: bytes) -> None:
     """Discard a message: that of a test that looks at none."""
 
 
 #: Gets the messages of all applications of this process; None where they are stored.
-record: Record | None = discard if os.environ.get(CAPTURE) == "1" else None
+record: Record | None = discard if _captures() else None
 #: Gets those that await a commit, if anything does.
 awaiting: Await | None = None
 
@@ -54,6 +74,7 @@ detect: Callable[[], bool] | None = None
 
 _detect: Callable[[], bool] | None = None
 _is_view_alone: Callable[[], bool] = bool
+_has_warned = False
 
 
 def watch(is_testing: Callable[[], bool], is_view_alone: Callable[[], bool]) -> None:
@@ -82,12 +103,39 @@ def is_view_alone() -> bool:
     return current_record() is not None and _is_view_alone()
 
 
+def is_test_run() -> bool:
+    """Return whether tests run: in this process, or in one of pytest's that has started it."""
+    if any(os.environ.get(name) for name in _PYTEST) or (_detect is not None and _detect()):
+        return True
+    for frame in sys._current_frames().values():  # noqa: SLF001 - Python's documented way
+        caller = frame
+        while caller is not None:
+            if caller.f_globals.get("__name__") in _UNITTEST:
+                return True
+            caller = caller.f_back  # type: ignore[assignment]
+    return False
+
+
+def warn_once() -> None:
+    """Warn, once in this process, if calls are captured and no tests run."""
+    global _has_warned  # noqa: PLW0603 - the process'
+    if _has_warned:
+        return
+    _has_warned = True
+    if not is_test_run():
+        logger.warning(
+            "%s is 1, and no tests run: calls are captured as in tests, and never delivered; remove"
+            " it from the environment",
+            CAPTURE,
+        )
+
+
 def follow_environment() -> None:
     """Capture calls, or not, as the environment variable says now."""
     global record  # noqa: PLW0603 - the process'
     _set_detect()
     if record in (None, discard):  # an outbox stays
-        record = discard if os.environ.get(CAPTURE) == "1" else None
+        record = discard if _captures() else None
 
 
 def _set_detect() -> None:

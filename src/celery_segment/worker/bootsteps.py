@@ -19,7 +19,7 @@ from celery_segment.buffer import Buffer, RightsMissing, register_sources
 from celery_segment.calls.requests import answer_again, forget_answers
 from celery_segment.config import Settings, Source
 from celery_segment.errors import ConfigurationError, SegmentBufferError
-from celery_segment.producer import DRAIN
+from celery_segment.producer import DRAIN, recording
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
 from celery_segment.worker.content import check_content
@@ -52,6 +52,8 @@ class Check(bootsteps.Step):
         if settings.is_unused:
             return
         register_interview()
+        if runtime.loses_calls:
+            recording.warn_once()
         if settings.enabled:
             check_content(worker.app)
         for source in settings.enabled:

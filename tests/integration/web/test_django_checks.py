@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 from django.core import checks
 
+from celery_segment.producer import recording
 from celery_segment.testing import Outbox
 from support import free_port
 
@@ -60,6 +61,23 @@ class TestChecks:
         assert "CELERY_SEGMENT_ON_INVALID of source 'default'," in text
         assert "CELERY_SEGMENT_ON_UNAVAILABLE of source 'b'." in text
         assert "Set CELERY_SEGMENT_ON_INVALID to 'log'" in text
+
+    def test_before_a_deployment_capturing_is_told_where_no_tests_run(self, app, monkeypatch):
+        app(**NEVER_RAISES)
+        monkeypatch.setenv("SEGMENT_CAPTURE", "1")
+        recording.follow_environment()
+        try:
+            assert found(deploy=True) == {}  # a test of pytest's may mean it
+            for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+                monkeypatch.setenv(name, "")
+            assert found() == {}
+            text = found(deploy=True)["E006"]
+            assert "SEGMENT_CAPTURE is 1 here. remove it from the environment." in text
+            app(SEGMENT_CAPTURE_TESTS=False)
+            assert found(deploy=True) == {}
+        finally:
+            monkeypatch.undo()
+            recording.follow_environment()
 
     def test_bare_names_are_told_the_right_ones(self, app, settings_of_django):
         del settings_of_django.CELERY_SEGMENT_WRITE_KEY

@@ -18,7 +18,7 @@ from celery_segment.contrib.django.middleware import SegmentMiddleware
 from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.runtime import runtime_of
 
-__all__ = ["buffer", "configuration", "middleware", "raising"]
+__all__ = ["buffer", "captured", "configuration", "middleware", "raising"]
 
 MIDDLEWARE = f"{SegmentMiddleware.__module__}.{SegmentMiddleware.__name__}"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -94,6 +94,20 @@ def raising(**_: Any) -> list[checks.CheckMessage]:
             id="celery_segment.W004",
         )
     ]
+
+
+@checks.register("celery_segment", deploy=True)
+def captured(**_: Any) -> list[checks.CheckMessage]:
+    """Check that calls are stored, and not captured as in tests."""
+    from celery_segment.operations.findings import of_capture
+
+    app = _application()
+    if app is None or any(found.is_serious() for found in configuration()):
+        return []
+    if not runtime_of(app).loses_calls:
+        return []
+    finding = of_capture()
+    return [checks.Error(f"{finding.found}.", hint=f"{finding.hint}.", id="celery_segment.E006")]
 
 
 def _application() -> Any:
