@@ -21,7 +21,11 @@ __all__ = ["Trust"]
 
 #: What precedes a signed content, and what it is signed for.
 _MARK = b"signed:"
-_CALLBACKS, _MESSAGE = b"callbacks", b"message"
+_CALLBACKS, _MESSAGE, _FINGERPRINT = b"callbacks", b"message", b"fingerprint"
+#: Hexadecimal digits of a key's fingerprint. Two keys differ in it but once in 65,536 times. It is
+#: the same at each request and so short, so that whoever sees it, or asks for it ever again, can
+#: rule out guesses of the key, and yet never confirm one.
+_DIGITS = 4
 #: What Celery's canvas runs by itself: the tasks in it count.
 _CANVAS = frozenset(("celery.chain", "celery.group", "celery.chord"))
 
@@ -36,18 +40,27 @@ class Trust:
 
     Args:
         settings: The application's settings.
+
+    Attributes:
+        allowed: The names of the tasks that unsigned callbacks may run.
+        trusts_all: Whether they may run any task.
     """
 
     def __init__(self, settings: Settings) -> None:
         key = settings.signing_key
         # The first signs; while a key is replaced, the former is accepted as well.
         self._keys = [] if key is None else [each.encode() for each in key.reveal().split(",")]
-        self._allowed = frozenset(settings.allowed_callbacks)
-        self._trusts_all = not self._keys and settings.shares_broker
+        self.allowed = frozenset(settings.allowed_callbacks)
+        self.trusts_all = not self._keys and settings.shares_broker
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Fingerprints of the keys that are accepted; of the one that signs, the first."""
+        return [_mac(key, _FINGERPRINT, b"")[:_DIGITS] for key in self._keys]
 
     def check(self, link: Any, link_error: Any, *, receipt: bool) -> None:
         """Raise ConfigurationError where a worker would not run what a call asks for."""
-        if self._keys or self._trusts_all:
+        if self._keys or self.trusts_all:
             return
         refused = sorted(set(self.refused_in([link, link_error])))
         if receipt or refused:
@@ -68,7 +81,7 @@ class Trust:
             yield from self.refused_in(list(signatures.values()))
 
     def _is_allowed(self, name: Any) -> bool:
-        return isinstance(name, str) and name in self._allowed | _CANVAS
+        return isinstance(name, str) and name in self.allowed | _CANVAS
 
     def seal(self, content: bytes) -> bytes:
         """Return callbacks as they are stored."""
@@ -79,10 +92,10 @@ class Trust:
     def open(self, stored: bytes) -> tuple[bytes, bool]:
         """Return what ``seal`` sealed, and whether all of it may run."""
         if not stored.startswith(_MARK):
-            return stored, self._trusts_all
+            return stored, self.trusts_all
         signature, _, content = stored[len(_MARK) :].partition(b":")
         is_ours = self._is_signed(_CALLBACKS, content, signature.decode("ascii", "replace"))
-        return content, self._trusts_all or is_ours
+        return content, self.trusts_all or is_ours
 
     def signature_of(self, message: bytes) -> str:
         """Return the signature of a message that is sent through the broker; "" without a key."""

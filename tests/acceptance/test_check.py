@@ -9,7 +9,10 @@ from celery_segment.testing import EmbeddedRedis
 from checks import findings, rendered, run, store
 from commands import environ as commands_environ
 from commands import process
-from support import WRITE_KEY, Worker, wait_until
+from support import TESTS, WRITE_KEY, Worker, wait_until
+
+#: Has a process not know that a test of pytest's starts it.
+NO_TESTS = {"PYTEST_VERSION": "", "PYTEST_CURRENT_TEST": ""}
 
 
 def first_failure(app, *args):
@@ -81,6 +84,48 @@ def test_a_queue_that_nobody_consumes(make_app, workers):
     app.control.add_consumer("analytics", destination=[worker.name], reply=True)
     found = findings(app, status=0)
     assert rendered(found["queue"]) == "ok 'analytics' is consumed by 1 worker"
+
+
+def test_a_worker_that_captures_has_another_signing_key_and_logs_nothing(
+    make_app, workers, tmp_path
+):
+    keys = {"own": "o" * 32, "theirs": "t" * 32}
+    app = make_app(segment_signing_key=keys["own"])
+    (tmp_path / "silent.py").write_text(
+        "import logging, celery_segment\n"
+        "from workerapp import app\n"
+        "logging.getLogger('celery_segment').disabled = True\n"
+    )
+    worker = workers.start(
+        app,
+        processes=1,
+        environ={**NO_TESTS, "PYTHONPATH": f"{TESTS}:{tmp_path}", "SEGMENT_CAPTURE": "1"},
+        module="silent",
+        segment_signing_key=keys["theirs"],
+    )
+    result = run(app, "--json")
+    assert not [key for key in keys.values() if key in result.output + worker.output]
+    found = {each["check"]: each for each in json.loads(result.stdout)}
+    assert rendered(found["callbacks"]) == (
+        f"fail {worker.name} has another segment_signing_key, so it refuses those of this process:"
+        " give all processes the same SEGMENT_SIGNING_KEY, and restart them"
+    )
+    assert f"SEGMENT_CAPTURE is 1 in {worker.name}" in found["capture"]["found"]
+    assert found["log"]["found"].startswith(f"{worker.name} logs none")
+
+
+def test_calls_that_are_captured_though_no_tests_run(make_app, tmp_path):
+    app = make_app()
+    conf = {name: app.conf[name] for name in ("broker_url", "segment_host")}
+    environ = {**commands_environ(**conf), **NO_TESTS, "SEGMENT_CAPTURE": "1"}
+    done = process(["-A", "workerapp", "segment", "check"], environ, tmp_path)
+    assert done.returncode == 1
+    assert first_failing(done.stdout) == (
+        "fail - capture calls are captured as in tests, and never delivered: SEGMENT_CAPTURE is 1"
+        " here: remove it from the environment"
+    )
+    # A test that starts a process means it.
+    assert "capture" not in findings(app)
 
 
 def test_json_is_not_accepted(make_app, tmp_path):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from celery_segment.config import Source
 from celery_segment.operations.interviews import Answers
 from celery_segment.operations.worker_findings import of_agreement, of_key, of_workers
-from celery_segment.worker.interview import Facts, SourceFacts
+from celery_segment.worker.interview import Facts, SourceFacts, TrustFacts
 
 OWN = Facts(
     version="1.1.0",
@@ -18,6 +18,7 @@ OWN = Facts(
     server="5e12",
     queue="celery",
     sources={"default": SourceFacts(enabled=True, fingerprint="f1")},
+    trust=TrustFacts(trusts_all=True),
 )
 WORKER = replace(OWN, consumes=["celery"])
 
@@ -157,3 +158,102 @@ def test_a_worker_that_cannot_be_interviewed_is_named():
     found = told(of_workers(Answers({"a": ["segment.deliver"]}, {}, None)))
     assert found["workers"] == "ok 1 worker answers"
     assert found["versions"].startswith("warn a cannot say how it is configured: install the same")
+
+
+SIGNED, REPLACED = TrustFacts(["k1"]), TrustFacts(["k2", "k1"])
+SHARED, APART = TrustFacts(trusts_all=True), TrustFacts()
+NAMED = TrustFacts(allowed=["shop.thank"])
+
+
+def callbacks(own, **workers):
+    given = {name: replace(WORKER, trust=trust) for name, trust in workers.items()}
+    found = of_agreement(Answers({}, given, replace(OWN, trust=own)))
+    return [told([each])["callbacks"] for each in found if each.check == "callbacks"]
+
+
+@pytest.mark.parametrize("trust", [SHARED, APART])
+def test_without_keys_and_names_callbacks_are_no_matter(trust):
+    assert callbacks(trust, a=trust, b=SHARED) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "worker"),
+    [(SIGNED, SIGNED), (SIGNED, REPLACED), (NAMED, NAMED), (APART, NAMED), (NAMED, SHARED)],
+)
+def test_callbacks_that_every_worker_runs(own, worker):
+    assert callbacks(own, a=worker) == ["ok the workers run those that are stored"]
+
+
+@pytest.mark.parametrize(
+    ("own", "workers", "key", "names"),
+    [
+        (
+            SIGNED,
+            {"a": SIGNED, "b": TrustFacts(["k2"])},
+            {
+                "fail a has another segment_signing_key, so it refuses those of b",
+                "fail b has another segment_signing_key, so it refuses those of this process, a",
+            },
+            set(),
+        ),
+        (
+            REPLACED,
+            {"a": REPLACED, "b": SIGNED},
+            {"fail b has another segment_signing_key, so it refuses those of this process, a"},
+            set(),
+        ),
+        (
+            SIGNED,
+            {"a": APART},
+            {"fail a has no segment_signing_key, so it refuses those of this process"},
+            set(),
+        ),
+        (
+            SIGNED,
+            {"a": SHARED, "b": SIGNED},
+            {
+                "warn a has no segment_signing_key, so it runs unsigned ones, too",
+                "warn b refuses unsigned ones, and a has no segment_signing_key",
+            },
+            set(),
+        ),
+        (
+            SHARED,
+            {"a": SIGNED},
+            {"warn a refuses unsigned ones, and this process has no segment_signing_key"},
+            set(),
+        ),
+        (
+            NAMED,
+            {"a": NAMED, "b": TrustFacts(allowed=["shop.other"]), "c": SHARED},
+            {
+                "warn a refuses unsigned ones, and c has no segment_signing_key",
+                "warn b refuses unsigned ones, and c has no segment_signing_key",
+            },
+            {
+                "fail a refuses shop.other, which b may store",
+                "fail b refuses shop.thank, which this process may store",
+                "fail b refuses shop.thank, which a may store",
+            },
+        ),
+    ],
+)
+def test_callbacks_that_a_worker_refuses(own, workers, key, names):
+    same_key = "give all processes the same SEGMENT_SIGNING_KEY, and restart them"
+    same_names = "set segment_allowed_callbacks to the same in all processes, and restart them"
+    assert set(callbacks(own, **workers)) == {
+        *(f"{found}: {same_key}" for found in key),
+        *(f"{found}: {same_names}" for found in names),
+    }
+
+
+def test_a_worker_that_captures_or_keeps_silent_is_named():
+    found = agreement(a=WORKER, b=replace(WORKER, captures=True, logs=False))
+    assert found["capture"] == (
+        "fail calls are captured as in tests, and never delivered: SEGMENT_CAPTURE is 1 in b, for"
+        " the calls of its tasks: remove it from the environment, and restart it"
+    )
+    assert found["log"] == (
+        "warn b logs none of this library's errors: its logger is off: name the logger"
+        " 'celery_segment' in LOGGING, or set disable_existing_loggers False"
+    )

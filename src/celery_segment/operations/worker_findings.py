@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.operations.findings import Finding, State
+from celery_segment.operations.findings import Finding, State, of_capture
+from celery_segment.operations.trust_findings import of_trust
 from celery_segment.producer import DELIVER
 from celery_segment.text import counted, one_line
 
@@ -102,6 +103,9 @@ def of_agreement(answers: Answers) -> Iterator[Finding]:
     yield from _buffers(ours, own)
     if here:
         yield _queue(here, own)
+        yield from of_trust(here, own)
+    for worker, facts in ours.items():
+        yield from _habits(worker, facts)
 
 
 def _ours(workers: Mapping[str, Facts], own: Facts) -> Mapping[str, Facts]:
@@ -177,6 +181,16 @@ def _queue(workers: Mapping[str, Facts], own: Facts) -> Finding:
         return Finding("queue", None, "warn", one_line(found), hint)
     found = f"{own.queue!r} is consumed by {counted(len(at_work), 'worker')}"
     return Finding("queue", None, "ok", one_line(found))
+
+
+def _habits(worker: str, facts: Facts) -> Iterator[Finding]:
+    """Report a worker whose tasks lose their calls, or that keeps its errors to itself."""
+    if facts.captures:
+        yield of_capture(worker)
+    if not facts.logs:
+        found = f"{one_line(worker)} logs none of this library's errors: its logger is off"
+        hint = "name the logger 'celery_segment' in LOGGING, or set disable_existing_loggers False"
+        yield Finding("log", None, "warn", found, hint)
 
 
 def _consuming(workers: Mapping[str, Facts]) -> dict[str, Facts]:

@@ -1,13 +1,14 @@
 """Answer what ``segment check`` asks the workers: what each delivers, from where, with which keys.
 
-It is a command of Celery's remote control. An answer holds neither a write key nor a password:
-whether two processes have the same key is seen by a fingerprint, whose salt is new for each
-check, so that answers of different times cannot be compared.
+It is a command of Celery's remote control. An answer holds neither a key nor a password:
+whether two processes have the same write key is seen by a fingerprint, whose salt is new for each
+check, so that answers of different times cannot be compared. For signing keys, see ``Trust``.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -23,7 +24,9 @@ from celery_segment.runtime import runtime_of
 from celery_segment.version import __version__
 from celery_segment.worker.local import queue_of
 
-__all__ = ["COMMAND", "Facts", "SourceFacts", "facts_of", "register_interview"]
+__all__ = ["COMMAND", "Facts", "SourceFacts", "TrustFacts", "facts_of", "register_interview"]
+
+logger = logging.getLogger("celery_segment")
 
 #: The name of the command.
 COMMAND = "segment_interview"
@@ -45,6 +48,20 @@ class SourceFacts(msgspec.Struct, frozen=True):
     fingerprint: str | None
 
 
+class TrustFacts(msgspec.Struct, frozen=True):
+    """Which callbacks a process signs and, as a worker, runs.
+
+    Attributes:
+        fingerprints: Those of the signing keys that it accepts; it signs with the first.
+        trusts_all: Whether it runs whatever is not signed.
+        allowed: The names of the tasks that it runs unsigned, too.
+    """
+
+    fingerprints: list[str] = []
+    trusts_all: bool = False
+    allowed: list[str] = []
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How a process is configured, as far as others have to agree with it.
 
@@ -59,6 +76,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         queue: The queue of ``segment.drain``.
         consumes: The queues that a worker consumes.
         sources: What is known of each source, by its name.
+        trust: Which callbacks it signs and runs.
+        captures: Whether its calls are captured, although no tests run.
+        logs: Whether this library's errors are logged.
     """
 
     version: str
@@ -71,6 +91,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     consumes: list[str] = []
     sources: dict[str, SourceFacts] = {}
+    trust: TrustFacts
+    captures: bool = False
+    logs: bool = True
 
 
 def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
@@ -81,7 +104,8 @@ def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
         salt: The salt of the fingerprints.
         consumes: The queues that it consumes, if it is a worker.
     """
-    settings = runtime_of(app).settings
+    runtime = runtime_of(app)
+    settings, trust = runtime.settings, runtime.trust
     return Facts(
         version=__version__,
         application=app.main or "",
@@ -93,6 +117,9 @@ def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
             name: SourceFacts(source.enabled, _fingerprint(source.write_key, salt))
             for name, source in settings.sources.items()
         },
+        trust=TrustFacts(trust.fingerprints, trust.trusts_all, sorted(trust.allowed)),
+        captures=runtime.loses_calls,
+        logs=logger.isEnabledFor(logging.ERROR),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 import pytest
 
 from celery_segment.operations import health
+from celery_segment.runtime import runtime_of
 from celery_segment.version import __version__
-from celery_segment.worker.interview import facts_of
+from celery_segment.worker.interview import TrustFacts, facts_of
 from checks import findings, rendered
 from support import WRITE_KEY, free_port
 
@@ -33,6 +36,34 @@ def test_a_fingerprint_tells_keys_apart_within_one_check(make_app):
     assert fingerprint("a") == fingerprint("a")
     assert fingerprint("a") != fingerprint("a", segment_write_key=f"{WRITE_KEY}2")
     assert fingerprint("a") != fingerprint("b")
+
+
+def test_signing_keys_are_compared_by_what_confirms_no_guess(make_app):
+    key, other = "k" * 32, "o" * 32
+
+    def trust_of(salt="", **conf):
+        return facts_of(make_app(**conf), salt).trust
+
+    (one,) = trust_of(segment_signing_key=key).fingerprints
+    # It is short, and the same whatever is asked: no number of them confirms a guess.
+    assert len(one) == 4
+    assert trust_of("salt", segment_signing_key=f"{other},{key}").fingerprints[1:] == [one]
+    assert trust_of(segment_signing_key=other).fingerprints != [one]
+    assert trust_of(segment_allowed_callbacks=["b.y", "a.x"]) == TrustFacts(
+        [], True, ["a.x", "b.y"]
+    )
+    # It is no part of a signature, which is over something else.
+    trust = runtime_of(make_app(segment_signing_key=key)).trust
+    assert not trust.is_prepared(b"", one)
+    assert not trust.signature_of(b"").startswith(one)
+    assert one.encode() not in trust.seal(b"")
+
+
+def test_a_logger_that_is_off_is_told(make_app, monkeypatch):
+    app = make_app()
+    assert facts_of(app, "").logs
+    monkeypatch.setattr(logging.getLogger("celery_segment"), "disabled", True)
+    assert not facts_of(app, "").logs
 
 
 def test_redis_is_known_by_its_run_id(make_app, redis, redis_server):
