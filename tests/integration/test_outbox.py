@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from decimal import Decimal
+from types import MappingProxyType
 from uuid import UUID
 
 import celery
@@ -29,6 +30,7 @@ from celery_segment import (
 )
 from celery_segment.contrib.prometheus import Collector
 from celery_segment.testing import Outbox
+from celery_segment.visitor import acting
 from support import drops, free_port, new_app, stored
 
 
@@ -111,6 +113,60 @@ class TestWithoutRedisAndBroker:
         track.delay("u", "C")
         assert [m["event"] for m in inner] == ["B"]
         assert [m["event"] for m in segment_outbox] == ["A", "C"]
+
+
+class Nobody:
+    """A visitor of whom nothing is known."""
+
+    user_id = anonymous_id = None
+    context = MappingProxyType({})
+
+    def new_anonymous_id(self):
+        return None
+
+
+class TestDroppedCalls:
+    @pytest.fixture
+    def dropping(self, nowhere):
+        nowhere.conf.update(
+            segment_on_invalid="log",
+            segment_before_send=lambda m: None if m["event"] == "Dropped" else m,
+        )
+
+    def test_they_are_hinted_at(self, dropping, segment_outbox):  # noqa: ARG002
+        with acting(Nobody()):
+            track.delay(event="E", properties={"secret": "s3cr3t"})
+        for _ in range(2):  # logged once
+            track.delay("u")
+        track.delay("u", "Dropped")
+        with pytest.raises(AssertionError, match="there is no track 'E'") as caught:
+            segment_outbox.assert_tracked("E")
+        text = str(caught.value)
+        assert repr(segment_outbox).startswith("<Outbox: nothing\n4 calls are dropped:\n")
+        assert text.partition(":\n    ")[0].endswith(
+            "messages of this test: nothing\n4 calls are dropped"
+        )
+        identity, once, again, hook = text.splitlines()[-4:]
+        assert identity.startswith(f"    track at {__file__}:")
+        assert identity.endswith("is dropped: the visitor has no id: see segment_set_anonymous_id")
+        assert "is dropped: event: is required by track" in once
+        assert once == again
+        assert hook == "    track is dropped: segment_before_send returned None"
+        assert "s3cr3t" not in text
+        segment_outbox.clear()
+        assert repr(segment_outbox) == "<Outbox: nothing>"
+
+    def test_a_test_that_has_what_it_expects_is_not_bothered(self, dropping, segment_outbox):  # noqa: ARG002
+        track.delay("u")
+        segment_outbox.assert_nothing()
+        track.delay("u", "E")
+        segment_outbox.assert_tracked("E")
+
+    def test_those_of_an_outer_outbox_are_its_own(self, dropping, segment_outbox):  # noqa: ARG002
+        with Outbox() as inner:
+            track.delay("u")
+        assert "1 call is dropped:" in repr(inner)
+        assert "dropped" not in repr(segment_outbox)
 
 
 class TestConfigurations:

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError
-from celery_segment.producer.recording import is_view_alone
+from celery_segment.producer.recording import is_view_alone, note_dropped
 from celery_segment.runtime import Runtime
 from celery_segment.visitor import current_visitor
 
@@ -80,8 +80,12 @@ def _problem(build: Callable[..., Any], args: Any, kwargs: Any, error: Exception
 
 
 def _log(level: int, call: str, problem: str) -> None:
-    """Log a dropped call and the line that makes it; once for each line and problem."""
+    """Log a dropped call and the line that makes it; once for each line and problem.
+
+    A test that records calls is told of each.
+    """
     place = _place()
+    note_dropped(f"{call} at {place} is dropped: {problem}")
     if (place, problem) not in _logged and len(_logged) < _MOST:
         _logged.add((place, problem))
         logger.log(level, "%s at %s is dropped: %s", call, place, problem)

@@ -27,6 +27,7 @@ __all__ = [
     "follow_environment",
     "is_test_run",
     "is_view_alone",
+    "note_dropped",
     "real_buffer",
     "record",
     "recorded",
@@ -68,6 +69,8 @@ def discard(_source: str, _data: bytes) -> None:
 record: Record | None = discard if _captures() else None
 #: Gets those that await a commit, if anything does.
 awaiting: Await | None = None
+#: Gets a text about each call that is dropped, if anything does.
+dropping: Callable[[str], object] | None = None
 
 #: Returns whether tests are running; asked at each call. None where it is known without.
 detect: Callable[[], bool] | None = None
@@ -144,20 +147,25 @@ def _set_detect() -> None:
 
 
 @contextmanager
-def recorded(by: Record, awaited_by: Await | None = None) -> Iterator[None]:
+def recorded(
+    by: Record,
+    awaited_by: Await | None = None,
+    dropped_by: Callable[[str], object] | None = None,
+) -> Iterator[None]:
     """Have the calls of this process recorded: none reaches Redis, or the broker.
 
     Args:
         by: Gets each message.
         awaited_by: Gets each message that is to be recorded once a transaction commits.
+        dropped_by: Gets a text about each call that is dropped, without its data.
     """
-    global record, awaiting
-    outer = record, awaiting
-    record, awaiting = by, awaited_by
+    global record, awaiting, dropping
+    outer = record, awaiting, dropping
+    record, awaiting, dropping = by, awaited_by, dropped_by
     try:
         yield
     finally:
-        record, awaiting = outer
+        record, awaiting, dropping = outer
 
 
 @contextmanager
@@ -166,10 +174,11 @@ def real_buffer() -> Iterator[None]:
 
     It applies to all threads of the process, and to the processes that it starts.
     """
-    global record, awaiting  # noqa: PLW0603 - the process', as any of its threads may call
-    outer, said = (record, awaiting), os.environ.get(CAPTURE)
+    # The process', as any of its threads may call.
+    global record, awaiting, dropping  # noqa: PLW0603
+    outer, said = (record, awaiting, dropping), os.environ.get(CAPTURE)
     os.environ[CAPTURE] = "0"
-    record = awaiting = None
+    record = awaiting = dropping = None
     _set_detect()
     try:
         yield
@@ -178,8 +187,14 @@ def real_buffer() -> Iterator[None]:
             del os.environ[CAPTURE]
         else:
             os.environ[CAPTURE] = said
-        record, awaiting = outer
+        record, awaiting, dropping = outer
         _set_detect()
+
+
+def note_dropped(text: str) -> None:
+    """Tell what records calls, if anything does, of one that is dropped."""
+    if dropping is not None:
+        dropping(text)
 
 
 class _Recorder:
@@ -217,6 +232,14 @@ class RecordingProducer(Producer):
         recorder = _Recorder(source.name, record)
         super().__init__(source, recorder, lambda: None, eager=False, delivers=False)
         self._awaiting = awaiting
+
+    def prepare(self, message: Message) -> bytes | None:
+        """Do the same as for a message that is stored, and note one that the hook drops."""
+        data = super().prepare(message)
+        if data is None:
+            kind = type(message).__name__.lower()
+            note_dropped(f"{kind} is dropped: segment_before_send returned None")
+        return data
 
     def await_commit(self, message: Message) -> Callable[[], bytes | None]:
         """Note that a message awaits a commit, until that."""

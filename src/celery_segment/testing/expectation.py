@@ -11,7 +11,7 @@ from celery_segment.messages import TYPES, decode
 from celery_segment.messages.encoding import encode_value
 from celery_segment.messages.fields import IDS, parse
 
-__all__ = ["Expectation", "Tracked", "listed"]
+__all__ = ["Expectation", "Tracked", "lines", "listed"]
 
 #: Maximum number of messages in a report, and of characters of a message's content.
 SHOWN, WIDTH = 20, 120
@@ -66,7 +66,7 @@ class Expectation:
         same = [m for m in messages if m["type"] == self._type and event in (None, m.get("event"))]
         if same:
             closest = min((self.differences(m) for m in same), key=len)
-            text = f"no {what} matches; the closest one differs:{_lines(closest)}"
+            text = f"no {what} matches; the closest one differs:{lines(closest)}"
         else:
             others = [str(m["event"]) for m in messages if m["type"] == "track"]
             near = get_close_matches(event or "", others, n=1)
@@ -76,13 +76,14 @@ class Expectation:
 
 def listed(messages: Sequence[Tracked]) -> str:
     """Return a list of messages as text, one per line."""
-    lines = [f"{n}. {_shown(m)}" for n, m in enumerate(messages[:SHOWN], 1)]
-    more = len(messages) - SHOWN
-    return _lines([*lines, f"and {more} more"] if more > 0 else lines) or " nothing"
+    return lines([f"{n}. {_shown(m)}" for n, m in enumerate(messages, 1)]) or " nothing"
 
 
-def _lines(lines: Sequence[str]) -> str:
-    return "".join(f"\n    {line}" for line in lines)
+def lines(texts: Sequence[str]) -> str:
+    """Return texts as indented lines: the first of them, and how many there are more."""
+    more = len(texts) - SHOWN
+    shown = [*texts[:SHOWN], f"and {more} more"] if more > 0 else texts
+    return "".join(f"\n    {text}" for text in shown)
 
 
 def _shown(message: Tracked) -> str:

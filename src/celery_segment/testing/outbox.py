@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from celery_segment.messages import decode
 from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
-from celery_segment.testing.expectation import Expectation, Tracked, listed
+from celery_segment.testing.expectation import Expectation, Tracked, lines, listed
 from celery_segment.text import counted
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ class Outbox(Sequence[Tracked]):
     def __init__(self) -> None:
         self._messages: list[Tracked] = []
         self._awaiting: list[Tracked] = []
+        self._dropped: list[str] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(recorded(self._keep, self._await))
+        self._stack.enter_context(recorded(self._keep, self._await, self._dropped.append))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,6 +64,16 @@ class Outbox(Sequence[Tracked]):
         return f"<Outbox:{listed(self._messages)}{self._hint()}>"
 
     def _hint(self) -> str:
+        """Return which calls are no messages: those that await a commit, and are dropped."""
+        return self._hint_at_dropped() + self._hint_at_commits()
+
+    def _hint_at_dropped(self) -> str:
+        if not self._dropped:
+            return ""
+        verb = "is" if len(self._dropped) == 1 else "are"
+        return f"\n{counted(len(self._dropped), 'call')} {verb} dropped:{lines(self._dropped)}"
+
+    def _hint_at_commits(self) -> str:
         """Return that calls await a commit, which Django's ``TestCase`` never makes."""
         if not self._awaiting:
             return ""
@@ -78,6 +89,7 @@ class Outbox(Sequence[Tracked]):
         """Remove all messages."""
         self._messages.clear()
         self._awaiting.clear()
+        self._dropped.clear()
 
     def of_type(self, type_: str) -> list[Tracked]:
         """Return the messages of a type: identify, track, page, screen, group or alias."""
