@@ -20,6 +20,7 @@ def visitor(
     origin="",
     path="/",
     query="",
+    user=None,
     **headers,
 ):
     app = Celery("tests")
@@ -27,7 +28,7 @@ def visitor(
     app.conf.segment_trusted_proxies = proxies
     app.conf.segment_set_anonymous_id = set_anonymous_id
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return WebVisitor(lambda: Request(headers.get, address, origin, path, query), lambda: None)
+    return WebVisitor(lambda: Request(headers.get, address, origin, path, query), lambda: user)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,23 @@ def test_a_new_id_is_kept_in_the_cookie_of_analytics_js(origin, secure):
     cookie = someone.response_starts()
     assert cookie == f"ajs_anonymous_id={value}; Max-Age=31536000; Path=/; SameSite=Lax{secure}"
     assert visitor(cookie=cookie.partition(";")[0]).anonymous_id == value
+
+
+@pytest.mark.parametrize(
+    ("user", "cookie", "is_given"),
+    [
+        (None, None, True),
+        (7, "sessionid=1", True),
+        (None, "csrftoken=1", True),
+        # A client of an API, which would get another one with each request.
+        (7, None, False),
+        (7, "", False),
+    ],
+)
+def test_a_known_user_without_any_cookie_gets_no_new_id(user, cookie, is_given):
+    someone = visitor(user=user, cookie=cookie, set_anonymous_id=True)
+    assert (someone.new_anonymous_id() is not None) == is_given
+    assert (someone.anonymous_id is not None) == (someone.response_starts() is not None) == is_given
 
 
 @pytest.mark.parametrize(

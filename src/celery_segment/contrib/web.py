@@ -75,14 +75,24 @@ class WebVisitor:
     def _request(self) -> Request:
         return self._read()
 
+    @property
+    def _cookies(self) -> str:
+        return self._request.header("cookie") or ""
+
     @cached_property
     def anonymous_id(self) -> str | None:
         """The id in the cookie of analytics.js."""
-        return _anonymous_id(self._request.header("cookie") or "")
+        return _anonymous_id(self._cookies)
 
     def new_anonymous_id(self) -> str | None:
-        """Create an id, if segment_set_anonymous_id is on and its cookie can still be set."""
+        """Create an id, if segment_set_anonymous_id is on and its cookie can still be set.
+
+        A known user without any cookie, not even that of a session, is a client of an API: it
+        would not keep this one either, and get another id with each request.
+        """
         if self._answered or not web_settings().set_anonymous_id:
+            return None
+        if not self._cookies and self.user_id is not None:
             return None
         self.anonymous_id = value = str(uuid4())
         secure = "; Secure" if self._request.origin.startswith("https:") else ""
