@@ -56,11 +56,11 @@ def make_private(name: str, *, create: bool = True) -> None:
         create: Whether to create the file.
 
     Raises:
-        OSError: It is a symbolic link, not a plain file, or another user's.
+        OSError: It is a symbolic link, not a plain file, or another user's, or has a second name.
     """
     if create:
         with suppress(FileExistsError):
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL  # which follows no link
             os.close(os.open(name, flags, 0o600))
     try:
         found = os.lstat(name)
@@ -72,6 +72,8 @@ def make_private(name: str, *, create: bool = True) -> None:
         raise OSError(f"{name} is not a plain file")
     if found.st_uid != os.geteuid():
         raise OSError(f"{name} belongs to user {found.st_uid}, not to {os.geteuid()}")
+    if found.st_nlink > 1:  # whoever made the other one may have opened it before
+        raise OSError(f"{name} has a second name: it is a hard link")
     if stat.S_IMODE(found.st_mode) & 0o177:
         os.chmod(name, 0o600)  # noqa: PTH101 - as lstat
 

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -350,6 +351,12 @@ def link(path):
     path.symlink_to(target)
 
 
+def hard_link(path):
+    target = path.with_name("target")
+    target.touch()
+    path.hardlink_to(target)
+
+
 class TestBrokenFile:
     @pytest.mark.parametrize("broken", [corrupt, not_a_database, another_users, link, os.mkdir])
     def test_no_call_fails_that_redis_stored(self, spilling, own, path, caplog, broken):
@@ -384,11 +391,34 @@ class TestBrokenFile:
         spill.put("s", [b"2"], {})
         assert spill.waiting("s") == 1
 
-    def test_a_link_is_not_followed(self, path):
-        link(path)
-        with pytest.raises(BufferUnavailable, match="symbolic link"):
-            Spill(str(path), 10**7).put("s", [b"m"], {})
-        assert path.with_name("target").stat().st_size == 0
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-given"])
+    @pytest.mark.parametrize(
+        ("strange", "reason"),
+        [
+            (link, "is a symbolic link"),
+            (hard_link, "is a hard link"),
+            (os.mkfifo, "is not a plain file"),
+            (another_users, "belongs to user 4321"),
+        ],
+    )
+    def test_no_file_is_taken_for_its_own(self, path, strange, reason, suffix):
+        """Whoever may write to the folder puts something there before the first message."""
+        name = path.with_name(f"spill{suffix}")
+        strange(name)
+        for _ in range(2):
+            with pytest.raises(BufferUnavailable, match=reason):
+                Spill(str(path), 10**7).put("s", [b"m"], {})
+        for other in {name, path.with_name("target")} & set(path.parent.iterdir()):
+            found = other.stat()
+            assert (found.st_size, stat.S_IMODE(found.st_mode)) == (0, 0o644)
+
+    def test_files_that_others_could_read_are_its_owners_from_now_on(self, path):
+        for suffix in ("", "-wal", "-shm", "-given"):
+            path.with_name(f"spill{suffix}").touch()
+            path.with_name(f"spill{suffix}").chmod(0o666)
+        Spill(str(path), 10**7).put("s", [b"m"], {})
+        modes = {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+        assert modes == {0o600}
 
     def test_every_file_is_its_owners(self, path):
         before = os.umask(0)
