@@ -271,6 +271,24 @@ class TestPrepared:
         assert RAN == ["E"]
         assert b'"E scrubbed"' in redis.get("{segment:default}:open")
 
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "x",
+            5,
+            [1],
+            {"trace": 5},
+            {"trace": ["x"]},
+            {"prepared": True, "trace": {"a": 1}, "receipt": 2},
+        ],
+    )
+    def test_one_of_another_form_is_none(self, make_app, redis, header):
+        RAN.clear()
+        make_app(segment_before_send=self.hook)
+        call = {"user_id": "u", "event": "E"}
+        track.apply(kwargs=call, headers={"segment": header}, throw=True)
+        assert b'"E scrubbed"' in redis.get("{segment:default}:open")
+
     @pytest.mark.parametrize("key", [None, KEY])
     def test_the_hook_runs_once_for_a_call(self, make_app, redis, key):
         RAN.clear()

@@ -9,7 +9,7 @@ from celery_segment.messages import Message, encode
 from celery_segment.producer import Producer
 from celery_segment.trust import Trust
 
-__all__ = ["HEADER", "Prepared", "encoded_before", "header_of"]
+__all__ = ["HEADER", "Prepared", "encoded_before", "header_of", "sent_header"]
 
 #: The header of a task message whose message has been validated and prepared by a call.
 HEADER = "segment"
@@ -42,6 +42,18 @@ def header_of(data: bytes, trace: bytes, trust: Trust, *, receipt: bool) -> dict
         "trace": trace.decode(),
         "signature": trust.signature_of(data),
     }
+
+
+def sent_header(headers: Any) -> dict[str, Any]:
+    """Return the header that ``header_of`` made; an empty one for anything else.
+
+    A program in another language may have set it. Were a worker to fail by it, the task would be
+    tried again for ever, as it is where a message cannot be stored.
+    """
+    sent = headers.get(HEADER) if isinstance(headers, Mapping) else None
+    if not isinstance(sent, Mapping) or not isinstance(sent.get("trace") or "", str):
+        return {}
+    return dict(sent)
 
 
 def encoded_before(message: Message, sent: Mapping[str, Any], trust: Trust) -> bytes | None:

@@ -21,7 +21,7 @@ from celery_segment.buffer import Attachments
 from celery_segment.calls.arguments import check_arguments, hide
 from celery_segment.calls.attachments import attachments_of, keeps_results
 from celery_segment.calls.fixed import FixedTask
-from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of
+from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
 from celery_segment.errors import (
@@ -207,7 +207,7 @@ class Call(FixedTask, Generic[P]):
     def _store_sent(self, args: Any, kwargs: Any) -> str:
         """Store the message that a task message contains."""
         request = self.request
-        sent = (request.headers or {}).get(HEADER) or {}
+        sent = sent_header(request.headers)
         encoded = bool(sent.get("prepared"))
         if not encoded:
             check_arguments(self.build, args, kwargs)
