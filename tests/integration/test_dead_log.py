@@ -99,7 +99,12 @@ def test_names_that_vary_do_not_bring_the_flood_back(errors):
             "track '0', track '1', track '2' and 6 more",
         ),
         (b'{"type":5},', "message"),
+        (b'{"type":"tr\\u001b[31m","event":"E"},', "tr\N{REPLACEMENT CHARACTER}[31m 'E'"),
         (None, "other messages"),
+        # What a stranger may have written into Redis.
+        (b"\xff{],", "other messages"),
+        (b"[" * 20_000 + b"]" * 20_000 + b",", "other messages"),
+        (b"\x1f\x00,", "other messages"),
     ],
 )
 def test_what_a_batch_is_called(errors, body, label):

@@ -167,10 +167,13 @@ def label_of(body: Any) -> str:
     """
     if body is None:
         return OTHERS
-    names = Counter(map(_name, messages_of(body)))
+    try:
+        names = Counter(map(_name, messages_of(body)))
+    except Exception:  # noqa: BLE001 - whatever is in Redis instead; the batch is settled
+        return OTHERS
     shown = [name for name, _ in names.most_common(MOST_NAMES)]
     more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    return (", ".join(shown) or OTHERS) + (f" and {more:,} more" if more else "")
 
 
 def _name(data: Any) -> str:
@@ -178,9 +181,9 @@ def _name(data: Any) -> str:
         message = msgspec.json.decode(data, type=_Message)
     except msgspec.DecodeError:
         return "message"
-    event = one_line(message.event)
+    kind, event = one_line(message.type)[:NAME], one_line(message.event)
     event = event if len(event) <= NAME else f"{event[: NAME - 1]}…"
-    return f"{message.type} {event!r}" if event else one_line(message.type)[:NAME]
+    return f"{kind} {event!r}" if event else kind
 
 
 #: That of this process.

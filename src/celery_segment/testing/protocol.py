@@ -102,7 +102,7 @@ class _Identity(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_identity = msgspec.json.Decoder(_Identity).decode
 _decode_message = msgspec.json.Decoder(dict[str, Any]).decode
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError)
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_request(
@@ -217,7 +217,7 @@ def _read_batch(
             messages = tuple(map(_decode_message, envelope.batch))
     except _MALFORMED as error:
         # The errors of msgspec contain the path and the type, never the value.
-        reason = error if isinstance(error, msgspec.DecodeError) else "not UTF-8"
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         problems.append(Problem(f"the body is not a batch in JSON: {reason}"))
         return _Batch(len(body))
     ids = tuple(map(_read_id, envelope.batch))

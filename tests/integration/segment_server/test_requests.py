@@ -72,6 +72,7 @@ class TestBodies:
             (b"", 400, "not a batch"),
             (b'{"batch":[{"messageId":"1","a":"\xff"}],"sentAt":"x"}', 400, "not UTF-8"),
             (b'{"batch":[{"messageId":"1","a":"\\ud800"}],"sentAt":"x"}', 400, "not a batch"),
+            (b"[" * 20_000 + b"]" * 20_000, 400, "not a batch"),
         ],
     )
     def test_a_bad_batch_is_refused_whole(self, server, post, body, status, violation):
