@@ -147,7 +147,7 @@ def _of_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dic
 def _decoded(variable: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(
             f'{variable} must be JSON such as {{"https": "http://proxy:3128"}}'
         ) from None

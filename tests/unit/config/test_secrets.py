@@ -127,7 +127,9 @@ def test_passwords_come_from_the_environment():
         {"SEGMENT_REDIS_URL": f"http://user:{PASSWORD}@h"},
         {"SEGMENT_PROXIES": f"http://user:{PASSWORD}@proxy"},
         {"SEGMENT_PROXIES": f'["http://user:{PASSWORD}@proxy"]'},
+        {"SEGMENT_PROXIES": "[" * 100_000 + PASSWORD},
     ],
+    ids=["redis", "no JSON", "a list", "deep"],
 )
 def test_a_bad_value_of_the_environment_is_refused_without_showing_it(environ):
     with pytest.raises(ConfigurationError) as caught:
