@@ -120,6 +120,8 @@ class Recount(Model):
         ):
             names = [name.removeprefix(owned) for name in found if name.startswith(owned)]
             assert sorted(names) == sorted(owners), f"a {owned} key without owner, or the reverse"
+        kept_or_placed = {*placed, *kept}
+        assert zset(found, "batches") == dict.fromkeys(kept_or_placed, 0)
         assert sorted(zset(found, "settled")) == sorted(self.settled)
         for place in PLACES:
             assert sorted(zset(found, place)) == sorted(b.id for b in self.at(place)), place

@@ -56,6 +56,7 @@ from celery_segment.buffer import (
     Attachments,
     Busy,
     Damaged,
+    Found,
     Gone,
     Lease,
     LeasedElsewhere,
@@ -750,15 +751,21 @@ class Machine(Recount, RuleBasedStateMachine):
         forget = partial(
             self.buffer.admin.forget, batch.id, lambda m: name_of(m) in theirs, FORGOTTEN
         )
-        if batch.harm in ("cut", "garbled") or (batch.lost and not batch.harm):
+        if batch.harm == "gone":
+            assert self.unchanged(forget) is None
+        elif batch.harm:
             with pytest.raises(Damaged):
                 self.unchanged(forget)
-        elif batch.harm == "gone" or not theirs:
-            assert self.unchanged(forget) == 0
+        elif not theirs:
+            assert self.unchanged(forget) == Found(0)
         elif batch.place == "inflight":
-            assert self.unchanged(forget) is None
+            left = Found(len(theirs), "inflight", near(max(batch.deadline - self.now, 0)))
+            assert self.unchanged(forget) == left
+        elif batch.lost:
+            with pytest.raises(Damaged):
+                self.unchanged(forget)
         else:
-            assert forget() == len(theirs)
+            assert forget() == Found(len(theirs), batch.place)
             self.forget_some(batch, theirs)
 
     def forget_some(self, batch, theirs):

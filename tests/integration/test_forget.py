@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from celery_segment import Analytics, ValidationError, alias, group, identify, track
-from celery_segment.buffer import Attachments, Damaged, Lease, Stale, messages_of
-from celery_segment.operations.forget import CAUSE, PASSES, Forgotten, Person, _Deletion
+from celery_segment.buffer import Attachments, Damaged, Found, Lease, Stale, messages_of
+from celery_segment.operations.forget import CAUSE, Forgotten, Person, _Deletion
 from celery_segment.runtime import runtime_of
 from commands import failed, ok, run
-from moving import assert_accounted
+from moving import BEFORE, assert_accounted, move
 from operating import bury
 from support import allow, buffer_of, in_child, let_pass, wait_until
 
@@ -236,7 +236,9 @@ class TestUnderWay:
             buffer.claim(1)
             return Person(frozenset([P]), frozenset()).owns(message)
 
-        assert buffer.admin.forget("1", owns, CAUSE) is None
+        found = buffer.admin.forget("1", owns, CAUSE)
+        assert (found.count, found.place) == (1, "inflight")
+        assert 110 < found.seconds <= 120
         assert contents(redis) == ["a", P]
         assert Analytics(app=app).forget(user_id=P).under_way == 1
 
@@ -249,7 +251,7 @@ class TestUnderWay:
             compressed.append(buffer.compress("1"))
             return Person(frozenset([P]), frozenset()).owns(message)
 
-        assert buffer.admin.forget("1", owns, CAUSE) == 1
+        assert buffer.admin.forget("1", owns, CAUSE) == Found(1, "ready")
         assert any(compressed)
         assert contents(redis) == ["a"] * 99
 
@@ -354,7 +356,7 @@ class TestAttachments:
 
 class TestDamage:
     @pytest.mark.parametrize("what", ["garbled", "record"])
-    def test_what_cannot_be_read_is_left_and_reported(self, app, buffer, redis, what):
+    def test_what_cannot_be_read_or_changed_is_left_and_reported(self, app, buffer, redis, what):
         bury(app, "E")
         store(P)
         if what == "garbled":
@@ -362,10 +364,20 @@ class TestDamage:
             redis.set("{segment:default}:batch:1", b"\xff" * size)
         else:
             redis.hdel("{segment:default}:meta:1", "count", "bytes")
+        before = redis.get("{segment:default}:batch:1")
         assert Analytics(app=app).forget(user_id="u") == Forgotten(damaged=1)
-        assert Analytics().forget(user_id=P) == Forgotten(waiting=1, damaged=1)
+        others = int(what == "garbled")  # what is read has no message of this person
+        assert Analytics().forget(user_id=P) == Forgotten(waiting=1, damaged=others)
         with pytest.raises(Damaged):
             buffer.admin.forget("1", lambda _: True, CAUSE)
+        assert redis.get("{segment:default}:batch:1") == before
+        redis.flushdb()
+
+    def test_what_a_worker_holds_is_left_to_it(self, app, buffer, redis):
+        store(P)
+        buffer.claim(1)
+        redis.set("{segment:default}:batch:1", b"\xff")
+        assert Analytics(app=app).forget(user_id=P) == NOTHING
         redis.flushdb()
 
 
@@ -407,15 +419,31 @@ class KilledAt(Person):
 
 
 class TestPasses:
-    def test_more_ready_batches_than_a_page(self, make_app, redis, monkeypatch):
-        monkeypatch.setattr("celery_segment.buffer.bounds.PLACES_BATCHES", 3)
-        app = make_app(segment_max_batch_messages=1)
-        store(*[P, "a"] * 10)
-        for number in range(5, 8):  # more than a page of halves, all of one number
-            buffer_of(app).admin.mark()
-            redis.zadd("{segment:default}:ready", {str(number): 5})
-        assert Analytics().forget(user_id=P) == Forgotten(waiting=10)
-        assert contents(redis) == ["a"] * 10
+    def test_more_batches_than_a_page_wherever_they_are(self, make_app, redis, monkeypatch):
+        monkeypatch.setattr("celery_segment.buffer.bounds.LIST_BATCHES", 3)
+        buffer = buffer_of(make_app(segment_max_batch_messages=1, segment_max_inflight=20))
+        store(*[P, "a"] * 20)
+        buffer.admin.mark()
+        allow(buffer, 20)
+        for number, batch in enumerate(buffer.claim(16)):
+            lease = buffer.begin(batch.id, "token")
+            if number < 8:
+                buffer.retry(lease, "own", 60.0, "503", "503", breaker=BREAKER)
+            elif number < 14:
+                buffer.bury(lease, "400", answered=True)
+        assert [*buffer.admin.batches()] == sorted(map(str, range(1, 41)))
+        found = Analytics().forget(user_id=P)
+        assert (found.waiting, found.retrying, found.dead, found.under_way) == (12, 4, 3, 1)
+        assert contents(redis) == ["a"] * 20 + [P]
+
+    def test_batches_that_were_moved_from_another_source(self, make_app, redis, monkeypatch):
+        monkeypatch.setattr("celery_segment.buffer.bounds.LIST_BATCHES", 2)
+        app = make_app(**BEFORE, segment_max_batch_messages=1)
+        buffer_of(app, "old").append_many([json.dumps({"userId": P}).encode()] * 5)
+        move(app)
+        assert [*buffer_of(app, "old").admin.batches()] == []
+        assert Analytics("new").forget(user_id=P) == Forgotten(waiting=5)
+        assert redis.keys("{segment:*}:batch*") == []
 
     def test_what_is_stored_after_the_beginning_is_not_searched(self, buffer, redis):
         store(P)
@@ -433,21 +461,18 @@ class TestPasses:
         assert found == Forgotten(waiting=1)
         assert contents(redis) == [P]
 
-    def test_a_batch_that_is_split_before_it_could_be_looked_at(self, app, buffer, redis):
+    def test_a_batch_that_is_split_before_it_could_be_read(self, app, buffer, redis, monkeypatch):
         store(P, "a", P)
         (batch,) = buffer.claim(1)
-        lease, places = buffer.begin(batch.id, "token"), buffer.admin.places
-
-        passes = []
+        lease, batches = buffer.begin(batch.id, "token"), buffer.admin.batches
 
         def listed():
-            for page in places():
-                passes.append(page)
-                if len(passes) == PASSES:
+            for each in batches():
+                if each == lease.id:
                     buffer.split(lease)
-                yield page
+                yield each
 
-        buffer.admin.places = listed
+        monkeypatch.setattr(buffer.admin, "batches", listed)
         assert Analytics(app=app).forget(user_id=P) == Forgotten(waiting=2)
         assert contents(redis) == ["a"]
 
@@ -496,6 +521,40 @@ class TestPasses:
             assert contents(redis).count(P) == left
         assert Analytics().forget(user_id=P) == Forgotten(waiting=1)
         assert contents(redis) == ["a"] * 6
+
+
+class TestEverywhere:
+    def test_one_of_ten_thousand_people(self, make_app, redis, tmp_path):
+        """In the open batch, ready, compressed, dead and spilled: all others' bytes stay."""
+        path = str(tmp_path / "spill")
+        app = make_app(segment_on_unavailable="spill", segment_spill_path=path)
+        buffer, spill = buffer_of(app), runtime_of(app).spill
+        people = [f"u{n}" for n in range(10_000)]
+        messages = [json.dumps({"userId": u, "text": f"é {u}" * 9}).encode() for u in people]
+        theirs = [json.dumps({"userId": P, "text": n}).encode() for n in range(4)]
+        kinds = [[*messages[n::4], theirs[n]] for n in range(4)]
+        for kind in kinds[:2]:
+            buffer.append_many(kind)
+            buffer.admin.mark()
+        allow(buffer, 9)
+        dead = len(list(buffer.admin.batches()))
+        (first, *_) = buffer.claim(1)
+        buffer.bury(buffer.begin(first.id, "t"), "400", answered=True)
+        assert buffer.compress(str(dead))
+        buffer.append_many(kinds[2])
+        spill.put("default", kinds[3], {})
+        found = Analytics(app=app).forget(user_id=P)
+        assert (found.deleted, found.is_complete) == (4, True)
+        stored = [
+            bytes(each)
+            for key in redis.scan_iter("{segment:default}:*")
+            if key.endswith(b":open") or b":batch:" in key
+            for each in messages_of(redis.get(key))
+        ]
+        assert sorted(stored) == sorted(messages)
+        assert spill.waiting("default") == 0
+        buffer.admin.mark()
+        assert_accounted(redis, "default")
 
 
 class TestCommand:

@@ -59,7 +59,7 @@ TESTS = {
         for name, tests in (
             ("expire", "dead_retention"),
             ("forget", "forget"),
-            ("places", "forget"),
+            ("place", "forget"),
         )
     },
     "buffer/lua": [

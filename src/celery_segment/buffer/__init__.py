@@ -7,7 +7,7 @@ from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_int
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
 from celery_segment.buffer.figures import Amount, Gate, Snapshot
-from celery_segment.buffer.forgetting import Place, Wanted
+from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
@@ -40,6 +40,7 @@ __all__ = [
     "APPEND_BYTES",
     "ENVELOPE",
     "NO_ATTACHMENTS",
+    "UNDER_WAY",
     "Amount",
     "Attachments",
     "AttachmentsByPlace",
@@ -51,13 +52,13 @@ __all__ = [
     "DeadLetter",
     "DeadLettersFull",
     "Due",
+    "Found",
     "Gate",
     "Gone",
     "Lease",
     "LeasedElsewhere",
     "Moving",
     "Pace",
-    "Place",
     "Pool",
     "RightsMissing",
     "Settled",

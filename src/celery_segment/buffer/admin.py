@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from uuid import uuid4
@@ -9,7 +10,7 @@ from uuid import uuid4
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
-from celery_segment.buffer.forgetting import Place, StoredBatch, Wanted, read_batch
+from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.pool import Pool
@@ -111,37 +112,51 @@ class BufferAdmin:
         """Delete dead letters; return the number of messages."""
         return int(self._pool.run(script("purge"), self._key, *batch_ids))
 
-    def places(self) -> Iterator[list[Place]]:
-        """Return where the batches are that wait or are under way, page by page.
+    def batches(self) -> Iterator[str]:
+        """Return the ids of all batches whose messages are stored, in the order of their bytes.
 
-        A page has all batches between two numbers, and all that are under way.
+        A batch keeps its id wherever it goes, and the ids of its halves are above its own. So each
+        one that is stored is found, though all of them move meanwhile: as itself, or, where it is
+        split before its turn, as its halves. What is split after its turn is returned as itself.
         """
-        after = -1
-        while True:
-            arguments = (after, bounds.PLACES_BATCHES)
-            after, *flat = self._pool.run(script("places"), self._key, *arguments)
-            yield [
-                Place(place.decode(), i.decode("utf-8", "replace"), left / 1000)
-                for place, i, left in zip(*[iter(flat)] * 3, strict=True)
-            ]
-            if after < 0:
-                return
+        after, key = b"-", f"{self._key}:batches"
+        while page := self._pool.execute(
+            "ZRANGE", key, after, "+", "BYLEX", "LIMIT", 0, bounds.LIST_BATCHES
+        ):
+            yield from (batch_id.decode("utf-8", "replace") for batch_id in page)
+            after = b"(%b" % page[-1]
 
-    def count(self, batch_id: str | None, wanted: Wanted) -> int | None:
-        """Return how many messages of a batch are wanted; None where nothing is stored of it.
+    def place(self, batch_id: str) -> tuple[str, float]:
+        """Return where a batch is, and how long it is left to its holder, as ``Found`` says."""
+        place, left = self._pool.run(script("place"), self._key, batch_id)
+        return place.decode(), left / 1000
+
+    def count_open(self, wanted: Wanted) -> int:
+        """Return how many messages of the open batch are wanted.
+
+        Raises:
+            Damaged: What is stored of it cannot be read.
+        """
+        return len(places_of(read_messages(self._pool, f"{self._key}:open")[1], wanted))
+
+    def find(self, batch_id: str, wanted: Wanted) -> Found | None:
+        """Find the wanted messages of a batch; None where nothing is stored of it.
 
         Args:
-            batch_id: The batch's id; None for the open batch.
+            batch_id: The batch's id.
             wanted: Returns whether a message is wanted.
 
         Raises:
             Damaged: What is stored of it cannot be read.
         """
-        key = f"{self._key}:open" if batch_id is None else batch_key(self.source, batch_id)
-        stored = bytes(self._pool.execute("GETRANGE", key, 0, bounds.CONTENT_BYTES))
-        return len(StoredBatch.of(stored).places(wanted)) if stored else None
+        batch = read_batch(self._pool, self.source, batch_id)
+        if not batch.stored:
+            return None
+        count = len(places_of(batch.messages, wanted))
+        found = Found(count, *self.place(batch_id)) if count else Found(0)
+        return found if found.place or not count else None
 
-    def forget(self, batch_id: str, wanted: Wanted, cause: str) -> int | None:
+    def forget(self, batch_id: str, wanted: Wanted, cause: str) -> Found | None:
         """Delete the wanted messages of a batch that waits, or is a dead letter.
 
         The callbacks of messages that waited are left to the next drain: their ``link_error``
@@ -153,20 +168,25 @@ class BufferAdmin:
             cause: The cause, for the callbacks.
 
         Returns:
-            The number of messages deleted; None where the batch is in none of these places.
+            What was deleted, or what is left where the batch is under way; None where nothing is
+            stored of it.
 
         Raises:
             Damaged: What is stored of it cannot be read.
         """
         for _ in range(bounds.FORGET_TRIES):
             batch = read_batch(self._pool, self.source, batch_id)
-            places = batch.places(wanted)
+            places = places_of(batch.messages, wanted)
             if not places:
-                return 0
-            arguments = (batch_id, len(batch.stored), batch.size, *batch.without(places), cause)
-            reply = self._pool.run(script("forget"), self._key, *arguments, *places)
-            if reply >= 0:
-                return len(places) if reply else None
+                return Found(0) if batch.stored else None
+            if batch.is_whole:
+                arguments = (batch_id, len(batch.stored), batch.size, *batch.without(places), cause)
+                packed = struct.pack(f"<{len(places)}H", *places)
+                if place := self._pool.run(script("forget"), self._key, *arguments, packed):
+                    return Found(len(places), place.decode())
+            left = Found(len(places), *self.place(batch_id))
+            if left.is_under_way:
+                return left
         raise Damaged
 
     def claim_ownership(self, application: str) -> str:

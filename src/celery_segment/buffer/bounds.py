@@ -4,14 +4,14 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-#: Batches that one script call takes back, claims, lists or looks at.
+#: Batches that one call takes back, claims, lists or looks at.
 REAP_BATCHES = 100
 CLAIM_BATCHES = 50
 UNCALLED_BATCHES = 10
 COMPRESSIBLE_BATCHES = 50
 LOOK_AT_BATCHES = 1_000
 EXPIRE_BATCHES = 50
-PLACES_BATCHES = 300
+LIST_BATCHES = 1_000
 
 #: Bytes that are read of a batch at most. None is as large; what somebody else has put in its place
 #: may be.

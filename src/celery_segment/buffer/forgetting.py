@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,26 +14,41 @@ from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.types import Damaged
 from celery_segment.config import Source
 
-__all__ = ["Place", "StoredBatch", "Wanted", "read_batch"]
+__all__ = [
+    "UNDER_WAY",
+    "Found",
+    "StoredBatch",
+    "Wanted",
+    "places_of",
+    "read_batch",
+    "read_messages",
+]
 
-#: How often a batch is read where its record does not fit: it may be written anew in between.
-_READS = 3
+#: The places in which a batch is left alone.
+UNDER_WAY = frozenset({"inflight", "delivered", "moving"})
 #: Whether a message is one of those that are searched for.
 Wanted = Callable[[bytes], bool]
 
 
-class Place(NamedTuple):
-    """Where a batch is.
+@dataclass(frozen=True)
+class Found:
+    """The messages of one batch that were searched for.
 
     Attributes:
-        name: "ready", "retrying", "inflight", "delivered" or "moving", as places.lua says.
-        id: The batch's id.
-        seconds: Seconds until its lease ends, of one in flight.
+        count: Their number.
+        place: Where the batch is: "ready", "retrying", "dead", "inflight", "delivered" or "moving",
+            as place.lua says; "" where it is settled, or none was found.
+        seconds: Seconds until its lease ends, while a worker holds it.
     """
 
-    name: str
-    id: str
-    seconds: float
+    count: int
+    place: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the batch is left alone, since its messages may be at Segment already."""
+        return self.place in UNDER_WAY
 
 
 @dataclass(frozen=True)
@@ -42,37 +56,21 @@ class StoredBatch:
     """A sealed batch as it was read.
 
     Attributes:
-        stored: What is stored of it, compressed or not.
-        size: The size of its messages as JSON, by its record; 0 where that was not read.
+        stored: What is stored of it, compressed or not; empty where nothing is.
         messages: The messages.
+        count: Their number by its record; 0 where that is gone.
+        size: Their size as JSON by its record, likewise.
     """
 
     stored: bytes = field(repr=False)
-    size: int
     messages: list[msgspec.Raw] = field(repr=False)
+    count: int
+    size: int
 
-    @classmethod
-    def of(cls, stored: bytes, size: int = 0) -> StoredBatch:
-        """Return what is stored of a batch, or nothing, as its messages.
-
-        Raises:
-            Damaged: It cannot be read.
-        """
-        try:
-            return cls(stored, size, messages_of(stored) if stored else [])
-        except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
-            raise Damaged from None
-
-    def places(self, wanted: Wanted) -> list[int]:
-        """Return the places of the wanted messages, from 1 on.
-
-        Raises:
-            Damaged: A message cannot be read.
-        """
-        try:
-            return [n for n, each in enumerate(self.messages, 1) if wanted(bytes(each))]
-        except (msgspec.MsgspecError, ValueError):  # it is not the JSON of a message
-            raise Damaged from None
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is what its record says."""
+        return len(self.messages) == self.count and is_intact(self.stored, self.size)
 
     def without(self, places: Sequence[int]) -> tuple[bytes, int]:
         """Return what to store when some messages are deleted, and its size as JSON."""
@@ -84,17 +82,38 @@ class StoredBatch:
         return content, len(content)
 
 
-def read_batch(pool: Pool, source: Source, batch_id: str) -> StoredBatch:
-    """Read a sealed batch: one without messages where nothing is stored of it.
+def places_of(messages: Sequence[msgspec.Raw], wanted: Wanted) -> list[int]:
+    """Return the places of the wanted messages, from 1 on.
 
     Raises:
-        Damaged: What is stored of it cannot be read, or is not what its record says.
+        Damaged: A message cannot be read.
+    """
+    try:
+        return [place for place, each in enumerate(messages, 1) if wanted(bytes(each))]
+    except (msgspec.MsgspecError, ValueError):  # it is not the JSON of a message
+        raise Damaged from None
+
+
+def read_batch(pool: Pool, source: Source, batch_id: str) -> StoredBatch:
+    """Read a sealed batch, which others may change between its record and its messages.
+
+    Raises:
+        Damaged: What is stored of it cannot be read.
     """
     record = f"{prefix_of(source)}:meta:{batch_id}"
-    for _ in range(_READS):
-        count, size = (int(n or 0) for n in pool.execute("HMGET", record, "count", "bytes"))
-        content = pool.execute("GETRANGE", batch_key(source, batch_id), 0, bounds.CONTENT_BYTES)
-        batch = StoredBatch.of(bytes(content), size)
-        if not content or (len(batch.messages) == count and is_intact(batch.stored, size)):
-            return batch
-    raise Damaged
+    known = (int(n or 0) for n in pool.execute("HMGET", record, "count", "bytes"))
+    content = read_messages(pool, batch_key(source, batch_id))
+    return StoredBatch(*content, *known)
+
+
+def read_messages(pool: Pool, key: str) -> tuple[bytes, list[msgspec.Raw]]:
+    """Return what is stored under a key, and the messages in it.
+
+    Raises:
+        Damaged: It cannot be read.
+    """
+    stored = bytes(pool.execute("GETRANGE", key, 0, bounds.CONTENT_BYTES))
+    try:
+        return stored, messages_of(stored) if stored else []
+    except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
+        raise Damaged from None

@@ -26,6 +26,8 @@ touch them all. Times are milliseconds of the server's clock.
     :retrying    zset    batches that wait for a retry, by its time
     :waiting     zset    claimed batches whose delivery has not begun, by number
     :dead        zset    dead letters by the time they were given up
+    :batches     zset    the ids of all batches whose messages are stored, wherever they are, in
+                         the order of their bytes: all scores are 0
     :batch:<id>  string  a sealed batch's messages, as in :open, or compressed (see ``body``)
     :callbacks   hash    of the open batch: the messages' callbacks, by the message's place in
                          the batch, from 1 on

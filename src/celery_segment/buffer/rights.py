@@ -97,14 +97,14 @@ OPERATOR = Role(
     "operator",
     WORKER.scripts
     | {
-        *("dead", "end_move", "forget", "next_move", "pause", "places", "purge", "receive"),
+        *("dead", "end_move", "forget", "next_move", "pause", "place", "purge", "receive"),
         *("remove", "replay", "resume", "start_move"),
     },
     WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
     frozenset({"CONFIG|GET", "INFO", "SCAN"}),
 )
 #: Scripts that write nothing, unless a count was lost.
-READING = frozenset({"compressible", "dead", "places", "remaining", "snapshot", "stored"})
+READING = frozenset({"compressible", "dead", "place", "remaining", "snapshot", "stored"})
 
 
 @cache

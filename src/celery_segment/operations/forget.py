@@ -5,8 +5,14 @@ each batch is read, and written anew without the person's messages by a script w
 the batch is as it was read. So workers and calls may go on, and a run that is killed is repeated.
 
 What is under way is left alone: a worker has read it already, and may have posted it. It is
-counted, so that one knows to repeat the command. Batches move meanwhile: they are claimed, put
-back, split and buried. They are searched until nothing is found that was not searched before.
+counted, so that one knows to repeat the command.
+
+Batches move meanwhile: they are claimed, put back, buried, replayed and split. Nothing is missed
+by that. At any moment a message is in one batch of ``BufferAdmin.batches``, whose id only ever
+grows: by a split. A pass goes up the ids, so it comes to the batch that has the message. Only where
+that is split between its turn and its reading, it is gone when it is read. Then there is another
+pass, as long as one comes to a batch which none before had read, or found gone. There is an end:
+only batches up to a mark are searched, and each can be split less often than it has messages.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from celery_segment.buffer import Buffer, Damaged, DeadLetter, most_messages
+from celery_segment.buffer import UNDER_WAY, Buffer, Damaged, Found, most_messages
 from celery_segment.errors import BufferFull, ValidationError
 from celery_segment.producer import Spill
 from celery_segment.runtime import runtime_of
@@ -27,12 +33,8 @@ __all__ = ["Forgotten", "Person", "forget"]
 
 #: The cause that a message's ``link_error`` and its receipt get.
 CAUSE = "forgotten: an operator deleted the messages of this person"
-#: Passes over all batches at least: one may be put where the first has been already.
-PASSES = 2
 #: Seconds to wait for another process that moves what is spilled, and between two looks.
 SPILL_WAIT, POLL = 5.0, 0.1
-#: Places in which a batch is left alone.
-_UNDER_WAY = {"inflight", "delivered", "moving"}
 
 
 class _Ids(msgspec.Struct, rename="camel"):
@@ -163,19 +165,23 @@ class _Search:
         self._buffer, self._spill, self._person = buffer, spill, person
         self._admin = buffer.admin
         self._found = Forgotten()
+        #: Batches that need not be read again, those that cannot be, and those that were gone.
         self._searched: set[str] = set()
         self._damaged: set[str] = set()
         self._gone: set[str] = set()
+        #: What the present pass has left, since it is under way.
+        self._left: list[Found] = []
         #: Batches up to this number were stored before the search began.
         self._last = float("inf")
 
     def run(self) -> Forgotten:
         """Search everywhere; return what was found."""
         self._prepare()
-        passes = 0
-        while self._search_all() or passes < PASSES - 1:
-            passes += 1
+        while self._search_all():
+            pass
         self._found.damaged = len(self._damaged)
+        self._found.under_way = sum(each.count for each in self._left)
+        self._found.repeat_in = max((each.seconds for each in self._left), default=0.0)
         return self._found
 
     def _prepare(self) -> None:
@@ -183,65 +189,43 @@ class _Search:
         if self._spill is not None:
             found.spilled = sum(map(self._person.owns, self._spill.messages(name)))
         try:
-            found.waiting = self._admin.count(None, self._person.owns) or 0
+            found.waiting = self._admin.count_open(self._person.owns)
         except Damaged:
             self._damaged.add("")
 
-    def _act(self, batch: str) -> int | None:
-        """Return how many of a batch's messages are the person's."""
-        return self._admin.count(batch, self._person.owns) or 0
+    def _act(self, batch: str) -> Found | None:
+        """Return what of a batch is the person's."""
+        return self._admin.find(batch, self._person.owns)
 
     def _search_all(self) -> bool:
-        """Search all batches once; return whether any was not searched before."""
-        is_new = False
-        under_way: dict[str, tuple[int, float]] = {}
-        for place in (each for page in self._admin.places() for each in page):
-            if place.name not in _UNDER_WAY:
-                is_new |= self._search(place.id, place.name)
-            elif place.id not in under_way:
-                count = self._look_at(place.id)
-                under_way[place.id] = (count or 0, place.seconds)
-                is_new |= count is None
-        letter: DeadLetter | None = None
-        while page := self._admin.dead_letters(letter):
-            for letter in page:
-                is_new |= self._search(letter.id, "dead")
-        left = [each for batch, each in under_way.items() if batch not in self._searched]
-        self._found.under_way = sum(count for count, _ in left)
-        self._found.repeat_in = max((seconds for count, seconds in left if count), default=0.0)
-        return is_new
+        """Search all batches once; return whether any was searched, or gone, for the first time."""
+        known = len(self._searched) + len(self._gone)
+        self._left = []
+        for batch in self._admin.batches():
+            if batch not in self._searched and self._is_old(batch):
+                self._search(batch)
+        return len(self._searched) + len(self._gone) > known
 
-    def _search(self, batch: str, place: str) -> bool:
-        """Search a batch that is not under way; return False where it was searched before."""
-        if batch in self._searched or not self._is_old(batch):
-            return False
+    def _search(self, batch: str) -> None:
         try:
-            count = self._act(batch)
+            found = self._act(batch)
         except Damaged:
-            self._damaged.add(batch)
-            count = 0
-        if count is not None:  # else it went under way, or was settled, meanwhile
-            self._searched.add(batch)
-            name = "waiting" if place == "ready" else place
-            setattr(self._found, name, getattr(self._found, name) + count)
-        return True
-
-    def _look_at(self, batch: str) -> int | None:
-        """Return how many of the messages of a batch under way are the person's.
-
-        None where the batch is gone since it was listed: it may have been split.
-        """
-        if batch in self._searched or not self._is_old(batch):
-            return 0
-        try:
-            count = self._admin.count(batch, self._person.owns)
-        except Damaged:  # its worker settles it
-            return 0
-        if count is None:
-            is_gone_again = batch in self._gone  # it was evicted
+            if self._admin.place(batch)[0] not in UNDER_WAY:  # else its worker settles it
+                self._damaged.add(batch)
+                self._searched.add(batch)
+            return
+        if found is None:
             self._gone.add(batch)
-            return 0 if is_gone_again else None
-        return count
+        elif found.is_under_way:
+            self._left.append(found)
+        else:
+            self._searched.add(batch)
+            self._count(found)
+
+    def _count(self, found: Found) -> None:
+        if found.count:
+            name = "waiting" if found.place == "ready" else found.place
+            setattr(self._found, name, getattr(self._found, name) + found.count)
 
     def _is_old(self, batch: str) -> bool:
         number = batch.partition(".")[0]
@@ -256,7 +240,7 @@ class _Deletion(_Search):
         self._last = self._admin.mark()
         self._buffer.reap()  # what workers held that are gone
 
-    def _act(self, batch: str) -> int | None:
+    def _act(self, batch: str) -> Found | None:
         return self._admin.forget(batch, self._person.owns, CAUSE)
 
     def _move_spilled(self) -> None:

@@ -6,6 +6,7 @@ local function purge(source, id)
   local count, bytes = batch_size(source, id, 'dead')
   redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id,
     source .. ':callbacks:' .. id, source .. ':traces:' .. id)
+  redis.call('ZREM', source .. ':batches', id)
   move(source, count, bytes, 'dead', 'purged')
   return count
 end

@@ -12,6 +12,7 @@ local function seal(source)
   end
   redis.call('COPY', open, source .. ':batch:' .. id)
   redis.call('DEL', open)
+  redis.call('ZADD', source .. ':batches', 0, id)
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,
     'since', redis.call('HGET', state, 'since') or now())
   for _, attachments in ipairs({source .. ':callbacks', source .. ':traces'}) do

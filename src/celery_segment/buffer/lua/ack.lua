@@ -37,6 +37,7 @@ count_saved(source, id, -1)
 redis.call('DEL', source .. ':meta:' .. id)
 if not notify then
   redis.call('DEL', source .. ':batch:' .. id)
+  redis.call('ZREM', source .. ':batches', id)
 end
 redis.call('ZREM', source .. ':inflight', id)
 move(source, count, bytes, 'inflight', 'delivered')

@@ -38,6 +38,7 @@ if what == 'ready' and redis.call('EXISTS', source .. ':batch:' .. id) == 1 then
 end
 redis.call('DEL', source .. ':batch:' .. id, meta,
   source .. ':callbacks:' .. id, source .. ':traces:' .. id)
+redis.call('ZREM', source .. ':batches', id)
 redis.call('HINCRBY', source .. ':stats', 'accepted', 0 - count)
 move(source, count, bytes, place, '')
 return 1

@@ -8,26 +8,24 @@
 -- ARGV[4] -> what to store instead; '' when no message is left
 -- ARGV[5] -> size of that before compression, bytes
 -- ARGV[6] -> the cause, for the callbacks
--- ARGV[7…] -> places of the messages to delete, from 1 on, ascending
+-- ARGV[7] -> places of the messages to delete, from 1 on, ascending: two bytes each,
+--            little-endian
 --
 -- The callbacks of messages that were waiting are left to the next drain. Those of a dead letter
 -- have been called when it was buried.
 --
--- Returns 1 when they were deleted
--- Returns 0 when the batch is in none of these places; nothing was changed
--- Returns -1 when it is not as it was read; nothing was changed
+-- Returns where it is, when they were deleted: ready, retrying or dead
+-- Returns '' when it is elsewhere, or not as it was read; nothing was changed
 local source, id, stored_size, read_bytes = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local content, left_bytes, cause = ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local places = {unpack(ARGV, 7)}
+local content, left_bytes, cause, places = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 -- @include _now
--- @include _add
 -- @include _free_first
 -- @include _move
 -- @include _count_saved
 -- @include _release_probe
 local batch, meta = source .. ':batch:' .. id, source .. ':meta:' .. id
--- Each place, and where the figures count what is in it.
+-- Where the figures count what is in a place.
 local FIGURES = {ready = 'ready', retrying = 'inflight', dead = 'dead'}
 
 local function place_of()
@@ -38,38 +36,40 @@ local function place_of()
   end
 end
 
-local place = place_of()
-if not place then
-  return 0
-end
-local fields = redis.call('HMGET', meta, 'count', 'bytes')
+local place, fields = place_of(), redis.call('HMGET', meta, 'count', 'bytes')
 -- Each deletion makes the messages fewer, and so their bytes; compression changes what is stored.
-if fields[2] ~= read_bytes or redis.call('STRLEN', batch) ~= stored_size then
-  return -1
+if not place or fields[2] ~= read_bytes or redis.call('STRLEN', batch) ~= stored_size then
+  return ''
 end
 free_first(source)
-local bytes = read_bytes - left_bytes
+local bytes, count, deleted = read_bytes - left_bytes, tonumber(fields[1]), #places / 2
 
-local deleted, new_places, before = {}, {}, 0
-for _, position in ipairs(places) do
-  deleted[tonumber(position)] = true
-end
-for position = 1, tonumber(fields[1]) do
-  new_places[position] = position - before
-  before = before + (deleted[position] and 1 or 0)
+-- Return the new places of the messages that are left, by their old ones.
+local function new_places()
+  local found, is_deleted, before = {}, {}, 0
+  for i = 1, #places, 2 do
+    local low, high = string.byte(places, i, i + 1)
+    is_deleted[low + 256 * high] = true
+  end
+  for position = 1, count do
+    if is_deleted[position] then
+      before = before + 1
+    else
+      found[position] = position - before
+    end
+  end
+  return found
 end
 
 -- Take out the attachments of the deleted messages, keep those of the others under their new
 -- places, and return what was taken out: places and contents in turn.
-local function cut(attachments)
+local function cut(attachments, new_place)
   local flat, kept, out = redis.call('HGETALL', attachments), {}, {}
   for i = 1, #flat, 2 do
-    local position = tonumber(flat[i])
-    if deleted[position] then
-      add(out, position, flat[i + 1])
-    else
-      add(kept, new_places[position], flat[i + 1])
-    end
+    local position = new_place[tonumber(flat[i])]
+    local list = position and kept or out
+    list[#list + 1] = position or flat[i]
+    list[#list + 1] = flat[i + 1]
   end
   redis.call('DEL', attachments)
   if #kept > 0 then
@@ -78,12 +78,16 @@ local function cut(attachments)
   return out
 end
 
-local callbacks = cut(source .. ':callbacks:' .. id)
-cut(source .. ':traces:' .. id)
-if #callbacks > 0 and place ~= 'dead' then
+local callbacks, traces, taken = source .. ':callbacks:' .. id, source .. ':traces:' .. id, {}
+if redis.call('EXISTS', callbacks, traces) > 0 then
+  local new_place = new_places()
+  taken = cut(callbacks, new_place)
+  cut(traces, new_place)
+end
+if #taken > 0 and place ~= 'dead' then
   local name = 'forgotten:' .. id .. ':' .. read_bytes
-  redis.call('HSET', source .. ':settled:' .. name, 'batch', id, 'count', #places,
-    'bytes', bytes, 'cause', cause, 'reported', 1, unpack(callbacks))
+  redis.call('HSET', source .. ':settled:' .. name, 'batch', id, 'count', deleted,
+    'bytes', bytes, 'cause', cause, 'reported', 1, unpack(taken))
   redis.call('ZADD', source .. ':settled', now(), name)
 end
 
@@ -92,11 +96,12 @@ if place ~= 'dead' then
 end
 if content == '' then
   redis.call('ZREM', source .. ':' .. place, id)
+  redis.call('ZREM', source .. ':batches', id)
   redis.call('DEL', batch, meta)
   release_probe(source, id)
 else
   redis.call('SET', batch, content)
-  redis.call('HSET', meta, 'count', fields[1] - #places, 'bytes', left_bytes)
+  redis.call('HSET', meta, 'count', count - deleted, 'bytes', left_bytes)
   redis.call('HDEL', meta, 'saved')
   if #content ~= left_bytes then
     redis.call('HSET', meta, 'saved', left_bytes - #content)
@@ -105,5 +110,5 @@ else
     end
   end
 end
-move(source, #places, bytes, FIGURES[place], 'purged')
-return 1
+move(source, deleted, bytes, FIGURES[place], 'purged')
+return place

@@ -67,6 +67,7 @@ local function store_batch()
   local count, bytes = batch_size(source, id, what)
   if content ~= '' then
     redis.call('SET', source .. ':batch:' .. id, content)
+    redis.call('ZADD', source .. ':batches', 0, id)
   end
   if what == 'dead' then
     local buried = redis.call('HGET', source .. ':meta:' .. id, 'buried')

@@ -10,8 +10,8 @@ local source = KEYS[1]
 -- @include _recount
 -- @include _open_count
 -- @include _is_empty
-local LEFT = {':open', ':count', ':state', ':callbacks', ':traces', ':waiting', ':gate', ':paused',
-  ':probe', ':looked', ':origins'}
+local LEFT = {':open', ':count', ':state', ':batches', ':callbacks', ':traces', ':waiting', ':gate',
+  ':paused', ':probe', ':looked', ':origins'}
 if not is_empty(source) or redis.call('EXISTS', source .. ':stats') == 1
     or redis.call('HEXISTS', source .. ':state', 'moving') == 1 then
   return 0

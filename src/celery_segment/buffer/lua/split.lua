@@ -50,6 +50,7 @@ end
 local function store(suffix, content, content_count)
   local half = id .. suffix
   redis.call('SET', source .. ':batch:' .. half, content)
+  redis.call('ZADD', source .. ':batches', 0, half)
   redis.call('HSET', source .. ':meta:' .. half,
     'count', content_count, 'bytes', #content, unpack(tried))
   redis.call('ZADD', source .. ':ready', batch_number(id), half)
@@ -76,6 +77,7 @@ end
 
 count_saved(source, id, -1)
 redis.call('DEL', batch, meta)
+redis.call('ZREM', source .. ':batches', id)
 redis.call('ZREM', source .. ':inflight', id)
 store('.1', string.sub(messages, 1, first_bytes), first_count)
 store('.2', string.sub(messages, first_bytes + 1), count - first_count)
