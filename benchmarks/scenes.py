@@ -18,8 +18,9 @@ from celery_segment.calls import api
 from celery_segment.calls.attachments import attachments_of
 from celery_segment.operations.dead_letters import PAGE
 from celery_segment.runtime import runtime_of
+from celery_segment.trust import Trust
 
-__all__ = ["SETTINGS", "backlog", "buffer_of", "callbacks", "dead_letters"]
+__all__ = ["SETTINGS", "backlog", "buffer_of", "callbacks", "dead_letters", "forgotten"]
 
 #: The sources: each has the settings that let its state be reached.
 SETTINGS = {
@@ -28,6 +29,7 @@ SETTINGS = {
         "wide": {"write_key": "key", "max_inflight": 1_000},
         "dead": {"write_key": "key", "max_inflight": 1_000, "max_batch_messages": 1},
         "linked": {"write_key": "key"},
+        "forgotten": {"write_key": "key"},
         "hooked": {
             "write_key": "key",
             "on_delivered": "benchmarks.scenes.nothing",
@@ -157,12 +159,10 @@ def page_through(watch: Watch, label: str, buffer: Buffer) -> None:
         letter = page[-1]
 
 
-def callbacks(watch: Watch, buffer: Buffer, number: int) -> None:
+def callbacks(watch: Watch, buffer: Buffer, number: int, trust: Trust) -> None:
     """Fill batches of ``number`` messages, each with a callback, and settle them in each way."""
     label = f"{number:,} callbacks"
-    link = {"task": "shop.tasks.delivered", "args": ["019mr8mf4r"], "kwargs": {}, "options": {}}
-    attached = attachments_of("a-task", "a-message", b"", [link], [], receipt=False)
-    assert attached is not None
+    attached = attached_by(trust)
     ways = ("ack", "split", "bury", "uncalled")
     for way in ways:
         fill(watch, label, buffer, number, attached)
@@ -175,6 +175,33 @@ def callbacks(watch: Watch, buffer: Buffer, number: int) -> None:
         watch(label, buffer.admin.replay, [letter.id])
     for lease in leases(watch, label, buffer, 10):
         watch(label, buffer.ack, lease, "200")
+
+
+def attached_by(trust: Trust) -> Attachments:
+    """Return what is stored with a message: a callback and a trace context."""
+    link = {"task": "shop.tasks.delivered", "args": ["019mr8mf4r"], "kwargs": {}, "options": {}}
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    found = attachments_of("a-task", "a-message", trace, [link], [], receipt=False, trust=trust)
+    assert found is not None
+    return found
+
+
+def forgotten(watch: Watch, buffer: Buffer, number: int, trust: Trust) -> None:
+    """Delete one, half and all of the messages of a batch at its limits."""
+    label = f"{number:,} messages of 180 bytes"
+    people = [f"u{n:05}" for n in range(number)]
+    padding = "x" * (180 - len(SMALL))
+    messages = [SMALL.replace(b'"u"', f'"{who}{padding}"'.encode()) for who in people]
+    attached = attached_by(trust)
+    for every in (number, 2, 1):
+        theirs = {message for n, message in enumerate(messages) if n % every == 0}
+        with watch.unwatched():
+            # As many of the first messages have a callback as a batch may keep.
+            buffer.append_many(messages, dict.fromkeys(range(250), attached))
+            buffer.admin.mark()
+        for batch in buffer.admin.batches():
+            watch(label, buffer.admin.place, batch)
+            watch(label, buffer.admin.forget, batch, theirs.__contains__, "forgotten")
 
 
 def fill(watch: Watch, label: str, buffer: Buffer, number: int, attached: Attachments) -> None:

@@ -6,10 +6,11 @@ from benchmarks import scenes
 from benchmarks.figures import Claim, Figure, Row
 from benchmarks.ours import application
 from benchmarks.watch import SHORT, Watch
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 
 GOAL = 2.0
-CALLBACKS = 2_500
+CALLBACKS = MESSAGES = 2_500
 NEVER = (0.0, "")
 
 
@@ -41,7 +42,9 @@ def watched(waiting: int, dead: int) -> Longest:
         scenes.backlog(watch, scenes.buffer_of(app, "default"), waiting)
         scenes.backlog(watch, scenes.buffer_of(app, "wide"), waiting)
         scenes.dead_letters(watch, scenes.buffer_of(app, "dead"), dead)
-        scenes.callbacks(watch, scenes.buffer_of(app, "linked"), CALLBACKS)
-        scenes.callbacks(watch, scenes.buffer_of(app, "hooked"), CALLBACKS)
+        trust = runtime_of(app).trust
+        scenes.callbacks(watch, scenes.buffer_of(app, "linked"), CALLBACKS, trust)
+        scenes.callbacks(watch, scenes.buffer_of(app, "hooked"), CALLBACKS, trust)
+        scenes.forgotten(watch, scenes.buffer_of(app, "forgotten"), MESSAGES, trust)
         app.close()
         return watch.longest
