@@ -175,6 +175,7 @@ def test_an_operator_runs_every_command(app_as, server, tmp_path):
     ok(app, "dead", "export", str(tmp_path / "dead.ndjson"))
     ok(app, "dead", "replay", first)
     ok(app, "dead", "purge", second)
+    ok(app, "forget", "--user-id", "nobody", "--yes")
     ok(app, "rename", "old", "default", "--yes")
     ok(app, "deliver", "--timeout", "20")
     ok(app, "flush", "--timeout", "20")
