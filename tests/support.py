@@ -15,6 +15,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -239,6 +240,13 @@ class Workers:
         worker = Worker(self._folder, {**plain, **conf}, name, options, environ, module)
         self._all.append(worker)
         worker.wait_ready()
+        return worker
+
+    def start_answering(self, app, *options: str, **conf) -> Worker:
+        """Start a worker; wait until it answers, which takes longer on a busy machine."""
+        worker = self.start(app, *options, **conf)
+        ping = partial(app.control.broadcast, "ping", destination=[worker.name], reply=True)
+        wait_until(ping)
         return worker
 
     def __exit__(self, *_):

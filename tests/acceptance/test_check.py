@@ -30,7 +30,7 @@ def first_failing(output):
 def test_a_worker_on_another_redis(make_app, workers, redis_server):
     app = make_app(segment_redis_url=redis_server.url)
     with EmbeddedRedis() as other:
-        worker = workers.start(app, processes=1, segment_redis_url=other.url)
+        worker = workers.start_answering(app, processes=1, segment_redis_url=other.url)
         said = first_failure(app)
         assert said == (
             f"fail - buffer {worker.name} delivers from 127.0.0.1:{other.port}, database 0; this"
@@ -39,7 +39,7 @@ def test_a_worker_on_another_redis(make_app, workers, redis_server):
         )
         # By another name it is the same server; another worker of another Redis does no harm.
         alias = redis_server.url.replace("127.0.0.1", "localhost")
-        workers.start(app, processes=1, segment_redis_url=alias)
+        workers.start_answering(app, processes=1, segment_redis_url=alias)
         found = findings(app, status=0)
         assert found["buffer"]["state"] == "warn"
         assert found["buffer"]["found"].startswith(f"{worker.name} delivers from 127.0.0.1:")
@@ -60,14 +60,14 @@ def test_a_worker_on_another_broker(make_app, workers, redis_server):
 
 def test_no_key_in_the_worker(make_app, workers):
     app = make_app()
-    worker = workers.start(app, processes=1, segment_write_key=None)
+    worker = workers.start_answering(app, processes=1, segment_write_key=None)
     expected = (
         "fail default write key no worker has it, only this process: give the workers"
         " segment_write_key, or SEGMENT_WRITE_KEY in the environment, and restart them"
     )
     assert first_failure(app) == expected
     # One that has the key delivers, and the environment of a web process needs none.
-    workers.start(app, processes=1)
+    workers.start_answering(app, processes=1)
     found = findings(make_app(segment_write_key=None), status=0)
     said = rendered(found["default", "write key"])
     assert said.startswith(f"warn absent in {worker.name}, which leaves the source to others")
@@ -75,7 +75,7 @@ def test_no_key_in_the_worker(make_app, workers):
 
 def test_a_queue_that_nobody_consumes(make_app, workers):
     app = make_app(segment_queue="analytics")
-    worker = workers.start(app, processes=1)
+    worker = workers.start_answering(app, processes=1)
     assert first_failure(app) == (
         "fail - queue no worker consumes 'analytics', the queue of segment.drain;"
         f" {worker.name} consumes 'celery': start a worker with `celery worker -Q analytics`, or"
@@ -96,7 +96,7 @@ def test_a_worker_that_captures_has_another_signing_key_and_logs_nothing(
         "from workerapp import app\n"
         "logging.getLogger('celery_segment').disabled = True\n"
     )
-    worker = workers.start(
+    worker = workers.start_answering(
         app,
         processes=1,
         environ={**NO_TESTS, "PYTHONPATH": f"{TESTS}:{tmp_path}", "SEGMENT_CAPTURE": "1"},
@@ -149,7 +149,7 @@ def test_a_write_key_by_the_wrong_name_in_djangos_settings(
         "SEGMENT_WRITE_KEY": WRITE_KEY,
     }
     environ = {"SHOP_SETTINGS": json.dumps(settings), "SHOP_DATABASE": str(tmp_path / "db")}
-    workers.start(app, processes=1, environ=environ, module="djangoproject")
+    workers.start_answering(app, processes=1, environ=environ, module="djangoproject")
     expected = (
         "SEGMENT_WRITE_KEY in your settings is not read: rename it to CELERY_SEGMENT_WRITE_KEY, or"
         " set it in the environment"
