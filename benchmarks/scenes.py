@@ -51,13 +51,13 @@ def nothing(_: Any) -> None:
 
 def buffer_of(app: Any, source: str) -> Buffer:
     """Return a source's buffer with a lease that is shorter than the settings allow."""
-    made = runtime_of(app).buffer(source)
-    return Buffer(made._pool, replace(made.source, lease=LEASE))
+    runtime = runtime_of(app)
+    return Buffer(runtime.topology, replace(runtime.settings.source(source), lease=LEASE))
 
 
 def allow_concurrency(buffer: Buffer) -> None:
     """Allow as many concurrent requests as the source's ceiling."""
-    buffer._pool.execute("HSET", f"{buffer._key}:state", "limit", buffer.source.max_inflight)
+    buffer._server.execute("HSET", f"{buffer._key}:state", "limit", buffer.source.max_inflight)
 
 
 def message() -> bytes:
@@ -76,7 +76,7 @@ def backlog(watch: Watch, buffer: Buffer, number: int) -> None:
         watch(label, buffer.append_many, part)
         for batch in ("", 1):
             arguments = (message() + b",", 10**9, batch)
-            watch(label, buffer._pool.run, script("stored"), buffer._key, *arguments)
+            watch(label, buffer._server.run, script("stored"), buffer._key, *arguments)
         watch(label, buffer.due, 0.25)
         watch(label, buffer.admin.snapshot)
         watch(label, buffer.admin.pause)

@@ -19,4 +19,4 @@ def track_and_flush(self, count):
     began = time.monotonic()
     remaining = Analytics().flush(10)
     outcome = json.dumps([remaining, time.monotonic() - began])
-    buffer_of(self.app)._pool.execute("SET", f"flushed:{self.request.id}", outcome)
+    buffer_of(self.app)._server.execute("SET", f"flushed:{self.request.id}", outcome)

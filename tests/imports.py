@@ -31,7 +31,7 @@ def stored(app, source="default"):
     buffer.admin.mark()
     return [
         json.loads(data)
-        for batch in buffer._pool.execute("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
+        for batch in buffer._server.execute("ZRANGE", f"{{segment:{source}}}:ready", 0, -1)
         for data in buffer.admin.messages(batch.decode())
     ]
 

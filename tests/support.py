@@ -51,7 +51,7 @@ def buffer_of(app, source="default"):
 def allow(buffer, requests: int) -> None:
     """Have so many requests be allowed at the same time, as good answers would."""
     key = f"{keys.prefix(buffer.source.name)}:state"
-    buffer._pool.execute("HSET", key, "limit", requests)
+    buffer._server.execute("HSET", key, "limit", requests)
 
 
 def wait_until(condition, timeout=20.0, message=None):

@@ -1,6 +1,6 @@
 """The state of this library for one Celery application: one runtime, with one lock.
 
-It owns the settings, the pool of connections to Redis, and a buffer and a producer for
+It owns the settings, the connections to Redis, and a buffer and a producer for
 each source; ``runtime_of`` is the one place where they are looked up. Each is made once,
 by whichever thread needs it first.
 """
@@ -15,7 +15,7 @@ from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
-from celery_segment.buffer import Buffer, Pace, Pool
+from celery_segment.buffer import Buffer, Pace, Topology, connect
 from celery_segment.config import Eager, Settings, load
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
@@ -75,7 +75,7 @@ class Runtime:
         self._app = app
         self._pid, self._own_lock = os.getpid(), RLock()
         self._settings: Settings | None = None
-        self._pool: Pool | None = None
+        self._topology: Topology | None = None
         self._pace: Pace | None = None
         self._trust: Trust | None = None
         self._spill: Spill | None = None
@@ -139,14 +139,14 @@ class Runtime:
         return self._trust
 
     @property
-    def pool(self) -> Pool:
-        """The connections to the buffer's Redis that all sources share."""
+    def topology(self) -> Topology:
+        """The servers of the buffer, and the connections to them that all sources share."""
         with self._lock:
-            if self._pool is None:
+            if self._topology is None:
                 leases = [source.lease for source in self.settings.enabled]
                 rest = min([REST, *(lease * REST_SHARE for lease in leases)])
-                self._pool = self.new_pool(self.settings.redis_timeout, rest=rest)
-            return self._pool
+                self._topology = self.connect(self.settings.redis_timeout, rest=rest)
+            return self._topology
 
     @property
     def pace(self) -> Pace:
@@ -154,7 +154,7 @@ class Runtime:
         with self._lock:
             if self._pace is None:
                 self._pace = Pace(
-                    self.pool, self.settings.max_requests_per_second, self.settings.namespace
+                    self.topology, self.settings.max_requests_per_second, self.settings.namespace
                 )
             return self._pace
 
@@ -168,14 +168,14 @@ class Runtime:
                 self._spill = Spill(settings.spill_path, *limits)
             return self._spill
 
-    def new_pool(self, timeout: float, *, rest: float = 0.0) -> Pool:
-        """Return further connections to the buffer's Redis, with a timeout of their own."""
+    def connect(self, timeout: float, *, rest: float = 0.0) -> Topology:
+        """Return the servers of the buffer with connections, and a timeout, of their own."""
         settings = self.settings
         if not settings.redis_url:
             raise _no_redis(self._app)
         limit = settings.redis_max_connections
         with hidden_locals():  # the URL's password
-            pool = Pool(
+            topology = connect(
                 settings.redis_url,
                 timeout,
                 settings.redis_options,
@@ -183,8 +183,8 @@ class Runtime:
                 rest=rest,
             )
         # Otherwise the garbage collector finds open sockets, and warns.
-        weakref.finalize(self._app, pool.close).atexit = False
-        return pool
+        weakref.finalize(self._app, topology.close).atexit = False
+        return topology
 
     def fallbacks(self) -> list[Fallback]:
         """Return the fallbacks of the sources that drop or spill."""
@@ -227,7 +227,7 @@ class Runtime:
         return made[name]
 
     def _make_buffer(self, name: str) -> Buffer:
-        return Buffer(self.pool, self.settings.source(name))
+        return Buffer(self.topology, self.settings.source(name))
 
     def _make_producer(self, name: str) -> Producer:
         source = self.settings.source(name)

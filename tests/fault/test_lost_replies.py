@@ -44,7 +44,7 @@ def test_a_call_is_stored_once(app, proxy):
     assert Analytics().stats().accepted == 2
     (message,) = [
         bytes(m)
-        for m in messages_of(buffer_of(app)._pool.execute("GET", "{segment:default}:open"))
+        for m in messages_of(buffer_of(app)._server.execute("GET", "{segment:default}:open"))
         if result.id.encode() in bytes(m)
     ]
     assert b'"event":"E"' in message
@@ -74,7 +74,7 @@ def test_only_the_batches_that_may_hold_a_message_are_searched_for_it(app, redis
     assert buffer_of(app).admin.snapshot().ready.batches == 9
     let_pass(redis, 5)
     before = redis.info("commandstats")["cmdstat_get"]["calls"]
-    appends = Appends(buffer_of(app)._pool, buffer_of(app).source)
+    appends = Appends(buffer_of(app)._server, buffer_of(app).source)
     assert not appends._is_stored(b"{},", time.monotonic())
     assert redis.info("commandstats")["cmdstat_get"]["calls"] - before <= 2
 
@@ -123,7 +123,7 @@ def test_an_idle_connection_that_was_closed_is_noticed_before_it_is_used(make_ap
         own.stop()
         own.restart()
         buffer = buffer_of(app)
-        pool = buffer._pool._connections
+        pool = buffer._server._connections
         (connection,) = pool.idle
         connection.since -= 60
         track.delay("u", "E")

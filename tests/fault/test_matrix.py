@@ -36,16 +36,16 @@ die = lambda *_, **__: os.kill(os.getpid(), 9)
 def die_within(operation, *args, **kwargs):
     # The command is sent and carried out, and nobody hears of it.
     def exchange(command, **_):
-        buffer._pool._connect().exchange(command)
+        buffer._server._connect().exchange(command)
         die()
-    buffer._pool._exchange = exchange
+    buffer._server._exchange = exchange
     operation(*args, **kwargs)
 where = sys.argv[1]
 if where == "claim":
     die_within(buffer.claim, 1)
 (batch,) = buffer.claim(1)
 if where == "reap":
-    buffer._pool.execute("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
+    buffer._server.execute("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
     die_within(buffer.reap)
 elif where == "post":
     transport.post = die

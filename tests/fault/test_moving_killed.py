@@ -37,7 +37,7 @@ def fork(call) -> int:
 def kill_after(app, commands: int) -> None:
     """Move, and be killed as soon as Redis has carried out so many commands."""
     moving = rename(app, "old", "new")
-    pool = moving._old._pool
+    pool = moving._old._server
     exchange, left = pool._exchange, [commands]
 
     def last_exchange(*args, **kwargs):

@@ -110,7 +110,7 @@ def answers(app):
 
 def may_append(app):
     """Have the user's rights be known, so that a call sends nothing but its message."""
-    pool, append = buffer_of(app)._pool, script("append")
+    pool, append = buffer_of(app)._server, script("append")
     allow(pool, pool._connections.allowed, append, append.encode_command("{segment:default}"))
 
 

@@ -47,7 +47,7 @@ def quiet(make_app):
     app = make_app()
     buffer_of(app).admin.mark()
     Analytics().track(user_id="u", event="first")
-    buffer_of(app)._pool.execute("DEL", f"{TAG}:open", "celery")
+    buffer_of(app)._server.execute("DEL", f"{TAG}:open", "celery")
     return app
 
 

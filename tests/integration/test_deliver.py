@@ -182,7 +182,7 @@ def test_flush_within_a_task_does_not_wait_for_itself(make_app, server, workers)
 
 
 def _outcome(app, result):
-    found = buffer_of(app)._pool.execute("GET", f"flushed:{result.id}")
+    found = buffer_of(app)._server.execute("GET", f"flushed:{result.id}")
     return found and json.loads(found)
 
 

@@ -260,7 +260,7 @@ class TestUnderWay:
         buffer = buffer_of(app)
         store(P, *["a"] * 99)
         buffer.admin.mark()
-        run_script, found = buffer._pool.run, []
+        run_script, found = buffer._server.run, []
 
         def between(*args, **options):
             if not found:
@@ -268,11 +268,11 @@ class TestUnderWay:
                 found.append(Analytics(app=app).forget(user_id=P))
             return run_script(*args, **options)
 
-        buffer._pool.run = between
+        buffer._server.run = between
         try:
             assert not buffer.compress("1")
         finally:
-            buffer._pool.run = run_script
+            buffer._server.run = run_script
         assert found[1] == Forgotten(waiting=1)
         assert contents(redis) == ["a"] * 99
 

@@ -16,7 +16,9 @@ CONTEXT = {"app": {"name": "shop"}, "ip": "192.0.2.1", "library": {"name": "spoo
 
 
 def stored(source="default"):
-    content = buffer_of(Analytics().app, source)._pool.execute("GET", f"{{segment:{source}}}:open")
+    content = buffer_of(Analytics().app, source)._server.execute(
+        "GET", f"{{segment:{source}}}:open"
+    )
     return [json.loads(bytes(m)) for m in messages_of(content)] if content else []
 
 

@@ -152,11 +152,11 @@ def application():
 
 
 def ping(app):
-    pool = runtime_of(app).pool
+    topology = runtime_of(app).topology
     try:
-        return pool.execute("PING")
+        return topology.server("").execute("PING")
     finally:
-        pool.close()
+        topology.close()
 
 
 @pytest.mark.parametrize(("broker", "conf"), BROKERS)
@@ -166,9 +166,8 @@ def test_where_celery_connects_the_buffer_does(application, place, broker, conf)
         channel = connection.default_channel
         assert channel.client.ping()
         database = channel.client.connection_pool.connection_kwargs["db"]
-    pool = runtime_of(app).pool
     assert ping(app) == b"PONG"
-    assert int(pool._connection_kwargs.get("db", 0)) == database
+    assert runtime_of(app).topology.database == database
 
 
 @pytest.mark.parametrize(
@@ -210,7 +209,7 @@ def test_a_provider_that_fails_is_a_redis_that_is_unavailable(expired):
 
 def test_a_provider_that_fails_does_not_end_the_tick(expired):
     runtime = runtime_of(expired())
-    ticker = Ticker(runtime.settings.enabled, runtime.new_pool(1.0), 0.25, 1.0)
+    ticker = Ticker(runtime.settings.enabled, runtime.connect(1.0), 0.25, 1.0)
     assert ticker.tick() == []
 
 
@@ -229,7 +228,7 @@ def test_a_provider_that_fails_does_not_end_the_tick(expired):
 )
 def test_a_url_that_is_not_understood_is_told_by_its_parameter(application, url, told):
     with pytest.raises(ConfigurationError, match=told) as caught:
-        _ = runtime_of(application(segment_redis_url=url)).pool
+        _ = runtime_of(application(segment_redis_url=url)).topology
     assert "s3cret" not in str(caught.value)
 
 

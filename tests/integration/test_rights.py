@@ -9,7 +9,7 @@ import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
 from celery_segment import Analytics, track
-from celery_segment.buffer import Lease, Pool, RightsMissing, register_sources
+from celery_segment.buffer import Lease, RightsMissing, connect, register_sources
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.rights import OPERATOR, PRODUCER, WORKER, refused
 from celery_segment.buffer.scripts import script
@@ -85,7 +85,7 @@ def test_a_web_process_makes_calls_of_all_kinds(app_as, redis):
         for number in range(2_600):  # more than a batch
             track(user_id="u", event=f"E{number}")
     buffer = buffer_of(app)
-    buffer._pool.run(script("stored"), "{segment:default}", b"x,", 0, "")
+    buffer._server.run(script("stored"), "{segment:default}", b"x,", 0, "")
     for _ in range(9):
         track.delay("u", "too much", {"x": "x" * 30_000})
     buffer.count_dropped("full", 7)
@@ -112,8 +112,8 @@ def test_a_worker_makes_every_transition(app_as, redis):
     app = app_as("worker", segment_on_failed="hooks.failed")
     buffer = buffer_of(app)
     buffer.check_rights()
-    register_sources(runtime_of(app).pool, "", ["default"])
-    assert Pace(runtime_of(app).pool, 1_000.0).wait(1)
+    register_sources(runtime_of(app).topology, "", ["default"])
+    assert Pace(runtime_of(app).topology, 1_000.0).wait(1)
     buffer.admin.claim_ownership("tests")
     buffer.append_many([message(n) for n in range(4)])
     assert buffer.due(0.0)
@@ -241,9 +241,9 @@ def test_a_worker_without_a_right_claims_and_changes_nothing(app_as, own, redis,
         with pytest.raises(BufferUnavailable, match=named):
             forbidden()
     assert keys_of(redis) == before
-    with closing(Pool(url_of(own, "worker"), 2.0)) as pool:
+    with closing(connect(url_of(own, "worker"), 2.0)) as topology:
         if command not in RUNNING:
-            assert refused(pool, "{segment:default}", WORKER) == [command]
+            assert refused(topology.server(""), "{segment:default}", WORKER) == [command]
     give_back()
     buffer.ack(hold(buffer, claimed.id), "200")
     figures = full.admin.snapshot()
@@ -342,14 +342,14 @@ def test_a_user_of_one_namespace_reaches_no_other(app_as, redis):
     buffer = buffer_of(app)
     buffer.append(message(1))
     buffer.ack(hold(buffer), "200")
-    register_sources(runtime.pool, "staging", ["default"])
-    assert Pace(runtime.pool, 1_000.0, "staging").wait(1)
+    register_sources(runtime.topology, "staging", ["default"])
+    assert Pace(runtime.topology, 1_000.0, "staging").wait(1)
     before = keys_of(redis)
     for namespace in ("", "live"):
         other = app_as("worker", segment_namespace=namespace)
         with pytest.raises(BufferUnavailable, match="refused the user"):
             buffer_of(other).append(message(2))
         with pytest.raises(BufferUnavailable, match="refused the user"):
-            register_sources(runtime_of(other).pool, namespace, ["default"])
+            register_sources(runtime_of(other).topology, namespace, ["default"])
     assert keys_of(redis) == before
     allow(redis, "worker", WORKER.rules)

@@ -34,7 +34,7 @@ def test_threads_that_come_at_once_get_one_of_each(make_app, tmp_path, on_unavai
         assert len({tuple(map(id, each)) for each in made}) == 1
         (store,) = {each[2]._store for each in made}
         assert isinstance(store, Buffer if on_unavailable == "raise" else Fallback)
-        assert {id(each[3]._pool) for each in made} == {id(runtime_of(app)._pool)}
+        assert {id(each[3]._server) for each in made} == {id(runtime_of(app).topology.server(""))}
 
 
 def test_calls_of_threads_that_come_at_once_are_all_stored(make_app):
@@ -62,7 +62,7 @@ def test_an_application_that_is_gone_takes_its_runtime_along(redis_server):
 
     app = new_app({"broker_url": redis_server.url})
     runtime_of(app).buffer("default").append(b"{}")
-    connection = runtime_of(app)._pool._connections.idle[0]
+    connection = runtime_of(app).topology.server("")._connections.idle[0]
     gone = weakref.ref(runtime_of(app))
     app.close()
     del app

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from celery_segment.buffer import Pool, bounds
+from celery_segment.buffer import bounds, connect
 from celery_segment.errors import BufferFull
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
@@ -29,7 +29,7 @@ def make_ticker(make_app, redis_server):
     def make(names=NAMES, period=PERIOD, longest=5.0, url=redis_server.url):
         sources = {name: {"write_key": "k"} for name in names}
         make.app = make_app(segment_sources=sources, segment_redis_url=url)
-        pools.append(Pool(url, longest))
+        pools.append(connect(url, longest))
         enabled = [s for s in runtime_of(make.app).settings.enabled if s.name in names]
         return Ticker(enabled, pools[-1], period, longest)
 

@@ -215,7 +215,10 @@ def test_only_the_transport_speaks_http():
 
 def test_only_the_buffers_pool_speaks_to_redis():
     importers = {name for name in importers_of("redis") if part_of(name) != "testing"}
-    assert importers == {"celery_segment.buffer.address", "celery_segment.buffer.pool"}
+    assert importers == {
+        *("celery_segment.buffer.address", "celery_segment.buffer.pool"),
+        *("celery_segment.buffer.topology.asking", "celery_segment.buffer.topology.cluster"),
+    }
 
 
 @pytest.mark.parametrize("name", ["delivery.request", "delivery.outcome", "messages"])

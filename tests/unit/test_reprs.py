@@ -33,7 +33,7 @@ _TEXTS = {
     *("unconfigured", "figures", "options", "allowed_callbacks", "misnamed", "on_invalid"),
     *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
     *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
-    *("optional", "place", "refused", "fingerprints", "allowed", "trust"),
+    *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
 }
 
 

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_segment import __version__
-from celery_segment.buffer import ENVELOPE, body, messages_of
+from celery_segment.buffer import ENVELOPE, body, connect, messages_of
 from celery_segment.buffer.appends import Appends
-from celery_segment.buffer.pool import Pool
 from celery_segment.config import Source, WriteKey
 from celery_segment.config.source import MIN_BATCH_BYTES
 from celery_segment.delivery.request import build
@@ -166,7 +165,7 @@ def test_its_repr_shows_neither_key_nor_payload():
 
 def most(one):
     """The greatest size of a stored batch, each message's comma included."""
-    return Appends(Pool("redis://localhost:1/0", 1.0), one)._limits[0]
+    return Appends(connect("redis://localhost:1/0", 1.0).server(""), one)._limits[0]
 
 
 def message(size):

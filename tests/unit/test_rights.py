@@ -19,7 +19,7 @@ WRITING = {
     *("APPEND", "COPY", "DECR", "DECRBY", "DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCR"),
     *("INCRBY", "RENAME", "SET", "SETNX", "ZADD", "ZPOPMIN", "ZREM"),
 }
-SENDS = r'(?:execute|encode_command|_unless_refused)\( ?(?:pool, )?"([A-Z]+)"(?:, "([A-Z]+)")?'
+SENDS = r'(?:execute|encode_command|_unless_refused)\( ?(?:server, )?"([A-Z]+)"(?:, "([A-Z]+)")?'
 
 
 def calls_in(text):

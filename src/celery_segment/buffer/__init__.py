@@ -11,7 +11,7 @@ from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
-from celery_segment.buffer.pool import Pool, load_client
+from celery_segment.buffer.pool import load_client
 from celery_segment.buffer.rights import RightsMissing
 from celery_segment.buffer.sources import (
     StoredSources,
@@ -19,6 +19,7 @@ from celery_segment.buffer.sources import (
     register_sources,
     stored_sources,
 )
+from celery_segment.buffer.topology import Server, Topology, connect
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
     Attachments,
@@ -59,14 +60,16 @@ __all__ = [
     "LeasedElsewhere",
     "Moving",
     "Pace",
-    "Pool",
     "RightsMissing",
+    "Server",
     "Settled",
     "Snapshot",
     "SourceClosed",
     "Stale",
     "StoredSources",
+    "Topology",
     "Wanted",
+    "connect",
     "decompressed",
     "gzip_body",
     "is_intact",

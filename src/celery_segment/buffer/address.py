@@ -1,17 +1,18 @@
-"""Read the URL of a Redis: what redis-py's connections are made of."""
+"""The address of one Redis server: what redis-py's connections to it are made of."""
 
 from __future__ import annotations
 
 import inspect
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["connection_of"]
+__all__ = ["Address", "address_of"]
 
 #: Parameters without a meaning here: those of kombu's transport, which users copy with a
 #: broker's URL, and those of redis-py for what this library does itself.
@@ -33,11 +34,45 @@ _IGNORED = frozenset(
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
-def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the class of redis-py's connections to a URL, and their arguments.
+@dataclass(frozen=True)
+class Address:
+    """One Redis server.
+
+    Attributes:
+        connection_class: The class of redis-py's connections to it.
+        arguments: Their arguments, the password among them.
+    """
+
+    connection_class: Any = field(repr=False, compare=False)
+    arguments: Mapping[str, Any] = field(repr=False, compare=False)
+    host: str
+    port: int
+    #: The number of the database.
+    database: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+    def at(self, host: str, port: int) -> Address:
+        """Return the address of another server, to which one connects alike."""
+        arguments = {**self.arguments, "host": host, "port": port}
+        return replace(self, arguments=arguments, host=host, port=port)
+
+    def connection(self, seconds: float) -> Any:
+        """Return a connection of redis-py, which is not connected yet.
+
+        Args:
+            seconds: How long to connect, and how long to wait for each answer.
+        """
+        timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        return self.connection_class(**{**self.arguments, **timeouts})
+
+
+def address_of(url: str, options: Mapping[str, Any]) -> Address:
+    """Return the address of the server at a URL.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` or ``unix://``.
         options: Further arguments; those of the URL override them.
 
     Raises:
@@ -60,7 +95,9 @@ def connection_of(url: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, 
         raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
     if "path" not in kwargs:
         kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
-    return cls, kwargs
+    path = kwargs.get("path")
+    host, port = (path, 0) if path else (kwargs.get("host", "localhost"), kwargs.get("port", 6379))
+    return Address(cls, kwargs, host, port, int(kwargs.get("db") or 0))
 
 
 def _keepalive() -> dict[int, int]:
@@ -74,6 +111,8 @@ def _names_in(url: str) -> set[str]:
 
 
 def _without_ignored(url: str) -> str:
+    if url.startswith("valkey"):
+        url = f"redis{url.removeprefix('valkey')}"
     address, _, query = url.partition("?")
     kept = [(name, value) for name, value in parse_qsl(query) if name not in _IGNORED]
     return f"{address}?{urlencode(kept)}" if kept else address

@@ -13,8 +13,8 @@ from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import Damaged, DeadLetter, Stale
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
@@ -26,29 +26,29 @@ __all__ = ["BufferAdmin"]
 class BufferAdmin:
     """The operator's part of the buffer of one source. It raises what ``Buffer`` raises."""
 
-    def __init__(self, pool: Pool, source: Source) -> None:
+    def __init__(self, topology: Topology, source: Source) -> None:
         self.source = source
-        self._pool = pool
         self._key = prefix_of(source)
+        self._server = topology.server(self._key)
 
     def mark(self) -> int:
         """Seal the open batch and return a mark above all that is stored now."""
-        return int(self._pool.run(script("mark"), self._key))
+        return int(self._server.run(script("mark"), self._key))
 
     def remaining(self, mark: int) -> int:
         """Return the number of messages up to a mark that are not settled yet.
 
         While more than a thousand batches wait, later messages are counted too.
         """
-        return int(self._pool.run(script("remaining"), self._key, mark, bounds.LOOK_AT_BATCHES))
+        return int(self._server.run(script("remaining"), self._key, mark, bounds.LOOK_AT_BATCHES))
 
     def pause(self) -> bool:
         """Close the source until it is resumed; return False where it was paused already."""
-        return bool(self._pool.run(script("pause"), self._key))
+        return bool(self._server.run(script("pause"), self._key))
 
     def resume(self) -> float:
         """Open the source; return the seconds for which a Retry-After still keeps it closed."""
-        wait = self._pool.run(script("resume"), self._key, bounds.LOOK_AT_BATCHES)
+        wait = self._server.run(script("resume"), self._key, bounds.LOOK_AT_BATCHES)
         return max(int(wait), 0) / 1000
 
     def dead_letters(
@@ -74,7 +74,7 @@ class BufferAdmin:
             "" if after is None else after.id,
             limit,
         )
-        flat = self._pool.run(script("dead"), self._key, *arguments)
+        flat = self._server.run(script("dead"), self._key, *arguments)
         return [
             DeadLetter(i.decode("utf-8", "replace"), n, size, at / 1000, one_line(why))
             for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
@@ -82,12 +82,12 @@ class BufferAdmin:
 
     def last_buried(self) -> float | None:
         """Return when the youngest dead letter was buried; None when there is none."""
-        youngest = self._pool.execute("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
+        youngest = self._server.execute("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
         return float(youngest[1]) / 1000 if youngest else None
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
-        return self._pool.execute("ZSCORE", f"{self._key}:dead", batch_id) is not None
+        return self._server.execute("ZSCORE", f"{self._key}:dead", batch_id) is not None
 
     def messages(self, batch_id: str) -> list[bytes]:
         """Return a sealed batch's messages as JSON; none when there is no such batch.
@@ -95,7 +95,7 @@ class BufferAdmin:
         Raises:
             SegmentBufferError: They cannot be read, since what Redis holds of them is damaged.
         """
-        content = self._pool.execute("GET", batch_key(self.source, batch_id))
+        content = self._server.execute("GET", batch_key(self.source, batch_id))
         try:
             return [bytes(part) for part in messages_of(content)] if content else []
         except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
@@ -106,11 +106,11 @@ class BufferAdmin:
 
     def replay(self, batch_ids: Iterable[str]) -> int:
         """Put dead letters back among the ready batches; return the number of messages."""
-        return int(self._pool.run(script("replay"), self._key, *batch_ids))
+        return int(self._server.run(script("replay"), self._key, *batch_ids))
 
     def purge(self, batch_ids: Iterable[str]) -> int:
         """Delete dead letters; return the number of messages."""
-        return int(self._pool.run(script("purge"), self._key, *batch_ids))
+        return int(self._server.run(script("purge"), self._key, *batch_ids))
 
     def batches(self) -> Iterator[str]:
         """Return the ids of all batches whose messages are stored, in the order of their bytes.
@@ -120,7 +120,7 @@ class BufferAdmin:
         split before its turn, as its halves. What is split after its turn is returned as itself.
         """
         after, key = b"-", f"{self._key}:batches"
-        while page := self._pool.execute(
+        while page := self._server.execute(
             "ZRANGE", key, after, "+", "BYLEX", "LIMIT", 0, bounds.LIST_BATCHES
         ):
             yield from (batch_id.decode("utf-8", "replace") for batch_id in page)
@@ -128,7 +128,7 @@ class BufferAdmin:
 
     def place(self, batch_id: str) -> tuple[str, float]:
         """Return where a batch is, and how long it is left to its holder, as ``Found`` says."""
-        place, left = self._pool.run(script("place"), self._key, batch_id)
+        place, left = self._server.run(script("place"), self._key, batch_id)
         return place.decode(), left / 1000
 
     def count_open(self, wanted: Wanted) -> int:
@@ -137,7 +137,7 @@ class BufferAdmin:
         Raises:
             Damaged: What is stored of it cannot be read.
         """
-        return len(places_of(read_messages(self._pool, f"{self._key}:open")[1], wanted))
+        return len(places_of(read_messages(self._server, f"{self._key}:open")[1], wanted))
 
     def find(self, batch_id: str, wanted: Wanted) -> Found | None:
         """Find the wanted messages of a batch; None where nothing is stored of it.
@@ -149,7 +149,7 @@ class BufferAdmin:
         Raises:
             Damaged: What is stored of it cannot be read.
         """
-        batch = read_batch(self._pool, self.source, batch_id)
+        batch = read_batch(self._server, self.source, batch_id)
         if not batch.stored:
             return None
         count = len(places_of(batch.messages, wanted))
@@ -175,14 +175,14 @@ class BufferAdmin:
             Damaged: What is stored of it cannot be read.
         """
         for _ in range(bounds.FORGET_TRIES):
-            batch = read_batch(self._pool, self.source, batch_id)
+            batch = read_batch(self._server, self.source, batch_id)
             places = places_of(batch.messages, wanted)
             if not places:
                 return Found(0) if batch.stored else None
             if batch.is_whole:
                 arguments = (batch_id, len(batch.stored), batch.size, *batch.without(places), cause)
                 packed = struct.pack(f"<{len(places)}H", *places)
-                if place := self._pool.run(script("forget"), self._key, *arguments, packed):
+                if place := self._server.run(script("forget"), self._key, *arguments, packed):
                     return Found(len(places), place.decode())
             left = Found(len(places), *self.place(batch_id))
             if left.is_under_way:
@@ -192,8 +192,8 @@ class BufferAdmin:
     def claim_ownership(self, application: str) -> str:
         """Name the source's owner, where it has none; return the owner's name."""
         state = f"{self._key}:state"
-        self._pool.execute("HSETNX", state, "owner", application)
-        return one_line(self._pool.execute("HGET", state, "owner"))
+        self._server.execute("HSETNX", state, "owner", application)
+        return one_line(self._server.execute("HGET", state, "owner"))
 
     # A move to another source, which may be in another slot of a cluster or in another Redis, is
     # a step here, one there and one here again. Each may be repeated, and changes nothing then.
@@ -205,7 +205,7 @@ class BufferAdmin:
             The source's name as an origin, and the mover's number; None where nothing of the
             source is stored.
         """
-        found = self._pool.run(script("start_move"), self._key, uuid4().hex)
+        found = self._server.run(script("start_move"), self._key, uuid4().hex)
         return (found[0], found[1]) if found else None
 
     def next_move(self, mover: int, *, largest_dead: int) -> Moving | None:
@@ -218,7 +218,7 @@ class BufferAdmin:
         Raises:
             Stale: Another mover has begun.
         """
-        found = self._pool.run(script("next_move"), self._key, mover, largest_dead)
+        found = self._server.run(script("next_move"), self._key, mover, largest_dead)
         if found[0] < 0:
             raise Stale
         if not found[0]:
@@ -235,22 +235,24 @@ class BufferAdmin:
         attachments = (*moving.callbacks, *moving.traces)
         counts = (len(moving.fields), len(moving.callbacks))
         about = (origin, mover, moving.number, moving.what, moving.content, *counts)
-        stored = self._pool.run(script("receive"), self._key, *about, *moving.fields, *attachments)
+        stored = self._server.run(
+            script("receive"), self._key, *about, *moving.fields, *attachments
+        )
         if stored < 0:
             raise Stale
         return bool(stored)
 
     def end_move(self, moving: Moving) -> None:
         """Delete what another source has received."""
-        self._pool.run(script("end_move"), self._key, moving.number, moving.count, moving.size)
+        self._server.run(script("end_move"), self._key, moving.number, moving.count, moving.size)
 
     def remove(self) -> bool:
         """Delete what is left of a source that was moved; return False where it is not empty."""
-        return bool(self._pool.run(script("remove"), self._key))
+        return bool(self._server.run(script("remove"), self._key))
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
         limits = (bounds.LOOK_AT_BATCHES, self.source.max_inflight)
-        flat = self._pool.run(script("snapshot"), self._key, *limits)
+        flat = self._server.run(script("snapshot"), self._key, *limits)
         found = Snapshot.of({one_line(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)})
         return found if self.source.enabled else replace(found, gate=Gate("off", seconds=None))

@@ -11,8 +11,9 @@ from celery_segment.buffer import bounds
 from celery_segment.buffer.body import ENVELOPE
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.parts import parts_of
-from celery_segment.buffer.pool import Interrupted, Pool
+from celery_segment.buffer.pool import Interrupted
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
@@ -37,14 +38,14 @@ class Appends:
     """The part of a source's buffer that calls use. It raises what ``Buffer`` raises.
 
     Args:
-        pool: Connections to Redis.
+        server: The server that has the source's keys.
         source: The source.
     """
 
-    def __init__(self, pool: Pool, source: Source) -> None:
+    def __init__(self, server: Server, source: Source) -> None:
         self._source = source
-        self._pool = pool
         self._key = prefix_of(source)
+        self._server = server
         self._append = script("append")
         self._limits = (
             min(source.max_batch_bytes - _ENVELOPE_BYTES, _FILL),
@@ -64,7 +65,7 @@ class Appends:
         sent = time.monotonic()
         command = b"%b$%d\r\n%b,\r\n%b" % (self._before, len(message) + 1, message, self._after)
         try:
-            reply = self._pool.send(self._append, command, once=True)
+            reply = self._server.send(self._append, command, once=True)
         except Interrupted:
             self._append_unless_stored([message], NO_ATTACHMENTS, sent)
         else:
@@ -113,7 +114,7 @@ class Appends:
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped, by one of the reasons of ``Snapshot.dropped``."""
-        self._pool.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count, once=True)
+        self._server.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count, once=True)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         stored = b",".join(messages) + b","
@@ -121,7 +122,7 @@ class Appends:
         places = ((place + 1, *each) for place, each in attachments.items())
         flat: Iterator[int | bytes] = chain.from_iterable(places)
         arguments = (stored, sizes, *self._limits, *flat)
-        reply = self._pool.run(self._append, self._key, *arguments, once=True)
+        reply = self._server.run(self._append, self._key, *arguments, once=True)
         if reply:
             raise self._full(reply)
 
@@ -151,7 +152,7 @@ class Appends:
         for _ in range(1 + bounds.STORED_BATCHES):
             elapsed = milliseconds(time.monotonic() - sent) + CLOCKS
             arguments = (message, elapsed, number)
-            stored, number = self._pool.run(script("stored"), self._key, *arguments)
+            stored, number = self._server.run(script("stored"), self._key, *arguments)
             if stored or not number:
                 return bool(stored)
         return False

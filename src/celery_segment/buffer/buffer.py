@@ -22,9 +22,9 @@ from celery_segment.buffer.body import (
 from celery_segment.buffer.due import encode_due
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.leases import lease_of, repaired
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.rights import WORKER, check_rights
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import (
     BatchRef,
     Busy,
@@ -57,22 +57,22 @@ class Buffer:
         admin: The operator's transitions.
     """
 
-    def __init__(self, pool: Pool, source: Source) -> None:
+    def __init__(self, topology: Topology, source: Source) -> None:
         self.source = source
-        self.admin = BufferAdmin(pool, source)
-        self._pool = pool
+        self.admin = BufferAdmin(topology, source)
         self._key = prefix_of(source)
-        appends = Appends(pool, source)
+        self._server = topology.server(self._key)
+        appends = Appends(self._server, source)
         # Bound here, so that a call takes no step in between.
         self.append, self.append_many = appends.append, appends.append_many
         self.append_part, self.count_dropped = appends.append_part, appends.count_dropped
 
     def __repr__(self) -> str:
-        return f"Buffer({self.source.name!r}, {self._pool!r})"
+        return f"Buffer({self.source.name!r}, {self._server!r})"
 
     def check_rights(self) -> None:
         """Raise ``RightsMissing`` where the user may not do all that a worker does."""
-        check_rights(self._pool, self._key, WORKER)
+        check_rights(self._server, self._key, WORKER)
 
     # ------------------------------------------------------------ draining
 
@@ -100,7 +100,7 @@ class Buffer:
         s = self.source
         most = min(limit, bounds.CLAIM_BATCHES)
         limits = (s.max_inflight, most, milliseconds(s.lease), milliseconds(stint))
-        flat = self._pool.run(script("claim"), self._key, *limits, int(continues), once=True)
+        flat = self._server.run(script("claim"), self._key, *limits, int(continues), once=True)
         return [
             BatchRef(one_line(i), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)
         ]
@@ -115,7 +115,7 @@ class Buffer:
         Returns:
             False where it is not in flight, or another process delivers it.
         """
-        return bool(self._pool.run(script("release"), self._key, batch_id, token))
+        return bool(self._server.run(script("release"), self._key, batch_id, token))
 
     def reap(self) -> tuple[int, bool]:
         """Put batches back whose worker, or the task message of whose retry, is gone.
@@ -124,7 +124,7 @@ class Buffer:
             Their number; whether ``uncalled`` has some, too.
         """
         overdue = milliseconds(bounds.OVERDUE)
-        taken, uncalled = self._pool.run(script("reap"), self._key, overdue, bounds.REAP_BATCHES)
+        taken, uncalled = self._server.run(script("reap"), self._key, overdue, bounds.REAP_BATCHES)
         return taken, bool(uncalled)
 
     def expire_dead(self) -> int:
@@ -132,7 +132,7 @@ class Buffer:
         if self.source.dead_retention is None:
             return 0
         limits = (milliseconds(self.source.dead_retention), bounds.EXPIRE_BATCHES)
-        return int(self._pool.run(script("expire"), self._key, *limits))
+        return int(self._server.run(script("expire"), self._key, *limits))
 
     def due(self, shortest: float, *, look: bool = True) -> bool:
         """Return whether a drain is due: True for one caller, until that drain has begun.
@@ -141,7 +141,7 @@ class Buffer:
             shortest: Seconds between two drains, at least.
             look: Whether to look how full Redis is, which refuses or accepts calls.
         """
-        return bool(self._pool.send(script("due"), encode_due(self.source, shortest, look=look)))
+        return bool(self._server.send(script("due"), encode_due(self.source, shortest, look=look)))
 
     # ------------------------------------------------------------ delivering
 
@@ -153,11 +153,11 @@ class Buffer:
         limits = (lease, self.source.max_inflight)
         command = begin.encode_command(self._key, batch_id, token, *limits)
         key = batch_key(self.source, batch_id)
-        (verdict, *rest), content = self._pool.run_and_get(begin, command, key)
+        (verdict, *rest), content = self._server.run_and_get(begin, command, key)
         match verdict:
             case 1:
                 found = lease_of(batch_id, token, content, rest)
-                return found if found.count else repaired(self._pool, self._key, found)
+                return found if found.count else repaired(self._server, self._key, found)
             case -1:
                 return LeasedElsewhere()
             case -2:
@@ -170,7 +170,7 @@ class Buffer:
     def traces(self, lease: Lease) -> list[bytes]:
         """Return the trace contexts of a batch's calls: at most 128."""
         key = f"{self._key}:traces:{lease.id}"
-        return list(self._pool.execute("HVALS", key)) if lease.traces else []
+        return list(self._server.execute("HVALS", key)) if lease.traces else []
 
     # Each settles the batch and, in the same step, counts the attempt under ``status``: that of
     # the answer, or the kind of failure; "" when no request was made. ``seconds`` is how long
@@ -272,12 +272,12 @@ class Buffer:
         """Settle a batch that is damaged; return it if there are callbacks to run for it."""
         hooked = self.source.on_failed is not None
         arguments = (lease.id, lease.token, milliseconds(self.source.lease), cause, int(hooked))
-        reply = self._pool.run(script("damage"), self._key, *arguments, once=True)
+        reply = self._server.run(script("damage"), self._key, *arguments, once=True)
         return _settled(lease, "damaged", cause, False, reply)
 
     def _settle(self, transition: str, lease: Lease, *arguments: str | bytes | int) -> Any:
         held = (self._key, lease.id, lease.token)
-        return self._pool.run(script(transition), *held, *arguments, once=True)
+        return self._server.run(script(transition), *held, *arguments, once=True)
 
     # ------------------------------------------------------------ callbacks
 
@@ -285,7 +285,7 @@ class Buffer:
         """Take over settled batches whose worker has not run their callbacks in time."""
         lease = milliseconds(self.source.lease)
         for _ in range(bounds.UNCALLED_BATCHES):
-            found = self._pool.run(script("uncalled"), self._key, lease)
+            found = self._server.run(script("uncalled"), self._key, lease)
             if not found:
                 return
             name, batch, count, size, why, body, own, reported = found
@@ -303,17 +303,17 @@ class Buffer:
             left: The callbacks of messages to run again, once its lease expires.
             hook_is_left: Whether to run the source's own callback again.
         """
-        self._pool.run(script("called"), self._key, settled.name, int(hook_is_left), *left)
+        self._server.run(script("called"), self._key, settled.name, int(hook_is_left), *left)
 
     def count_refused(self, count: int) -> None:
         """Count callbacks that were not run, since they are not to be trusted."""
-        self._pool.execute("HINCRBY", f"{self._key}:stats", "refused_callbacks", count)
+        self._server.execute("HINCRBY", f"{self._key}:stats", "refused_callbacks", count)
 
     # ------------------------------------------------------------ compression
 
     def compressible(self) -> list[str]:
         """Return ids of batches of a backlog that are not compressed yet, the oldest first."""
-        found = self._pool.run(
+        found = self._server.run(
             script("compressible"),
             self._key,
             bounds.BACKLOG,
@@ -324,11 +324,11 @@ class Buffer:
 
     def compress(self, batch_id: str) -> bool:
         """Compress a ready batch in its place; return whether it was there to be compressed."""
-        content = self._pool.execute("GET", batch_key(self.source, batch_id))
+        content = self._server.execute("GET", batch_key(self.source, batch_id))
         plain = bool(content) and not is_compressed(content)
         # Also where there is nothing to do: ``compressible`` is not to return it again.
         arguments = (batch_id, len(content), compressed(content)) if plain else (batch_id, 0, b"")
-        return bool(self._pool.run(script("compress"), self._key, *arguments))
+        return bool(self._server.run(script("compress"), self._key, *arguments))
 
 
 def _settled(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.keys import prefix_of
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.topology.types import Topology
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
@@ -38,23 +38,25 @@ class Due:
         shortest: Seconds between two drains of a source, at least.
     """
 
-    def __init__(self, sources: Iterable[Source], shortest: float) -> None:
-        sources = list(sources)
-        self._ask = {s.name: encode_due(s, shortest, look=False) for s in sources}
-        self._ask_and_look = {s.name: encode_due(s, shortest, look=True) for s in sources}
+    def __init__(self, sources: Collection[Source], shortest: float) -> None:
+        self._sources = {prefix_of(source): source.name for source in sources}
+        self._ask, self._ask_and_look = (
+            {prefix_of(source): encode_due(source, shortest, look=look) for source in sources}
+            for look in (False, True)
+        )
 
     def ask(
-        self, pool: Pool, *, look: bool, but: Collection[str] = ()
+        self, topology: Topology, *, look: bool, but: Collection[str] = ()
     ) -> Iterator[tuple[str, bool | SegmentBufferError]]:
         """Return for each source whether the caller is to start a drain, or what went wrong.
 
         Args:
-            pool: Connections to Redis.
+            topology: The servers of the buffer.
             look: Whether to look how full Redis is, too.
             but: The names of sources that are left out.
         """
         commands = self._ask_and_look if look else self._ask
-        asked = {name: commands[name] for name in commands if name not in but}
-        replies = pool.run_all(script("due"), list(asked.values())) if asked else []
-        for name, reply in zip(asked, replies, strict=True):
-            yield name, reply if isinstance(reply, SegmentBufferError) else bool(reply)
+        asked = {key: each for key, each in commands.items() if self._sources[key] not in but}
+        for key, reply in topology.run_each(script("due"), asked).items():
+            is_due = reply if isinstance(reply, SegmentBufferError) else bool(reply)
+            yield self._sources[key], is_due

@@ -10,7 +10,7 @@ import msgspec
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import compressed, is_compressed, is_intact, messages_of
 from celery_segment.buffer.keys import batch_key, prefix_of
-from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import Damaged
 from celery_segment.config import Source
 
@@ -94,25 +94,25 @@ def places_of(messages: Sequence[msgspec.Raw], wanted: Wanted) -> list[int]:
         raise Damaged from None
 
 
-def read_batch(pool: Pool, source: Source, batch_id: str) -> StoredBatch:
+def read_batch(server: Server, source: Source, batch_id: str) -> StoredBatch:
     """Read a sealed batch, which others may change between its record and its messages.
 
     Raises:
         Damaged: What is stored of it cannot be read.
     """
     record = f"{prefix_of(source)}:meta:{batch_id}"
-    known = (int(n or 0) for n in pool.execute("HMGET", record, "count", "bytes"))
-    content = read_messages(pool, batch_key(source, batch_id))
+    known = (int(n or 0) for n in server.execute("HMGET", record, "count", "bytes"))
+    content = read_messages(server, batch_key(source, batch_id))
     return StoredBatch(*content, *known)
 
 
-def read_messages(pool: Pool, key: str) -> tuple[bytes, list[msgspec.Raw]]:
+def read_messages(server: Server, key: str) -> tuple[bytes, list[msgspec.Raw]]:
     """Return what is stored under a key, and the messages in it.
 
     Raises:
         Damaged: It cannot be read.
     """
-    stored = bytes(pool.execute("GETRANGE", key, 0, bounds.CONTENT_BYTES))
+    stored = bytes(server.execute("GETRANGE", key, 0, bounds.CONTENT_BYTES))
     try:
         return stored, messages_of(stored) if stored else []
     except Exception:  # noqa: BLE001 - of msgspec, or of the decompression

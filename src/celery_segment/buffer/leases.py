@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from celery_segment.buffer.body import measured
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import script
+from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import Lease
 
 __all__ = ["lease_of", "repaired"]
@@ -33,11 +33,11 @@ def lease_of(batch_id: str, token: str, content: Any, found: list[int]) -> Lease
     )
 
 
-def repaired(pool: Pool, key: str, lease: Lease) -> Lease:
+def repaired(server: Server, key: str, lease: Lease) -> Lease:
     """Write the lost record of a leased batch anew from its content, where that is whole.
 
     Args:
-        pool: Connections to Redis.
+        server: The server that has the source's keys.
         key: What every key of the source starts with.
         lease: The batch, of which Redis does not know how many messages it has.
 
@@ -48,5 +48,5 @@ def repaired(pool: Pool, key: str, lease: Lease) -> Lease:
     if found is None:
         return lease  # whose holder finds it damaged
     count, size = found
-    pool.run(script("repair"), key, lease.id, lease.token, count, size, once=True)
+    server.run(script("repair"), key, lease.id, lease.token, count, size, once=True)
     return replace(lease, count=count, size=size)

@@ -7,8 +7,8 @@ import time
 from threading import Lock
 
 from celery_segment.buffer.keys import prefix
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.topology.types import Topology
 
 __all__ = ["Pace"]
 
@@ -21,18 +21,18 @@ KEEP = 1.0
 class Pace:
     """Reserves requests, at most ``rate`` per second of all processes together.
 
-    It raises what ``Pool`` raises.
+    It raises what ``Buffer`` raises.
 
     Args:
-        pool: Connections to Redis.
+        topology: The servers of the buffer.
         rate: Requests per second.
         namespace: The namespace of the keys.
     """
 
-    def __init__(self, pool: Pool, rate: float, namespace: str = "") -> None:
-        self._pool = pool
+    def __init__(self, topology: Topology, rate: float, namespace: str = "") -> None:
         self._rate = rate
         self._key = prefix("", namespace)
+        self._server = topology.server(self._key)
         self._most = max(int(rate * AHEAD), 1)
         self._pid, self._lock = os.getpid(), Lock()
         self._reserved, self._left, self._until = 0, 0, 0.0
@@ -55,7 +55,7 @@ class Pace:
                 return True
             count = self._next_count()
         arguments = (self._rate, count, milliseconds(longest))
-        reserved, wait = self._pool.run(script("pace"), self._key, *arguments)
+        reserved, wait = self._server.run(script("pace"), self._key, *arguments)
         if not reserved:
             return False
         time.sleep(wait / 1000)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from hiredis import ProtocolError
 
-from celery_segment.buffer.address import connection_of
+from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import (
     brief,
     is_refused,
@@ -65,15 +65,13 @@ class Pool:
     """Connections to one Redis, each used by one caller at a time.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        address: The server's.
         timeout: Seconds that one operation may take, connecting included.
-        options: Further arguments of redis-py's connections.
         max_connections: Maximum number of connections. A caller beyond it waits.
         rest: Seconds between two tries while Redis does not answer in time; other callers
             fail at once. With 0 each caller tries, and waits.
 
     Raises:
-        ConfigurationError: The URL is not understood.
         BufferUnavailable: Redis did not answer in time, refused the connection,
             or is not in a state to serve.
         BufferFull: Redis is above its ``maxmemory``.
@@ -82,9 +80,8 @@ class Pool:
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         timeout: float,
-        options: Mapping[str, Any] | None = None,
         *,
         max_connections: int = 50,
         rest: float = 0.0,
@@ -94,13 +91,8 @@ class Pool:
         self._errors = exceptions
         self._limit, self._rest = max_connections, rest
         self._connections = Connections(max_connections, rest)
-        self._connection_class, kwargs = connection_of(url, options or {})
-        self._connection_kwargs = kwargs
+        self._server, self.address = address, str(address)
         self.set_timeout(timeout)
-        self.address: str = (
-            kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
-        )
-        self.database = int(kwargs.get("db") or 0)
 
     def __repr__(self) -> str:
         return f"Pool({self.address!r})"
@@ -164,6 +156,11 @@ class Pool:
     def execute(self, *arguments: str | bytes | float, once: bool = False) -> Any:
         """Run a plain command and return its reply; ``once`` as for ``send``."""
         return self._unless_error(self._exchange(encode_command(*arguments), once=once))
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether Redis did not answer in time, and is not asked for a while."""
+        return self._own().is_resting
 
     def set_timeout(self, timeout: float) -> None:
         """Change the timeout, in seconds; connections that are idle are closed."""
@@ -305,9 +302,7 @@ class Pool:
 
     def _connect(self, seconds: float | None = None, generation: int = 0) -> Connection:
         """Connect; neither this nor a reply may then take longer than so many seconds."""
-        seconds = seconds or self._timeout * WAIT
-        timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        connection = self._connection_class(**self._connection_kwargs | timeouts)
+        connection = self._server.connection(seconds or self._timeout * WAIT)
         try:
             return Connection(connection, generation)
         except (OSError, ValueError, ProtocolError, self._errors.RedisError):

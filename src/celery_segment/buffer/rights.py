@@ -19,7 +19,7 @@ from celery_segment.buffer.scripts import Script, key_of, script
 from celery_segment.errors import BufferUnavailable
 
 if TYPE_CHECKING:
-    from celery_segment.buffer.pool import Pool
+    from celery_segment.buffer.topology.types import Server
 
 __all__ = [
     "OPERATOR",
@@ -125,26 +125,26 @@ class RightsMissing(BufferUnavailable):
         )
 
 
-def refused(pool: Pool, key: str, role: Role) -> list[str]:
+def refused(server: Server, key: str, role: Role) -> list[str]:
     """Return the commands that a role needs and the user may not run, on keys like this one."""
-    return [name.decode() for name in pool.run(script("rights"), key, *role.commands)]
+    return [name.decode() for name in server.run(script("rights"), key, *role.commands)]
 
 
-def check_rights(pool: Pool, key: str, role: Role) -> None:
+def check_rights(server: Server, key: str, role: Role) -> None:
     """Raise ``RightsMissing`` where the user may not run all that a role needs."""
-    missing = refused(pool, key, role)
+    missing = refused(server, key, role)
     if missing:
-        raise RightsMissing(pool.address, role, missing)
+        raise RightsMissing(server.address, role, missing)
 
 
-def allow(pool: Pool, allowed: set[str], script: Script, command: bytes) -> None:
+def allow(server: Server, allowed: set[str], script: Script, command: bytes) -> None:
     """Check the rights for a script's role before a process runs the first script of it.
 
     It is asked again after connections were closed: another server, or a user that was refused,
     may have other rights by now.
 
     Args:
-        pool: Connections to Redis.
+        server: The server.
         allowed: The names of scripts that may be run, to be added to.
         script: The script.
         command: An encoded call of it.
@@ -154,7 +154,7 @@ def allow(pool: Pool, allowed: set[str], script: Script, command: bytes) -> None
         allowed.add(script.name)
         return
     try:
-        check_rights(pool, key_of(command), role)
+        check_rights(server, key_of(command), role)
     except BufferUnavailable as error:
         error.unknown = 0  # the caller's command was not sent
         raise

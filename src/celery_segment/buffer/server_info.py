@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from celery_segment.buffer.keys import prefix_of
-from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.keys import prefix, prefix_of
 from celery_segment.buffer.rights import Role, refused
+from celery_segment.buffer.topology.types import Server, Topology
 from celery_segment.config import Source
 from celery_segment.errors import SegmentBufferError
 
-__all__ = ["ServerInfo", "count_leased", "read_run_id", "read_server_info"]
+__all__ = ["ServerInfo", "count_leased", "read_run_id", "read_servers"]
 
 #: What INFO does not contain. Never ``*``: the rest includes passwords.
 _CONFIG = ("appendfsync", "save", "min-replicas-to-write")
@@ -25,6 +25,7 @@ class ServerInfo:
 
     Attributes:
         address: Its address.
+        topology: Which kind of servers it is one of: see ``Topology.kind``.
         round_trip: Seconds that a command and its reply take.
         ahead: Seconds by which its clock is ahead of this host's.
         info: The fields of INFO, as text; empty where the user may not read it.
@@ -34,6 +35,7 @@ class ServerInfo:
     """
 
     address: str
+    topology: str
     round_trip: float
     ahead: float
     info: Mapping[str, str]
@@ -41,62 +43,76 @@ class ServerInfo:
     refused: Sequence[str] | SegmentBufferError
 
 
-def read_server_info(pool: Pool, source: Source, role: Role) -> ServerInfo:
-    """Read what the server says about itself, in a few short commands.
+def read_servers(topology: Topology, sources: Iterable[Source], role: Role) -> list[ServerInfo]:
+    """Read what the servers that have sources say about themselves, in a few short commands.
 
     Args:
-        pool: Connections to Redis.
-        source: A source, by whose keys the user's rights are looked up.
+        topology: The servers of the buffer.
+        sources: The sources.
         role: What the user is to be allowed.
 
     Raises:
         BufferUnavailable: Redis is unreachable, or refuses the user.
     """
-    _time_of(pool)  # connects, so that what is measured next is the round trip alone
+    found: dict[str, ServerInfo] = {}
+    for source in sources:
+        server = topology.server(prefix_of(source))
+        _time_of(server)  # connects, so that what is measured next is the round trip alone
+        if server.address not in found:
+            found[server.address] = _read(server, topology.kind, source, role)
+    return list(found.values())
+
+
+def _read(server: Server, kind: str, source: Source, role: Role) -> ServerInfo:
     here, started = time.time(), time.perf_counter()
-    there = _time_of(pool)
+    there = _time_of(server)
     round_trip = time.perf_counter() - started
-    info = _unless_refused(pool, "INFO") or b""
+    info = _unless_refused(server, "INFO") or b""
     config = {}
     for name in _CONFIG:
-        reply = _unless_refused(pool, "CONFIG", "GET", name)
+        reply = _unless_refused(server, "CONFIG", "GET", name)
         if reply is None:
             break
         if reply:
             config[name] = reply[1].decode("utf-8", "replace")
     return ServerInfo(
-        address=pool.address,
+        address=server.address,
+        topology=kind,
         round_trip=round_trip,
         ahead=there - (here + round_trip / 2),
         info=_fields(info),
         config=config,
-        refused=_refused(pool, source, role),
+        refused=_refused(server, source, role),
     )
 
 
-def read_run_id(pool: Pool) -> str:
-    """Return the server's run id, the same by whichever name it is reached; "" if not known.
+def read_run_id(topology: Topology, namespace: str) -> str:
+    """Return the run id of the server that has what all sources share; "" if not known.
+
+    It is the same by whichever name a server is reached.
 
     Raises:
         BufferUnavailable: Redis is unreachable, or refuses the user.
     """
-    _time_of(pool)
-    return _fields(_unless_refused(pool, "INFO", "server") or b"").get("run_id", "")
+    server = topology.server(prefix("", namespace))
+    _time_of(server)
+    return _fields(_unless_refused(server, "INFO", "server") or b"").get("run_id", "")
 
 
-def count_leased(pool: Pool, source: Source) -> int:
+def count_leased(topology: Topology, source: Source) -> int:
     """Return how many of a source's batches are in flight: within their lease, or retried.
 
     Where messages wait and none is in flight, no worker has claimed any for a lease.
     """
-    now = round(_time_of(pool) * 1000)
-    held = pool.execute("ZCOUNT", f"{prefix_of(source)}:inflight", now, "+inf")
-    return int(held + pool.execute("ZCARD", f"{prefix_of(source)}:retrying"))
+    server = topology.server(prefix_of(source))
+    now = round(_time_of(server) * 1000)
+    held = server.execute("ZCOUNT", f"{prefix_of(source)}:inflight", now, "+inf")
+    return int(held + server.execute("ZCARD", f"{prefix_of(source)}:retrying"))
 
 
-def _refused(pool: Pool, source: Source, role: Role) -> Sequence[str] | SegmentBufferError:
+def _refused(server: Server, source: Source, role: Role) -> Sequence[str] | SegmentBufferError:
     try:
-        return refused(pool, prefix_of(source), role)
+        return refused(server, prefix_of(source), role)
     except SegmentBufferError as error:
         return error
 
@@ -106,13 +122,13 @@ def _fields(info: bytes) -> dict[str, str]:
     return {name: value for name, _, value in lines if value}
 
 
-def _time_of(pool: Pool) -> float:
-    seconds, microseconds = pool.execute("TIME")
+def _time_of(server: Server) -> float:
+    seconds, microseconds = server.execute("TIME")
     return int(seconds) + int(microseconds) / 1e6
 
 
-def _unless_refused(pool: Pool, *command: str) -> Any:
+def _unless_refused(server: Server, *command: str) -> Any:
     try:
-        return pool.execute(*command)
+        return server.execute(*command)
     except SegmentBufferError:
         return None

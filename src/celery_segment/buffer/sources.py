@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from celery_segment.buffer.keys import prefix
-from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import script
+from celery_segment.buffer.topology.types import Server, Topology
 from celery_segment.errors import SegmentBufferError
 
 __all__ = ["StoredSources", "noted_sources", "register_sources", "stored_sources"]
@@ -40,33 +40,43 @@ class StoredSources:
     is_complete: bool
 
 
-def register_sources(pool: Pool, namespace: str, names: Iterable[str]) -> None:
+def register_sources(topology: Topology, namespace: str, names: Iterable[str]) -> None:
     """Note that a worker is started which delivers these sources."""
-    pool.run(script("register"), prefix("", namespace), *names)
+    key = prefix("", namespace)
+    topology.server(key).run(script("register"), key, *names)
 
 
-def noted_sources(pool: Pool, namespace: str) -> frozenset[str]:
+def noted_sources(topology: Topology, namespace: str) -> frozenset[str]:
     """Return the names of the sources for which a worker was ever started."""
-    names = pool.execute("HKEYS", f"{prefix('', namespace)}:sources")
+    key = prefix("", namespace)
+    names = topology.server(key).execute("HKEYS", f"{key}:sources")
     return frozenset(name.decode("utf-8", "replace") for name in names)
 
 
-def stored_sources(pool: Pool, namespace: str, seconds: float) -> StoredSources:
+def stored_sources(topology: Topology, namespace: str, seconds: float) -> StoredSources:
     """Return the names of the sources that have keys in Redis, or for which a worker was started.
 
     Args:
-        pool: Connections to Redis.
+        topology: The servers of the buffer.
         namespace: The application's namespace.
         seconds: How long to search.
     """
     start = prefix("", namespace)[:-1]
-    names = set(noted_sources(pool, namespace))
-    until, cursor = time.monotonic() + seconds, b"0"
+    names = set(noted_sources(topology, namespace))
+    until = time.monotonic() + seconds
+    searched = [_search(server, start, until) for server in topology.servers()]
+    names = names.union(*(each.names for each in searched))
+    return StoredSources(frozenset(names), all(each.is_complete for each in searched))
+
+
+def _search(server: Server, start: str, until: float) -> StoredSources:
+    """Return the names of the sources that have keys on one server."""
+    # Every source has :state, and :stats as well once a batch is sealed.
+    pattern, cursor = f"{start}*}}:stat[es]", b"0"
+    names: set[str] = set()
     while True:
         try:
-            # Every source has :state, and :stats as well once a batch is sealed.
-            pattern = f"{start}*}}:stat[es]"
-            cursor, keys = pool.execute("SCAN", cursor, "MATCH", pattern, "COUNT", STEP)
+            cursor, keys = server.execute("SCAN", cursor, "MATCH", pattern, "COUNT", STEP)
         except SegmentBufferError:
             return StoredSources(frozenset(names), is_complete=False)
         names |= _names(keys, start)

@@ -63,11 +63,11 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
     chosen = source_names(app, names)
     runtime = runtime_of(app)
 
-    others = () if names else tuple(find_unconfigured(runtime.pool, runtime.settings).figures)
+    others = () if names else tuple(find_unconfigured(runtime.topology, runtime.settings).figures)
 
     def look() -> _Figures:
         configured = {name: runtime.buffer(name).admin.snapshot() for name in chosen}
-        return configured, figures_of(runtime.pool, runtime.settings, others) if others else {}
+        return configured, figures_of(runtime.topology, runtime.settings, others) if others else {}
 
     console = console_of(ctx)
 

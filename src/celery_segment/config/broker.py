@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
-__all__ = ["broker_redis", "is_same_server"]
+__all__ = ["broker_redis", "is_same_server", "of_sentinels"]
 
-_SOCKET = "redis+socket"
+_SOCKET, _SENTINEL = "redis+socket", "sentinel"
 _SCHEMES = ("redis", "rediss", _SOCKET)
 
 #: Names of this machine.
@@ -31,6 +31,11 @@ def broker_redis(conf: Any) -> tuple[str, Options]:
     """
     for text in _brokers(conf):
         scheme = text.partition("://")[0].lower()
+        if scheme == _SENTINEL:
+            texts = map(str.strip, _brokers(conf))
+            url = ";".join(each for each in texts if each.startswith(f"{_SENTINEL}:"))
+            url, options = of_sentinels(url, conf)
+            return url, {**options, **_tls("redis", {}, _setting(conf, "broker_use_ssl"))}
         if scheme in _SCHEMES:
             try:
                 return _of_url(scheme, text, conf)
@@ -39,13 +44,30 @@ def broker_redis(conf: Any) -> tuple[str, Options]:
     return "", {}
 
 
+def of_sentinels(url: str, conf: Any) -> tuple[str, Options]:
+    """Complete the URLs of Sentinels, with semicolons between them, by Celery's settings.
+
+    Returns:
+        The URLs with the name of what they watch, if there is one; ``sentinel_kwargs``.
+    """
+    options = _setting(conf, "broker_transport_options") or {}
+    name = options.get("master_name")
+    if name and "master_name=" not in url:
+        url += f"{'&' if '?' in url.rpartition(';')[2] else '?'}{urlencode({'master_name': name})}"
+    found = options.get("sentinel_kwargs")
+    return url, {"sentinel_kwargs": dict(found)} if found else {}
+
+
 def is_same_server(one: str, other: str) -> bool:
     """Return whether two URLs of redis-py name the same server, and the same user of it."""
     return bool(one) and bool(other) and _server(one) == _server(other)
 
 
-def _server(url: str) -> tuple[str, str, int, str]:
-    parts = urlsplit(url)
+def _server(url: str) -> tuple[Any, ...]:
+    if url.startswith(f"{_SENTINEL}://"):
+        name = parse_qs(url.partition("?")[2].replace(";", "&")).get("master_name")
+        return _SENTINEL, name, *sorted(_server(f"redis{each[8:]}") for each in url.split(";"))
+    parts = urlsplit(url.partition(",")[0])
     query = dict(parse_qsl(parts.query))
     user = query.get("username") or parts.username or "default"
     if parts.scheme == "unix":

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from celery_segment.config.broker import broker_redis, is_same_server
+from celery_segment.config.broker import broker_redis, is_same_server, of_sentinels
 from celery_segment.config.declaration import declared
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import Settings
@@ -46,6 +46,8 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     broker_url, options = broker_redis(conf)
     if not own.get("redis_url"):
         own["redis_url"], own["redis_options"] = broker_url, options
+    elif own["redis_url"].startswith("sentinel:"):
+        own["redis_url"], own["redis_options"] = of_sentinels(own["redis_url"], conf)
     own["shares_broker"] = is_same_server(own["redis_url"], broker_url)
     if "namespace" not in own:
         own["namespace"] = _broker_namespace(conf)

@@ -214,12 +214,26 @@ def file(value: Any) -> str:
     return path
 
 
+#: What the URL of the buffer's servers may start with.
+_REDIS = (
+    *("redis://", "rediss://", "valkey://", "valkeys://", "unix://"),
+    *("sentinel://", "redis+cluster://", "rediss+cluster://"),
+)
+_SENTINEL = "sentinel://"
+
+
 def redis_url(value: Any) -> str:
-    """Parse the URL of a Redis server, in the form of redis-py."""
-    schemes = ("redis://", "rediss://", "unix://")
-    if not isinstance(value, str) or not value.startswith(schemes):
-        raise ValueError(f"must be a URL that starts with one of {', '.join(schemes)}")
-    _split(value)
+    """Parse the URL of the buffer's Redis, of its Sentinels, or of a cluster's servers."""
+    if not isinstance(value, str) or not value.startswith(_REDIS):
+        raise ValueError(f"must be a URL that starts with one of {', '.join(_REDIS)}")
+    if value.startswith(_SENTINEL):
+        for each in value.split(";"):
+            if not each.strip().startswith(_SENTINEL):
+                raise ValueError(f"must name each Sentinel as {_SENTINEL}host:port, with ; between")
+            _split(each)
+    else:
+        # The ports of a cluster's other servers are looked at by whoever connects.
+        _split(value.partition(",")[0])
     return value
 
 

@@ -7,7 +7,7 @@ are always in the same order.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
 from contextlib import closing
@@ -16,9 +16,9 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
-from celery_segment.buffer import BufferAdmin, Pool, Snapshot
+from celery_segment.buffer import BufferAdmin, Snapshot, Topology, connect
 from celery_segment.buffer.rights import OPERATOR, PRODUCER
-from celery_segment.buffer.server_info import ServerInfo, count_leased, read_server_info
+from celery_segment.buffer.server_info import ServerInfo, count_leased, read_servers
 from celery_segment.config import DEFAULT_SOURCE, Settings, Source
 from celery_segment.delivery.outcome import Answer, Failure
 from celery_segment.delivery.transport import reach
@@ -68,9 +68,9 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     Raises:
         SegmentError: It is unreachable, or refuses the user.
     """
-    with closing(_impatient_pool(settings)) as pool:
-        info = read_server_info(pool, next(iter(settings.sources.values())), PRODUCER)
-        yield from of_server(info, _lowest_share(settings.enabled))
+    with closing(_impatient(settings)) as topology:
+        servers = read_servers(topology, settings.sources.values(), PRODUCER)
+        yield from _of_servers(servers, settings.enabled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,13 @@ class _Stored:
 
     Attributes:
         application: The name of the application that asked.
-        info: The server's state.
+        servers: The state of each server.
         figures: By the source's name.
         unconfigured: Sources that are stored and not configured.
     """
 
     application: str
-    info: ServerInfo
+    servers: Sequence[ServerInfo]
     figures: dict[str, tuple[Snapshot, int] | SegmentError]
     unconfigured: Unconfigured | SegmentError
 
@@ -148,7 +148,7 @@ def _of_redis(
     """Judge Redis; return its answers, or None."""
     try:
         stored = asked.result(_left(deadline))
-        yield from of_server(stored.info, _lowest_share(enabled))
+        yield from _of_servers(stored.servers, enabled)
         if isinstance(stored.unconfigured, SegmentError):
             yield of_error("sources", stored.unconfigured)
         else:
@@ -198,37 +198,43 @@ def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0)
 
 
-def _lowest_share(sources: list[Source]) -> float:
-    """Return the share of Redis' memory from which on calls of a source are refused."""
-    return min((source.max_memory_share for source in sources), default=1.0)
+def _of_servers(servers: Sequence[ServerInfo], sources: list[Source]) -> Iterator[Finding]:
+    """Judge the servers of the buffer; where there are several, each by its address."""
+    share = min((source.max_memory_share for source in sources), default=1.0)
+    for server in servers:
+        where = f"{server.address}: " if len(servers) > 1 else ""
+        for finding in of_server(server, share):
+            is_named = finding.check == "redis"
+            yield finding if is_named else replace(finding, found=f"{where}{finding.found}")
 
 
-def _impatient_pool(settings: Settings) -> Pool:
-    """Return a pool with a short timeout, since segment_redis_timeout may be a minute."""
-    return Pool(settings.redis_url, min(settings.redis_timeout, REDIS), settings.redis_options)
+def _impatient(settings: Settings) -> Topology:
+    """Return the servers with a short timeout, since segment_redis_timeout may be a minute."""
+    timeout = min(settings.redis_timeout, REDIS)
+    return connect(settings.redis_url, timeout, settings.redis_options)
 
 
 def _ask_redis(application: str, runtime: Runtime, sources: list[Source]) -> _Stored:
     runtime.buffer(sources[0].name)  # raises if no Redis is configured
     settings = runtime.settings
-    with closing(_impatient_pool(settings)) as pool:
-        info = read_server_info(pool, sources[0], OPERATOR)
-        serves = info.info.get("loading") != "1"
-        figures = {s.name: _figures(pool, s) for s in sources if serves}
-        unconfigured = _unconfigured(pool, settings) if serves else Unconfigured()
-        return _Stored(application, info, figures, unconfigured)
+    with closing(_impatient(settings)) as topology:
+        servers = read_servers(topology, sources, OPERATOR)
+        serves = all(server.info.get("loading") != "1" for server in servers)
+        figures = {s.name: _figures(topology, s) for s in sources if serves}
+        unconfigured = _unconfigured(topology, settings) if serves else Unconfigured()
+        return _Stored(application, servers, figures, unconfigured)
 
 
-def _unconfigured(pool: Pool, settings: Settings) -> Unconfigured | SegmentError:
+def _unconfigured(topology: Topology, settings: Settings) -> Unconfigured | SegmentError:
     try:
-        return find_unconfigured(pool, settings)
+        return find_unconfigured(topology, settings)
     except SegmentError as error:
         return error
 
 
-def _figures(pool: Pool, source: Source) -> tuple[Snapshot, int] | SegmentError:
+def _figures(topology: Topology, source: Source) -> tuple[Snapshot, int] | SegmentError:
     try:
-        return BufferAdmin(pool, source).snapshot(), count_leased(pool, source)
+        return BufferAdmin(topology, source).snapshot(), count_leased(topology, source)
     except SegmentError as error:
         return error
 

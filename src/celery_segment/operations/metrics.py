@@ -308,7 +308,7 @@ class Collector(BaseCollector):
             return family
         settings = runtime.settings
         with suppress(SegmentError):
-            found = noted_unconfigured(runtime.pool, settings, self._application)
+            found = noted_unconfigured(runtime.topology, settings, self._application)
             for name, figures in found.items():
                 source = replace(settings.source(DEFAULT_SOURCE), name=name)
                 UNCONFIGURED.add(family, source, figures)

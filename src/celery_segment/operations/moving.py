@@ -179,7 +179,7 @@ def buffer_of(runtime: Runtime, name: str, *, like: str) -> Buffer:
     """Return the buffer of a source that need not be configured, with the settings of another."""
     settings: Settings = runtime.settings
     source = settings.sources.get(name) or replace(settings.source(like), name=name)
-    return Buffer(runtime.pool, source)
+    return Buffer(runtime.topology, source)
 
 
 def _taken_over(old: Buffer) -> SegmentBufferError:

@@ -31,7 +31,8 @@ def of_server(facts: ServerInfo, max_memory_share: float) -> Iterator[Finding]:
         max_memory_share: The lowest segment_max_memory_share of its sources.
     """
     info, milliseconds = facts.info, facts.round_trip * 1000
-    found = f"{facts.address} answers in {milliseconds:.2f} ms"
+    kind = "" if facts.topology == "standalone" else f" ({facts.topology})"
+    found = f"{facts.address}{kind} answers in {milliseconds:.2f} ms"
     if info.get("loading") == "1":
         left = duration(float(info.get("loading_eta_seconds", 0)))
         hint = f"wait about {left}: until then it accepts no calls"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from celery_segment.buffer import (
     BufferAdmin,
-    Pool,
     Snapshot,
+    Topology,
     noted_sources,
     stored_sources,
 )
@@ -36,14 +36,14 @@ class Unconfigured:
     is_complete: bool = True
 
 
-def find_unconfigured(pool: Pool, settings: Settings) -> Unconfigured:
+def find_unconfigured(topology: Topology, settings: Settings) -> Unconfigured:
     """Search Redis for sources that are not configured.
 
     Raises:
         SegmentBufferError: Redis did not answer, or refuses the user.
     """
-    stored = stored_sources(pool, settings.namespace, SEARCH)
-    return Unconfigured(figures_of(pool, settings, stored.names), stored.is_complete)
+    stored = stored_sources(topology, settings.namespace, SEARCH)
+    return Unconfigured(figures_of(topology, settings, stored.names), stored.is_complete)
 
 
 def is_of_another(figures: Snapshot, application: str) -> bool:
@@ -51,7 +51,9 @@ def is_of_another(figures: Snapshot, application: str) -> bool:
     return figures.owner not in {"", application}
 
 
-def noted_unconfigured(pool: Pool, settings: Settings, application: str) -> dict[str, Snapshot]:
+def noted_unconfigured(
+    topology: Topology, settings: Settings, application: str
+) -> dict[str, Snapshot]:
     """As ``find_unconfigured``, of those alone for which a worker was ever started: at once.
 
     Those of other applications are left to them.
@@ -59,20 +61,20 @@ def noted_unconfigured(pool: Pool, settings: Settings, application: str) -> dict
     Raises:
         SegmentBufferError: Redis did not answer, or refuses the user.
     """
-    found = figures_of(pool, settings, noted_sources(pool, settings.namespace))
+    found = figures_of(topology, settings, noted_sources(topology, settings.namespace))
     return {n: each for n, each in found.items() if not is_of_another(each, application)}
 
 
-def figures_of(pool: Pool, settings: Settings, names: Iterable[str]) -> dict[str, Snapshot]:
+def figures_of(topology: Topology, settings: Settings, names: Iterable[str]) -> dict[str, Snapshot]:
     """Return the figures of those of the sources that are not configured and hold something."""
-    return dict(_figures(pool, settings, sorted({*names} - {*settings.sources})))
+    return dict(_figures(topology, settings, sorted({*names} - {*settings.sources})))
 
 
 def _figures(
-    pool: Pool, settings: Settings, names: Iterable[str]
+    topology: Topology, settings: Settings, names: Iterable[str]
 ) -> Iterator[tuple[str, Snapshot]]:
     like = settings.source(DEFAULT_SOURCE)
     for name in names:
-        figures = BufferAdmin(pool, replace(like, name=name)).snapshot()
+        figures = BufferAdmin(topology, replace(like, name=name)).snapshot()
         if figures.waiting or figures.dead.messages or figures.uncalled_batches:
             yield name, figures

@@ -26,7 +26,7 @@ from celery_segment.worker.content import check_content
 from celery_segment.worker.interview import register_interview
 from celery_segment.worker.local import queue_of, run_here
 from celery_segment.worker.slots import Slots, share_slots, slots_of
-from celery_segment.worker.ticker import Ticker
+from celery_segment.worker.ticker import SERVER_REST, Ticker
 
 __all__ = ["Check", "Tick"]
 
@@ -105,7 +105,7 @@ def _register_sources(runtime: Runtime) -> None:
     settings = runtime.settings
     with suppress(SegmentBufferError):  # as above; `segment check` searches the keys, too
         names = [source.name for source in settings.enabled]
-        register_sources(runtime.pool, settings.namespace, names)
+        register_sources(runtime.topology, settings.namespace, names)
 
 
 class Tick(bootsteps.StartStopStep):
@@ -134,7 +134,9 @@ class Tick(bootsteps.StartStopStep):
         timeout = runtime.settings.redis_timeout
         period = tick_period(sources)
         if self._ticker is None:  # a reconnect to the broker leaves its connection as it is
-            self._ticker = Ticker(sources, runtime.new_pool(timeout), period, timeout)
+            self._ticker = Ticker(
+                sources, runtime.connect(timeout, rest=SERVER_REST), period, timeout
+            )
         self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, self._ticker))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature

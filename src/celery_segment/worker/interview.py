@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from celery_segment.buffer import Pool
+from celery_segment.buffer import connect
 from celery_segment.buffer.server_info import read_run_id
 from celery_segment.config import Settings, WriteKey
 from celery_segment.errors import SegmentError
@@ -141,10 +141,11 @@ def _redis(settings: Settings) -> dict[str, Any]:
     if not settings.redis_url:
         return {}
     timeout = min(settings.redis_timeout, PATIENCE)
-    with closing(Pool(settings.redis_url, timeout, settings.redis_options)) as pool:
-        where = {"redis": f"{pool.address}, database {pool.database}", "database": pool.database}
+    with closing(connect(settings.redis_url, timeout, settings.redis_options)) as topology:
+        number = topology.database
+        where = {"redis": f"{topology.address}, database {number}", "database": number}
         try:
-            return {**where, "server": read_run_id(pool)}
+            return {**where, "server": read_run_id(topology, settings.namespace)}
         except SegmentError as error:
             return {**where, "problem": error.problem}
 

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 
-from celery_segment.buffer import Due, Pool
+from celery_segment.buffer import Due, Topology
 from celery_segment.config import Source
 from celery_segment.errors import SegmentError
 
-__all__ = ["Ticker"]
+__all__ = ["SERVER_REST", "Ticker"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -19,6 +19,9 @@ logger = logging.getLogger("celery_segment")
 PATIENCE, LONGEST = 0.2, 0.5
 #: After a failure the ticker rests for so many times as long as it waited.
 REST = 10
+#: Seconds for which one of several servers that does not answer is left alone, so that those of
+#: the others are asked without a wait.
+SERVER_REST = 2.0
 #: A drain follows another after this part of the tick's period at the earliest, so that the
 #: ticks of several workers do not flush a source more often than those of one.
 SHORTEST = 0.8
@@ -33,19 +36,19 @@ class Ticker:
 
     Args:
         sources: The sources.
-        pool: Connections of its own.
+        topology: The servers of the buffer, with connections of its own.
         period: Seconds between two ticks.
         timeout: Seconds that a round trip may take in any case.
     """
 
     def __init__(
-        self, sources: Sequence[Source], pool: Pool, period: float, timeout: float
+        self, sources: Sequence[Source], topology: Topology, period: float, timeout: float
     ) -> None:
         self._due = Due(sources, SHORTEST * period)
-        self._pool = pool
+        self._topology = topology
         self._usual, self._longest = min(PATIENCE, timeout), min(LONGEST, timeout)
         self._patience = self._usual
-        self._pool.set_timeout(self._patience)
+        self._topology.set_timeout(self._patience)
         self._rests_until = 0.0
         self._count = 0
         # The errors that were logged, by source; "" for those of all.
@@ -67,7 +70,7 @@ class Ticker:
             return []
         began = time.monotonic()
         try:
-            answers = list(self._due.ask(self._pool, look=look, but=but))
+            answers = list(self._due.ask(self._topology, look=look, but=but))
         except SegmentError as error:
             self._log("", error)
             # A refused connection takes no time, so it is tried again at the next tick.
@@ -90,7 +93,7 @@ class Ticker:
     def _set_patience(self, seconds: float) -> None:
         if seconds != self._patience:
             self._patience = seconds
-            self._pool.set_timeout(seconds)
+            self._topology.set_timeout(seconds)
 
     def _log(self, source: str, error: SegmentError | None) -> None:
         """Log an error once, until the source works again."""

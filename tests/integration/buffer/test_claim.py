@@ -157,7 +157,7 @@ class TestDue:
         hold(buffer)
         buffer.admin.pause()
         assert not buffer.due(1.0)
-        buffer._pool.execute("ZADD", "{segment:default}:inflight", 1, "1")
+        buffer._server.execute("ZADD", "{segment:default}:inflight", 1, "1")
         assert buffer.due(1.0)
 
 

@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
-from celery_segment.buffer import Pool
+from celery_segment.buffer import connect
 from celery_segment.buffer.scripts import Script
 from celery_segment.testing import EmbeddedRedis
 from front import Front
@@ -68,7 +68,7 @@ class TestReadOnly:
     def test_a_script_is_loaded_where_it_is_run(self, pair):
         """While a failover lasts, some connections lead to one server and some to the other."""
         *servers, front = pair
-        pool = Pool(front.url, 5.0)
+        pool = connect(front.url, 5.0).server("")
         connections = []
         for server in servers:
             front.target = server.port
@@ -106,7 +106,7 @@ class TestReadOnly:
     def test_a_transition_with_a_content_leaves_it(self, pair):
         one, two, front = pair
         write = Script("write", "redis.call('INCR', KEYS[1]) return {1, 2}")
-        pool = Pool(front.url, 2.0)
+        pool = connect(front.url, 2.0).server("")
         command = write.encode_command("key")
         assert pool.run_and_get(write, command, "key") == ([1, 2], b"1")
         demote(one, two)
@@ -175,7 +175,7 @@ def refuse(server, how, other):
 @pytest.mark.parametrize(("how", "writes"), [("replica", 0), ("no master", 0), ("permission", 1)])
 def test_an_answer_in_a_scripts_middle_is_repeated_only_without_effect(pair, how, writes):
     one, two, front = pair
-    pool = Pool(front.url, 2.0)
+    pool = connect(front.url, 2.0).server("")
     pool.execute("SCRIPT", "LOAD", TWO_WRITES.text)
     refuse(one, how, two)
     with pytest.raises(BufferUnavailable):
@@ -222,7 +222,7 @@ class TestRefused:
 def test_an_idle_connection_over_tls_is_proved(tmp_path, redis_server):
     with TLSFront(redis_server.port, tmp_path) as front:
         url = f"rediss://localhost:{front.port}/0?ssl_ca_certs={front.bundle}"
-        pool = Pool(url, 5.0)
+        pool = connect(url, 5.0).server("")
         pool.execute("SET", "key", "1")
         (connection,) = pool._connections.idle
         connection.since -= 60

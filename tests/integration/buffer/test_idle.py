@@ -9,7 +9,7 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
-from celery_segment.buffer import Pool
+from celery_segment.buffer import connect
 from celery_segment.delivery.outcome import Delivered
 from celery_segment.delivery.settle import Posted, settle_patiently
 from celery_segment.runtime import runtime_of
@@ -42,13 +42,13 @@ def seconds(call):
 
 
 def connections_of(app):
-    return buffer_of(app)._pool._connections
+    return buffer_of(app)._server._connections
 
 
 def fill(app, count):
     """Leave so many idle connections behind."""
     own, barrier = connections_of(app), threading.Barrier(count)
-    pool = buffer_of(app)._pool
+    pool = buffer_of(app)._server
 
     def hold(connection, command):
         barrier.wait()
@@ -157,7 +157,7 @@ class TestFrozen:
             at_once(4, lambda: _fails(app))
             wait_until(lambda: connections_of(app)._turns[0] < time.monotonic())
         assert connections_of(app)._unanswered is not None
-        runtime_of(app).pool.close()
+        runtime_of(app).topology.close()
         assert connections_of(app)._unanswered is None
 
     def test_nothing_of_a_call_that_waits_for_a_new_connection_is_stored(self, frozen):
@@ -203,7 +203,7 @@ class TestFrozen:
 
     def test_the_workers_tick_tries_by_rules_of_its_own(self, frozen):
         app, _ = frozen
-        pool = runtime_of(app).new_pool(0.2)
+        pool = runtime_of(app).connect(0.2).server("")
         for _ in range(2):
             with pytest.raises(BufferUnavailable, match="did not answer in time"):
                 pool.execute("PING")
@@ -239,7 +239,7 @@ class TestAge:
     def test_a_child_has_none_of_its_parents(self, app):
         track.delay("u", "E")
         fill(app, 3)
-        assert in_child(lambda: buffer_of(app)._pool._own().idle.__len__() == 0)
+        assert in_child(lambda: buffer_of(app)._server._own().idle.__len__() == 0)
         assert in_child(lambda: track.delay("u", "E").id)
         assert all(connection.is_alive(1.0) for connection in connections_of(app).idle)
 
@@ -247,6 +247,6 @@ class TestAge:
 def test_a_url_of_a_socket_takes_no_options_of_tcp(tmp_path):
     path = tmp_path / "redis.sock"
     with EmbeddedRedis(appendonly=False, config={"unixsocket": str(path)}):
-        pool = Pool(f"unix://{path}", 1.0)
+        pool = connect(f"unix://{path}", 1.0).server("")
         assert pool.execute("PING") == b"PONG"
         pool.close()

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
-from celery_segment.buffer import Pool
+from celery_segment.buffer import connect
 from celery_segment.buffer.connections import Connections
 from celery_segment.testing import EmbeddedRedis
 from support import DEFAULTS, TESTS, at_once, buffer_of, in_child, wait_until
@@ -28,7 +28,7 @@ def test_forty_threads_share_ten_connections(make_app):
         client = own.client()
         assert client.info("stats")["total_connections_received"] <= 10 + 6
         client.close()
-        connections = buffer_of(app)._pool._connections
+        connections = buffer_of(app)._server._connections
         assert len(connections.idle) + len(connections._room) == 10
 
 
@@ -62,7 +62,7 @@ class Held:
 
 @pytest.fixture
 def pool(redis_server):
-    pool = Pool(redis_server.url, 0.6, max_connections=2)
+    pool = connect(redis_server.url, 0.6, max_connections=2).server("")
     yield pool
     pool.close()
 
@@ -90,7 +90,7 @@ def test_a_caller_who_waits_gets_the_first_that_is_given_back(pool):
 
 
 def test_a_connection_that_cannot_be_made_leaves_its_room():
-    pool = Pool("redis://127.0.0.1:1/0", 0.5, max_connections=2)
+    pool = connect("redis://127.0.0.1:1/0", 0.5, max_connections=2).server("")
     for _ in range(5):
         with pytest.raises(BufferUnavailable, match="unreachable"):
             pool.execute("PING")
@@ -127,7 +127,7 @@ def work():
     for _ in range(10):
         track.delay("u", "E")
 run(work, 40)
-own = buffer_of(app)._pool._connections
+own = buffer_of(app)._server._connections
 assert len(own.idle) + len(own._room) == 5, own.idle
 for connection in own.idle:
     connection.since -= 5

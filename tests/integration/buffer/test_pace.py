@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from celery_segment.buffer import Pace, Pool
+from celery_segment.buffer import Pace, connect
 from celery_segment.buffer.scripts import script
 from celery_segment.errors import BufferUnavailable
 from support import TESTS, free_port, in_child
@@ -24,7 +24,7 @@ def make_pace(redis, redis_server):  # noqa: ARG001 - an empty Redis
     pools = []
 
     def make(rate):
-        pools.append(Pool(redis_server.url, 5.0))
+        pools.append(connect(redis_server.url, 5.0))
         return Pace(pools[-1], rate)
 
     yield make
@@ -78,8 +78,8 @@ class TestRate:
         redis.delete(KEY)
         script = (
             "import json, sys, time\n"
-            "from celery_segment.buffer import Pace, Pool\n"
-            "pace, times = Pace(Pool(sys.argv[1], 5.0), 150.0), []\n"
+            "from celery_segment.buffer import Pace, connect\n"
+            "pace, times = Pace(connect(sys.argv[1], 5.0), 150.0), []\n"
             "for _ in range(40):\n"
             "    assert pace.wait(30.0)\n"
             "    times.append(time.monotonic())\n"  # one clock for all processes
@@ -131,7 +131,7 @@ class TestAhead:
 
     def test_a_fast_process_reserves_twice_as_many_each_time_up_to_twenty(self, make_pace, asked):
         pace, counts = make_pace(1_000.0), []
-        pace._pool.run(script("register"), "{segment:}")  # asks for the user's rights
+        pace._server.run(script("register"), "{segment:}")  # asks for the user's rights
         for _ in range(6):
             before = asked()
             assert pace.wait(5)
@@ -184,7 +184,7 @@ class TestAhead:
 
 
 def test_without_redis_it_raises():
-    pace = Pace(Pool(f"redis://127.0.0.1:{free_port()}/0", 0.5), 1_000.0)
+    pace = Pace(connect(f"redis://127.0.0.1:{free_port()}/0", 0.5), 1_000.0)
     with pytest.raises(BufferUnavailable):
         pace.wait(1)
 

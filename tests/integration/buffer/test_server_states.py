@@ -9,6 +9,7 @@ import pytest
 from batches import BREAKER, hold, message
 from celery_segment.buffer import DeadLettersFull, Pace
 from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.runtime import runtime_of
 from support import allow, buffer_of, let_pass, wait_until
 
 
@@ -45,9 +46,8 @@ class TestFullRedis:
         redis.config_set("maxmemory", 0)
 
     def test_workers_do_the_rest_of_their_work(self, make_app, redis):
-        buffer = buffer_of(
-            make_app(segment_max_batch_messages=1, segment_lease=60, segment_on_delivered="hook")
-        )
+        app = make_app(segment_max_batch_messages=1, segment_lease=60, segment_on_delivered="hook")
+        buffer = buffer_of(app)
         buffer.append_many([message(n, padding=100) for n in range(6)])  # the last is open
         allow(buffer, 9)
         delivered, claimed, lost, cut = [batch.id for batch in buffer.claim(4)]
@@ -59,7 +59,7 @@ class TestFullRedis:
         assert buffer.release(claimed)
         assert hold(buffer, lost).count == 1, "its record is written anew"
         assert buffer.damage(hold(buffer, cut), "damaged") is None
-        assert Pace(buffer._pool, 1_000.0).wait(1.0)
+        assert Pace(runtime_of(app).topology, 1_000.0).wait(1.0)
         (settled,) = buffer.uncalled()
         buffer.called(settled)
         assert [*buffer.uncalled()] == []
@@ -111,6 +111,6 @@ class TestScriptsFlushed:
 def test_a_command_that_a_server_does_not_know_is_told_without_its_arguments(make_buffer):
     # As where its rename-command hides EVALSHA.
     with pytest.raises(SegmentBufferError, match="refused a command: ERR unknown") as caught:
-        make_buffer()._pool.execute("EVALSHA_IS_HIDDEN", "1", "alice@example.com")
+        make_buffer()._server.execute("EVALSHA_IS_HIDDEN", "1", "alice@example.com")
     assert "EVALSHA_IS_HIDDEN" in str(caught.value)
     assert "alice" not in str(caught.value)

@@ -28,12 +28,12 @@ def is_stored(buffer, redis):
 
     def ask(number, ago=60.0):
         before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
-        appends = Appends(buffer._pool, buffer.source)
+        appends = Appends(buffer._server, buffer.source)
         found = appends._is_stored(message(number) + b",", time.monotonic() - ago)
         return found, redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before
 
     buffer.append(message(0))
-    Appends(buffer._pool, buffer.source)._is_stored(b"x", time.monotonic())  # loads the script
+    Appends(buffer._server, buffer.source)._is_stored(b"x", time.monotonic())  # loads the script
     return ask
 
 

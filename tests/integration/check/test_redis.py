@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from celery_segment import Analytics, BufferFull
-from celery_segment.buffer.pool import Pool
+from celery_segment.buffer import connect
 from celery_segment.buffer.rights import OPERATOR
-from celery_segment.buffer.server_info import read_server_info
+from celery_segment.buffer.server_info import read_servers
 from celery_segment.operations import health
 from celery_segment.operations.server_findings import of_server
 from celery_segment.testing import EmbeddedRedis
@@ -57,7 +57,7 @@ def test_what_heeds_no_timeout_is_left_behind(app, monkeypatch):
     """As a resolver does, in which no timeout of a socket counts."""
     released = threading.Event()
     monkeypatch.setattr(health, "LIMIT", 0.4)
-    for name in ("read_server_info", "ask_workers", "reach"):
+    for name in ("read_servers", "ask_workers", "reach"):
         monkeypatch.setattr(health, name, lambda *_: released.wait(60))
     started = time.monotonic()
     found = findings(app, status=1)
@@ -244,8 +244,8 @@ def test_a_user_who_may_not_read_a_source(make_app, own, own_redis):
 
 @pytest.fixture
 def facts(redis_server):
-    link = Pool(redis_server.url, 1.0)
-    yield read_server_info(link, source_of("http://127.0.0.1:1"), OPERATOR)
+    link = connect(redis_server.url, 1.0)
+    yield read_servers(link, [source_of("http://127.0.0.1:1")], OPERATOR)[0]
     link.close()
 
 

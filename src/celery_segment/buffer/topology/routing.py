@@ -1,0 +1,301 @@
+"""Find the server that has a key now, and find it again when it does not serve.
+
+A ``Router`` knows which server has which slots, as others told it; Sentinels say of all slots
+that one server has them, the primary. It asks again when a command was refused or not answered:
+the server may be demoted, gone, or without the slot. Where the answer is the same server still,
+the command fails as on a single server. Where it is another one, the command is sent there,
+unless it may have been carried out already and must not be twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
+
+from celery_segment.buffer.address import Address
+from celery_segment.buffer.pool import Pool
+from celery_segment.buffer.scripts import Script
+from celery_segment.errors import BufferUnavailable, SegmentBufferError
+
+__all__ = ["Limits", "Range", "Router"]
+
+#: The share of the timeout that one look at the servers may take, and the share after which a
+#: failed command is not sent to another server: the caller has waited long enough.
+LOOK, LATE = 0.3, 0.6
+#: Seconds between two looks while the answer is the same, and while there is none.
+AGAIN, SILENT = 0.1, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of connections.
+
+    Attributes:
+        timeout: Seconds that one operation may take, connecting included.
+        max_connections: Maximum number of connections to one server.
+        rest: Seconds between two tries while a server does not answer in time.
+    """
+
+    timeout: float
+    max_connections: int
+    rest: float
+
+    def pool(self, address: Address) -> Pool:
+        """Return connections to a server."""
+        return Pool(address, self.timeout, max_connections=self.max_connections, rest=self.rest)
+
+
+class Range(NamedTuple):
+    """Slots that one server has."""
+
+    first: int
+    last: int
+    host: str
+    port: int
+
+
+class Look(Protocol):
+    """Asks which server has which slots now."""
+
+    def __call__(self, seconds: float) -> Sequence[Range]:
+        """Return what the servers say.
+
+        Args:
+            seconds: How long to wait, in all.
+
+        Raises:
+            BufferUnavailable: None answered.
+        """
+
+
+class Router:
+    """Servers that may change, as far as they are known.
+
+    Args:
+        kind: What they are, for people.
+        address: Where they are, for people.
+        look: Asks which server has which slots.
+        slot_of: Returns the slot of a key.
+        server: How to connect to any of the servers.
+        limits: The limits of the connections to each.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        address: str,
+        look: Look,
+        slot_of: Callable[[str], int],
+        server: Address,
+        limits: Limits,
+    ) -> None:
+        self.kind, self.address, self.database = kind, address, server.database
+        self._look, self._slot_of, self._server = look, slot_of, server
+        self._limits = limits
+        self._ranges: Sequence[Range] = ()
+        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pid, self._own_lock = os.getpid(), Lock()
+        self._looks_from = 0.0
+        self._looked_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"Router({self.kind!r}, {self.address!r})"
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one operation may take."""
+        return self._limits.timeout
+
+    def server(self, key: str) -> RoutedServer:
+        """Return what sends commands to the server that has a key, wherever that is."""
+        return RoutedServer(self, self._slot_of(key))
+
+    def servers(self) -> Sequence[Pool]:
+        """Return the connections to each server that has slots."""
+        self.pool_of(0)
+        return list(self._pools.values())
+
+    def run_each(
+        self, script: Script, commands: Mapping[str, bytes]
+    ) -> dict[str, Any | SegmentBufferError]:
+        """Send encoded calls of a script, each to the server that has its key."""
+        began = time.monotonic()
+        keys: dict[Pool, list[str]] = {}
+        for key in commands:
+            keys.setdefault(self.pool_of(self._slot_of(key)), []).append(key)
+        replies: dict[str, Any | SegmentBufferError] = {}
+        failures: list[SegmentBufferError] = []
+        for pool, own in keys.items():
+            try:
+                found = pool.run_all(script, [commands[key] for key in own])
+            except SegmentBufferError as error:
+                failures.append(error)
+                found = [error] * len(own)
+            replies.update(zip(own, found, strict=True))
+            for key, reply in zip(own, found, strict=True):
+                if isinstance(reply, BufferUnavailable):
+                    self.instead_of(pool, self._slot_of(key), began)
+                    break
+        if failures and len(failures) == len(keys):
+            raise failures[0]
+        return replies
+
+    def set_timeout(self, timeout: float) -> None:
+        """Change the timeout."""
+        self._limits = replace(self._limits, timeout=timeout)
+        for pool in list(self._pools.values()):
+            pool.set_timeout(timeout)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for pool in list(self._pools.values()):
+            pool.close()
+
+    # ------------------------------------------------------------ who has a slot
+
+    def pool_of(self, slot: int) -> Pool:
+        """Return the connections to the server that has a slot, as far as it is known.
+
+        Raises:
+            BufferUnavailable: It is not known.
+        """
+        found = self._known(slot)
+        if found is None:
+            with self._lock:
+                found = self._known(slot)
+                if found is None:
+                    if time.monotonic() < self._looks_from:
+                        raise self._lost(slot)
+                    self._look_up()
+                    found = self._known(slot)
+        if found is None:
+            raise self._lost(slot)
+        return found
+
+    def instead_of(self, failed: Pool, slot: int, began: float) -> Pool | None:
+        """Return the connections to the server that has a slot in place of one that failed.
+
+        Args:
+            failed: The connections on which a command failed.
+            slot: The slot.
+            began: When the command began.
+
+        Returns:
+            None where it is the same server, or none is known.
+        """
+        # Where the server was not asked, since it does not answer, no caller waits for another.
+        wait = 0 if failed.is_resting else self.timeout * LOOK
+        lock = self._lock
+        if not lock.acquire(timeout=wait):
+            return None
+        try:
+            if self._known(slot) is failed and self._looked_at < began:
+                now = time.monotonic()
+                if now < self._looks_from:
+                    return None
+                self._look_up()
+        except BufferUnavailable:
+            return None
+        finally:
+            lock.release()
+        found = self._known(slot)
+        return None if found is failed else found
+
+    def _look_up(self) -> None:
+        self._looks_from = float("inf")
+        wait = SILENT
+        try:
+            ranges = self._look(self.timeout * LOOK)
+            wait = AGAIN
+        finally:
+            self._looked_at = time.monotonic()
+            self._looks_from = self._looked_at + wait
+        at = {(each.host, each.port) for each in ranges}
+        gone = [self._pools.pop(address) for address in self._pools.keys() - at]
+        for address in at - self._pools.keys():
+            self._pools[address] = self._limits.pool(self._server.at(*address))
+        self._ranges = sorted(ranges)
+        for pool in gone:
+            pool.close()
+
+    def _known(self, slot: int) -> Pool | None:
+        for each in self._ranges:
+            if each.first <= slot <= each.last:
+                return self._pools.get((each.host, each.port))
+        return None
+
+    def _lost(self, slot: int) -> BufferUnavailable:
+        return BufferUnavailable(
+            f"no server of the {self.kind} at {self.address} is known to have slot {slot}",
+            hint="check the servers, and segment_redis_url",
+        )
+
+    @property
+    def _lock(self) -> Lock:
+        # Another thread may hold it while this process is forked.
+        if self._pid != os.getpid():
+            self._pid, self._own_lock = os.getpid(), Lock()
+        return self._own_lock
+
+
+class RoutedServer:
+    """The server that has a slot, wherever that is.
+
+    Args:
+        router: Knows which it is.
+        slot: The slot.
+    """
+
+    __slots__ = ("_pool", "_router", "_slot")
+
+    def __init__(self, router: Router, slot: int) -> None:
+        self._router, self._slot = router, slot
+        self._pool: Pool | None = None
+
+    def __repr__(self) -> str:
+        return f"RoutedServer({self._router!r}, {self._slot})"
+
+    @property
+    def address(self) -> str:
+        """The address of the server; that of the topology while the server is not known."""
+        return self._pool.address if self._pool else self._router.address
+
+    def run(
+        self, script: Script, key: str, *arguments: str | bytes | float, once: bool = False
+    ) -> Any:
+        """Run a script on one key and return its reply."""
+        return self._follow(Pool.send, script, script.encode_command(key, *arguments), once=once)
+
+    def send(self, script: Script, command: bytes, *, once: bool = False) -> Any:
+        """Send an encoded call of a script and return its reply."""
+        return self._follow(Pool.send, script, command, once=once)
+
+    def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
+        """Send an encoded call that returns integers, and get a key's content."""
+        found: tuple[list[int], Any] = self._follow(Pool.run_and_get, script, command, key)
+        return found
+
+    def execute(self, *arguments: str | bytes | float, once: bool = False) -> Any:
+        """Run a plain command and return its reply."""
+        return self._follow(Pool.execute, *arguments, once=once)
+
+    def _follow(self, operation: Callable[..., Any], *arguments: Any, **options: bool) -> Any:
+        began = time.monotonic()
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = self._router.pool_of(self._slot)
+        try:
+            return operation(pool, *arguments, **options)
+        except BufferUnavailable as error:
+            other = self._router.instead_of(pool, self._slot, began)
+            if other is None:
+                raise
+            self._pool = other
+            is_late = time.monotonic() - began > self._router.timeout * LATE
+            if is_late or (error.unknown and options.get("once")):
+                raise
+        return operation(other, *arguments, **options)
