@@ -1,0 +1,214 @@
+"""Several real servers: a primary with its Sentinels, and a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+import redis
+
+from celery_segment.testing import EmbeddedRedis
+from celery_segment.testing.redis import find_server
+from support import free_port, wait_until
+
+SLOTS = 16_384
+NAME = "shop"
+
+
+def command(port, *arguments):
+    """Run a command on a server of this host; return its reply."""
+    with contextlib.closing(redis.Redis(port=port, socket_timeout=5, decode_responses=True)) as client:
+        return client.execute_command(*arguments)
+
+
+def answers(port, *arguments):
+    try:
+        return command(port, *arguments)
+    except redis.RedisError:
+        return None
+
+
+class Sentinels:
+    """A primary and its replicas, watched by Sentinels.
+
+    Args:
+        count: The number of Sentinels; most of them have to agree on a failover.
+        replicas: The number of replicas.
+        down_after: Milliseconds after which a primary that does not answer is down.
+    """
+
+    def __init__(self, count=1, replicas=1, down_after=400, config=None):
+        self._count, self._replicas, self._down_after = count, replicas, down_after
+        self._config = config or {}
+        self._stack = contextlib.ExitStack()
+        self.servers = {}
+        self.ports = []
+
+    def __enter__(self):
+        for _ in range(1 + self._replicas):
+            server = EmbeddedRedis(appendonly=False, config={"repl-diskless-sync-delay": 0, **self._config})
+            self._stack.enter_context(server)
+            self.servers[server.port] = server
+        first, *others = self.servers
+        for port in others:
+            command(port, "REPLICAOF", "127.0.0.1", first)
+        for _ in range(self._count):
+            self._start_sentinel(first)
+        wait_until(lambda: self._is_complete(first))
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    @property
+    def url(self):
+        return ";".join(f"sentinel://127.0.0.1:{port}" for port in self.ports) + f"/0?master_name={NAME}"
+
+    @property
+    def primary(self):
+        """The server that the first Sentinel takes for the primary."""
+        _, port = command(self.ports[0], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        return self.servers[int(port)]
+
+    def fail_over(self):
+        """Have the Sentinels make another server the primary; wait until they have."""
+        before = self.primary.port
+        # Until the Sentinels know that the replica is a good one, they refuse.
+        wait_until(lambda: answers(self.ports[0], "SENTINEL", "FAILOVER", NAME))
+        wait_until(lambda: self.primary.port != before)
+        # The Sentinels make the old one a replica later, at their next look.
+        wait_until(lambda: answers(before, "INFO", "replication")["role"] == "slave")
+
+    def _start_sentinel(self, primary):
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        port, quorum = free_port(), self._count // 2 + 1
+        conf = folder / "sentinel.conf"
+        conf.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {NAME} 127.0.0.1 {primary} {quorum}\n"
+            f"sentinel down-after-milliseconds {NAME} {self._down_after}\n"
+            f"sentinel failover-timeout {NAME} 3000\n"
+        )
+        process = subprocess.Popen(
+            [find_server(), str(conf), "--sentinel"], stdout=subprocess.DEVNULL
+        )
+        self._stack.callback(_end, process)
+        self.ports.append(port)
+
+    def _is_complete(self, primary):
+        for port in self.ports:
+            flat = answers(port, "SENTINEL", "MASTER", NAME)
+            if not flat or int(flat["num-slaves"]) < self._replicas:
+                return False
+            if int(flat["num-other-sentinels"]) < self._count - 1:
+                return False
+        return command(primary, "INFO", "replication")["connected_slaves"] == self._replicas
+
+
+class Cluster:
+    """A cluster of primaries, each with as many replicas.
+
+    Args:
+        primaries: The number of primaries.
+        replicas: The number of replicas of each.
+        timeout: Milliseconds after which a server that does not answer is down.
+    """
+
+    def __init__(self, primaries=3, replicas=0, timeout=800, config=None):
+        self._primaries, self._replicas, self._timeout = primaries, replicas, timeout
+        self._config = config or {}
+        self._stack = contextlib.ExitStack()
+        self.servers = {}
+
+    def __enter__(self):
+        for _ in range(self._primaries * (1 + self._replicas)):
+            config = {
+                "cluster-enabled": True,
+                "cluster-node-timeout": self._timeout,
+                "cluster-require-full-coverage": False,
+                "repl-diskless-sync-delay": 0,
+                **self._config,
+            }
+            port = _port_with_bus()
+            server = EmbeddedRedis(appendonly=False, port=port, config=config)
+            self._stack.enter_context(server)
+            self.servers[port] = server
+        first, *others = self.servers
+        for port in others:
+            command(port, "CLUSTER", "MEET", "127.0.0.1", first)
+        wait_until(lambda: all(len(self._ids(port)) == len(self.servers) for port in self.servers))
+        primaries = list(self.servers)[: self._primaries]
+        share = SLOTS // len(primaries)
+        for n, port in enumerate(primaries):
+            last = SLOTS if n == len(primaries) - 1 else (n + 1) * share
+            command(port, "CLUSTER", "ADDSLOTS", *range(n * share, last))
+        for n, port in enumerate(list(self.servers)[self._primaries :]):
+            of = self.id(primaries[n % len(primaries)])
+            wait_until(lambda port=port, of=of: answers(port, "CLUSTER", "REPLICATE", of))
+        wait_until(self._is_well)
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    @property
+    def url(self):
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.servers)
+
+    def id(self, port):
+        """Return the id of a server in the cluster."""
+        return command(port, "CLUSTER", "MYID")
+
+    def primary_of(self, key, but=()):
+        """Return the server that has a key, as one of the others says."""
+        slot = command(next(iter(self.servers)) if not but else self._other(but), "CLUSTER", "KEYSLOT", key)
+        for port in self.servers:
+            if port in but:
+                continue
+            for (first, last), about in (answers(port, "CLUSTER", "SLOTS") or {}).items():
+                if first <= slot <= last:
+                    return self.servers[about["primary"][1]]
+        raise LookupError(key)
+
+    def move(self, key, to):
+        """Move a slot, with its keys, to another primary, as redis-cli does."""
+        source = self.primary_of(key)
+        slot = command(source.port, "CLUSTER", "KEYSLOT", key)
+        ids = self.id(source.port), self.id(to.port)
+        command(to.port, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        command(source.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        while keys := command(source.port, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            command(source.port, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+        command(to.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        command(source.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+    def _other(self, but):
+        return next(port for port in self.servers if port not in but)
+
+    def _ids(self, port):
+        return command(port, "CLUSTER", "NODES").splitlines()
+
+    def _is_well(self):
+        for port in self.servers:
+            info = command(port, "CLUSTER", "INFO")
+            if info["cluster_state"] != "ok" or int(info["cluster_slots_ok"]) != SLOTS:
+                return False
+        replicas = (
+            command(port, "INFO", "replication")["connected_slaves"]
+            for port in list(self.servers)[: self._primaries]
+        )
+        return all(count == self._replicas for count in replicas)
+
+
+def _port_with_bus():
+    """Return a free port p for which p + 10,000, that of the cluster's bus, is one as well."""
+    while (port := free_port()) > 55_000:
+        pass
+    return port
+
+
+def _end(process):
+    process.terminate()
+    process.wait(10)
