@@ -19,7 +19,8 @@ NAME = "shop"
 
 def command(port, *arguments):
     """Run a command on a server of this host; return its reply."""
-    with contextlib.closing(redis.Redis(port=port, socket_timeout=5, decode_responses=True)) as client:
+    client = redis.Redis(port=port, socket_timeout=5, decode_responses=True)
+    with contextlib.closing(client):
         return client.execute_command(*arguments)
 
 
@@ -48,7 +49,8 @@ class Sentinels:
 
     def __enter__(self):
         for _ in range(1 + self._replicas):
-            server = EmbeddedRedis(appendonly=False, config={"repl-diskless-sync-delay": 0, **self._config})
+            config = {"repl-diskless-sync-delay": 0, **self._config}
+            server = EmbeddedRedis(appendonly=False, config=config)
             self._stack.enter_context(server)
             self.servers[server.port] = server
         first, *others = self.servers
@@ -64,7 +66,8 @@ class Sentinels:
 
     @property
     def url(self):
-        return ";".join(f"sentinel://127.0.0.1:{port}" for port in self.ports) + f"/0?master_name={NAME}"
+        hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in self.ports)
+        return f"{hosts}/0?master_name={NAME}"
 
     @property
     def primary(self):
@@ -138,7 +141,7 @@ class Cluster:
         first, *others = self.servers
         for port in others:
             command(port, "CLUSTER", "MEET", "127.0.0.1", first)
-        wait_until(lambda: all(len(self._ids(port)) == len(self.servers) for port in self.servers))
+        wait_until(lambda: all(self._knows_all(port) for port in self.servers))
         primaries = list(self.servers)[: self._primaries]
         share = SLOTS // len(primaries)
         for n, port in enumerate(primaries):
@@ -163,13 +166,11 @@ class Cluster:
 
     def primary_of(self, key, but=()):
         """Return the server that has a key, as one of the others says."""
-        slot = command(next(iter(self.servers)) if not but else self._other(but), "CLUSTER", "KEYSLOT", key)
-        for port in self.servers:
-            if port in but:
-                continue
-            for (first, last), about in (answers(port, "CLUSTER", "SLOTS") or {}).items():
-                if first <= slot <= last:
-                    return self.servers[about["primary"][1]]
+        asked = next(port for port in self.servers if port not in but)
+        slot = command(asked, "CLUSTER", "KEYSLOT", key)
+        for first, last, primary, *_ in command(asked, "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return self.servers[primary[1]]
         raise LookupError(key)
 
     def move(self, key, to):
@@ -184,16 +185,13 @@ class Cluster:
         command(to.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
         command(source.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
 
-    def _other(self, but):
-        return next(port for port in self.servers if port not in but)
-
-    def _ids(self, port):
-        return command(port, "CLUSTER", "NODES").splitlines()
+    def _knows_all(self, port):
+        return len(command(port, "CLUSTER", "NODES").splitlines()) == len(self.servers)
 
     def _is_well(self):
         for port in self.servers:
-            info = command(port, "CLUSTER", "INFO")
-            if info["cluster_state"] != "ok" or int(info["cluster_slots_ok"]) != SLOTS:
+            info = command(port, "CLUSTER", "INFO").splitlines()
+            if not {"cluster_state:ok", f"cluster_slots_ok:{SLOTS}"} <= {*info}:
                 return False
         replicas = (
             command(port, "INFO", "replication")["connected_slaves"]

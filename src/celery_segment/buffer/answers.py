@@ -8,6 +8,7 @@ from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferEr
 from celery_segment.text import one_line
 
 __all__ = [
+    "Elsewhere",
     "brief",
     "is_elsewhere",
     "is_refused",
@@ -21,6 +22,10 @@ __all__ = [
 _TEXT = 200
 #: Where a server begins to quote the arguments of a command that it does not know.
 _QUOTE = ", with args"
+
+
+class Elsewhere(BufferUnavailable):
+    """Another server of the cluster has the key, or will have it soon."""
 
 
 class _Meaning(NamedTuple):
@@ -61,9 +66,9 @@ _TABLE = (
     ),
     _Meaning(
         (" MOVED ", "-MOVED ", " ASK ", "-ASK "),
-        BufferUnavailable,
-        "leaves the buffer to another node ({text})",
-        "point segment_redis_url at a Redis that is not a cluster",
+        Elsewhere,
+        "leaves the buffer to another server of its cluster ({text})",
+        "for a cluster, segment_redis_url is redis+cluster://HOST:PORT",
     ),
     _Meaning(
         (

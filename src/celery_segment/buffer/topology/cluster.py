@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,18 +68,17 @@ class _Nodes:
         self._server, self._seeds = server, tuple(seeds)
         self._known: tuple[Address, ...] = ()
 
-    def __call__(self, seconds: float) -> list[Range]:
+    def __call__(self, seconds: float, first: str = "") -> list[Range]:
         until, problem = time.monotonic() + seconds, ""
-        for node in (*self._known, *(seed for seed in self._seeds if seed not in self._known)):
+        nodes = (*self._known, *(seed for seed in self._seeds if seed not in self._known))
+        for node in sorted(nodes, key=lambda node: str(node) != first):
             try:
-                ranges = list(_ranges(ask(node, seconds / 2, "CLUSTER", "SLOTS"), node))
+                answer = ask(node, seconds / 2, "CLUSTER", "SLOTS")
             except OSError as error:
                 problem = f"{node}: {one_line(str(error))[:160]}"
             else:
-                if ranges:
-                    found = {self._server.at(each.host, each.port) for each in ranges}
-                    self._known = (*(found - {node}), node)
-                    return ranges
+                if answer:
+                    return self._read(answer, node)
                 problem = f"{node} knows no slots"
             self._known = (*(each for each in self._known if each != node), node)
             if time.monotonic() > until:
@@ -89,8 +88,17 @@ class _Nodes:
             hint="check the servers, and segment_redis_url",
         )
 
-
-def _ranges(answer: Any, asked: Address) -> Iterator[Range]:
-    """Read the answer to CLUSTER SLOTS; a server that does not know its own name leaves it out."""
-    for first, last, (host, port, *_), *_ in answer:
-        yield Range(first, last, host.decode() if host else asked.host, port)
+    def _read(self, answer: Any, asked: Address) -> list[Range]:
+        """Read an answer to CLUSTER SLOTS: ranges of slots, each with a primary and its replicas."""
+        # A server that does not know its own name leaves it out.
+        found = [
+            (
+                first,
+                last,
+                [(host.decode() if host else asked.host, port) for host, port, *_ in all_],
+            )
+            for first, last, *all_ in answer
+        ]
+        others = {self._server.at(*each) for _, _, servers in found for each in servers} - {asked}
+        self._known = (*others, asked)
+        return [Range(first, last, *servers[0]) for first, last, servers in found]

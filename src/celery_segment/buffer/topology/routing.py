@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 from celery_segment.buffer.address import Address
+from celery_segment.buffer.answers import Elsewhere
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import Script
 from celery_segment.errors import BufferUnavailable, SegmentBufferError
@@ -61,11 +62,12 @@ class Range(NamedTuple):
 class Look(Protocol):
     """Asks which server has which slots now."""
 
-    def __call__(self, seconds: float) -> Sequence[Range]:
+    def __call__(self, seconds: float, first: str = "") -> Sequence[Range]:
         """Return what the servers say.
 
         Args:
             seconds: How long to wait, in all.
+            first: The address of the server to ask first, if it can be asked.
 
         Raises:
             BufferUnavailable: None answered.
@@ -138,7 +140,7 @@ class Router:
             replies.update(zip(own, found, strict=True))
             for key, reply in zip(own, found, strict=True):
                 if isinstance(reply, BufferUnavailable):
-                    self.instead_of(pool, self._slot_of(key), began)
+                    self.instead_of(pool, self._slot_of(key), began, reply)
                     break
         if failures and len(failures) == len(keys):
             raise failures[0]
@@ -176,13 +178,16 @@ class Router:
             raise self._lost(slot)
         return found
 
-    def instead_of(self, failed: Pool, slot: int, began: float) -> Pool | None:
+    def instead_of(
+        self, failed: Pool, slot: int, began: float, error: BufferUnavailable
+    ) -> Pool | None:
         """Return the connections to the server that has a slot in place of one that failed.
 
         Args:
             failed: The connections on which a command failed.
             slot: The slot.
             began: When the command began.
+            error: How it failed.
 
         Returns:
             None where it is the same server, or none is known.
@@ -194,10 +199,12 @@ class Router:
             return None
         try:
             if self._known(slot) is failed and self._looked_at < began:
-                now = time.monotonic()
-                if now < self._looks_from:
+                if time.monotonic() < self._looks_from:
                     return None
-                self._look_up()
+                # One that leaves a slot to another is the first to know to which.
+                self._look_up(failed.address if isinstance(error, Elsewhere) else "")
+                if self._known(slot) is failed:
+                    self._looks_from = time.monotonic() + AGAIN
         except BufferUnavailable:
             return None
         finally:
@@ -205,15 +212,14 @@ class Router:
         found = self._known(slot)
         return None if found is failed else found
 
-    def _look_up(self) -> None:
-        self._looks_from = float("inf")
-        wait = SILENT
+    def _look_up(self, first: str = "") -> None:
         try:
-            ranges = self._look(self.timeout * LOOK)
-            wait = AGAIN
+            ranges = self._look(self.timeout * LOOK, first)
+        except BufferUnavailable:
+            self._looks_from = time.monotonic() + SILENT
+            raise
         finally:
             self._looked_at = time.monotonic()
-            self._looks_from = self._looked_at + wait
         at = {(each.host, each.port) for each in ranges}
         gone = [self._pools.pop(address) for address in self._pools.keys() - at]
         for address in at - self._pools.keys():
@@ -291,7 +297,7 @@ class RoutedServer:
         try:
             return operation(pool, *arguments, **options)
         except BufferUnavailable as error:
-            other = self._router.instead_of(pool, self._slot, began)
+            other = self._router.instead_of(pool, self._slot, began, error)
             if other is None:
                 raise
             self._pool = other

@@ -76,7 +76,7 @@ class _Sentinels:
     def __init__(self, name: str, sentinels: Sequence[Address]) -> None:
         self._name, self._sentinels = name, tuple(sentinels)
 
-    def __call__(self, seconds: float) -> list[Range]:
+    def __call__(self, seconds: float, first: str = "") -> list[Range]:  # noqa: ARG002 - a server
         until, problem = time.monotonic() + seconds, ""
         for sentinel in self._sentinels:
             try:
