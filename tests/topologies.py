@@ -81,8 +81,12 @@ class Sentinels:
         # Until the Sentinels know that the replica is a good one, they refuse.
         wait_until(lambda: answers(self.ports[0], "SENTINEL", "FAILOVER", NAME))
         wait_until(lambda: self.primary.port != before)
-        # The Sentinels make the old one a replica later, at their next look.
-        wait_until(lambda: answers(before, "INFO", "replication")["role"] == "slave")
+        self.demote(self.servers[before])
+
+    def demote(self, server):
+        """Make a server a replica, as the Sentinels do when they look at it, up to 10 s later."""
+        command(server.port, "REPLICAOF", "127.0.0.1", self.primary.port)
+        wait_until(lambda: _is_in_step(server.port))
 
     def _start_sentinel(self, primary):
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -198,6 +202,11 @@ class Cluster:
             for port in list(self.servers)[: self._primaries]
         )
         return all(count == self._replicas for count in replicas)
+
+
+def _is_in_step(port):
+    found = command(port, "INFO", "replication")
+    return found["role"] == "slave" and found["master_link_status"] == "up"
 
 
 def _port_with_bus():

@@ -89,7 +89,7 @@ class _Nodes:
         )
 
     def _read(self, answer: Any, asked: Address) -> list[Range]:
-        """Read an answer to CLUSTER SLOTS: ranges of slots, each with a primary and its replicas."""
+        """Read an answer to CLUSTER SLOTS: ranges, each with a primary and its replicas."""
         # A server that does not know its own name leaves it out.
         found = [
             (

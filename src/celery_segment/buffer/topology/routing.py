@@ -102,6 +102,7 @@ class Router:
         self._pools: dict[tuple[str, int], Pool] = {}
         self._pid, self._own_lock = os.getpid(), Lock()
         self._looks_from = 0.0
+        self._failure = ("", "")
         self._looked_at = 0.0
 
     def __repr__(self) -> str:
@@ -171,11 +172,15 @@ class Router:
                 found = self._known(slot)
                 if found is None:
                     if time.monotonic() < self._looks_from:
-                        raise self._lost(slot)
+                        problem, hint = self._failure
+                        raise BufferUnavailable(problem, hint=hint)
                     self._look_up()
                     found = self._known(slot)
         if found is None:
-            raise self._lost(slot)
+            raise BufferUnavailable(
+                f"no server of the {self.kind} at {self.address} has slot {slot}",
+                hint="check the servers, and segment_redis_url",
+            )
         return found
 
     def instead_of(
@@ -205,6 +210,7 @@ class Router:
                 self._look_up(failed.address if isinstance(error, Elsewhere) else "")
                 if self._known(slot) is failed:
                     self._looks_from = time.monotonic() + AGAIN
+                    self._failure = error.problem, error.hint
         except BufferUnavailable:
             return None
         finally:
@@ -215,8 +221,9 @@ class Router:
     def _look_up(self, first: str = "") -> None:
         try:
             ranges = self._look(self.timeout * LOOK, first)
-        except BufferUnavailable:
+        except BufferUnavailable as error:
             self._looks_from = time.monotonic() + SILENT
+            self._failure = error.problem, error.hint
             raise
         finally:
             self._looked_at = time.monotonic()
@@ -233,12 +240,6 @@ class Router:
             if each.first <= slot <= each.last:
                 return self._pools.get((each.host, each.port))
         return None
-
-    def _lost(self, slot: int) -> BufferUnavailable:
-        return BufferUnavailable(
-            f"no server of the {self.kind} at {self.address} is known to have slot {slot}",
-            hint="check the servers, and segment_redis_url",
-        )
 
     @property
     def _lock(self) -> Lock:
