@@ -43,6 +43,9 @@ NOTES = """
 - Without `+info`, `segment_max_memory_share` is not kept: see
   [Redis](../how-to/operating.md#redis). Without `+config|get`, `segment check` cannot read how
   durable this Redis is. Without `+scan`, it finds only sources for which a worker was started.
+  `+wait` is needed with `segment_wait_replicas`.
+- In a cluster, add `+cluster|slots`. A user of the Sentinels themselves needs
+  `+sentinel|get-master-addr-by-name`.
 - `%R~`, by which Redis 7 allows reading alone, is not enough for anyone: a key that is given to a
   script counts as written. A user who only looks at figures (`segment status`, `segment metrics`)
   needs no command that writes: `+evalsha +script|load +@read +ping +time +info`.

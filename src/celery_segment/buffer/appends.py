@@ -6,13 +6,14 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import ENVELOPE
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.parts import parts_of
 from celery_segment.buffer.pool import Interrupted
-from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.scripts import Script, milliseconds, script
 from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
 from celery_segment.config import Source
@@ -47,6 +48,7 @@ class Appends:
         self._key = prefix_of(source)
         self._server = server
         self._append = script("append")
+        self._replicas = source.wait_replicas
         self._limits = (
             min(source.max_batch_bytes - _ENVELOPE_BYTES, _FILL),
             source.max_batch_messages,
@@ -65,7 +67,10 @@ class Appends:
         sent = time.monotonic()
         command = b"%b$%d\r\n%b,\r\n%b" % (self._before, len(message) + 1, message, self._after)
         try:
-            reply = self._server.send(self._append, command, once=True)
+            if self._replicas:
+                reply = self._send_and_wait(self._append, command)
+            else:
+                reply = self._server.send(self._append, command, once=True)
         except Interrupted:
             self._append_unless_stored([message], NO_ATTACHMENTS, sent)
         else:
@@ -122,9 +127,31 @@ class Appends:
         places = ((place + 1, *each) for place, each in attachments.items())
         flat: Iterator[int | bytes] = chain.from_iterable(places)
         arguments = (stored, sizes, *self._limits, *flat)
-        reply = self._server.run(self._append, self._key, *arguments, once=True)
+        command = self._append.encode_command(self._key, *arguments)
+        if self._replicas:
+            reply = self._send_and_wait(self._append, command)
+        else:
+            reply = self._server.send(self._append, command, once=True)
         if reply:
             raise self._full(reply)
+
+    def _send_and_wait(self, script: Script, command: bytes) -> Any:
+        """Send an encoded call of a script; return its reply once enough replicas have it.
+
+        Raises:
+            BufferUnavailable: They do not confirm it in time. The primary has it: it is lost only
+                if a replica without it takes over.
+        """
+        reply, confirmed = self._server.send_and_wait(script, command, self._replicas, once=True)
+        if reply or confirmed >= self._replicas:
+            return reply
+        error = BufferUnavailable(
+            f"{confirmed} of {self._replicas} replicas of Redis at {self._server.address} confirmed"
+            " the operation in time",
+            hint="check the replicas, or lower segment_wait_replicas",
+        )
+        error.unknown = 1
+        raise error
 
     def _append_unless_stored(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, sent: float
@@ -136,11 +163,24 @@ class Appends:
             error.unknown = len(messages)
             raise
         if is_stored:
+            self._confirm(len(messages))
             return
         try:
             self._append_part(messages, attachments)
         except BufferUnavailable as error:
             error.unknown *= len(messages)
+            raise
+
+    def _confirm(self, count: int) -> None:
+        """Wait until enough replicas have messages that an interrupted call has stored."""
+        if not self._replicas:
+            return
+        # What replicas confirm is what the present connection has written.
+        touch = script("touch")
+        try:
+            self._send_and_wait(touch, touch.encode_command(self._key))
+        except BufferUnavailable as error:
+            error.unknown = count
             raise
 
     def _is_stored(self, message: bytes, sent: float) -> bool:

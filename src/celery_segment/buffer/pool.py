@@ -43,11 +43,19 @@ __all__ = ["Interrupted", "Pool", "load_client"]
 IDLE = 1.0
 #: The share of the timeout that one wait may take: two stay within it.
 WAIT = 0.45
+#: The share of the timeout for which replicas are waited for.
+CONFIRM = 0.3
 #: Likewise that answer: the first caller's, and those of others at the same time.
 PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
 #: How a command is sent on a connection.
 _How = Callable[[Connection, bytes], Any]
 _ONE: _How = Connection.exchange
+
+
+def _two(connection: Connection, commands: bytes) -> tuple[Any, Any]:
+    """Send two commands together and return their replies."""
+    one, two = connection.exchange_many(commands, 2)
+    return one, two
 
 
 def load_client() -> None:
@@ -119,6 +127,23 @@ class Pool:
                 reply = self._exchange(command, how=self._loading(script), once=once)
             return self._unless_error(reply)
         return reply
+
+    def send_and_wait(
+        self, script: Script, command: bytes, replicas: int, *, once: bool = False
+    ) -> tuple[Any, int]:
+        """Send an encoded call of ``script``, and wait until replicas have what it wrote.
+
+        Returns:
+            The reply; how many replicas have confirmed it in time.
+        """
+        if script.name not in self._connections.allowed:
+            allow(self, self._own().allowed, script, command)
+        longest = round(self._timeout * CONFIRM * 1000)
+        both = command + encode_command("WAIT", replicas, longest)
+        reply, count = self._exchange(both, how=_two, once=once)
+        if is_unknown(reply):
+            reply, count = self._exchange(both, how=self._loading(script, _two), once=once)
+        return self._unless_error(reply), self._unless_error(count)
 
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
         """Send an encoded call that returns integers, and get a key's content, in one round trip.

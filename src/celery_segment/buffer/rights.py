@@ -76,9 +76,9 @@ def _commands_of(name: str) -> frozenset[str]:
 #: Calls, and what a process does that makes them.
 PRODUCER = Role(
     "producer",
-    frozenset({"append", "stored"}),
+    frozenset({"append", "stored", "touch"}),
     frozenset({"HINCRBY", "PING"}),
-    frozenset({"INFO"}),
+    frozenset({"INFO", "WAIT"}),
 )
 #: Deliveries, ticks, and what tasks may do: calls, ``flush()`` and ``stats()``.
 WORKER = Role(
@@ -90,7 +90,7 @@ WORKER = Role(
         *("retry", "snapshot", "split", "uncalled"),
     },
     PRODUCER.plain | {"GET", "GETRANGE", "HGET", "HSETNX", "HVALS"},
-    frozenset({"INFO"}),
+    frozenset({"INFO", "WAIT"}),
 )
 #: Every command of ``celery segment``: ``deliver`` does what a worker does.
 OPERATOR = Role(
@@ -101,7 +101,7 @@ OPERATOR = Role(
         *("remove", "replay", "resume", "start_move"),
     },
     WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
-    frozenset({"CONFIG|GET", "INFO", "SCAN"}),
+    frozenset({"CONFIG|GET", "INFO", "SCAN", "WAIT"}),
 )
 #: Scripts that write nothing, unless a count was lost.
 READING = frozenset({"compressible", "dead", "place", "remaining", "snapshot", "stored"})

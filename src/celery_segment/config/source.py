@@ -107,6 +107,13 @@ class Source:
         " and count it, or `spill` it to the file `segment_spill_path`. Spilled messages are moved"
         " to Redis automatically when it is back.",
     )
+    wait_replicas: int = setting(
+        0,
+        parsers.whole(0, 100),
+        "Number of replicas of Redis that have a message before its call returns. Where they do not"
+        " confirm it in time, `segment_on_unavailable` applies. By default, only the primary has it"
+        " for sure, and a failover loses what no replica had received.",
+    )
     on_invalid: str = setting(
         "raise",
         parsers.choice("raise", "log"),

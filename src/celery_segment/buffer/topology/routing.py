@@ -281,6 +281,14 @@ class RoutedServer:
         """Send an encoded call of a script and return its reply."""
         return self._follow(Pool.send, script, command, once=once)
 
+    def send_and_wait(
+        self, script: Script, command: bytes, replicas: int, *, once: bool = False
+    ) -> tuple[Any, int]:
+        """Send an encoded call of a script, and wait until replicas have what it wrote."""
+        arguments = (script, command, replicas)
+        reply: tuple[Any, int] = self._follow(Pool.send_and_wait, *arguments, once=once)
+        return reply
+
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
         """Send an encoded call that returns integers, and get a key's content."""
         found: tuple[list[int], Any] = self._follow(Pool.run_and_get, script, command, key)

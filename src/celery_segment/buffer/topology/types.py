@@ -26,6 +26,11 @@ class Server(Protocol):
     def send(self, script: Script, command: bytes, *, once: bool = False) -> Any:
         """Send an encoded call of a script and return its reply."""
 
+    def send_and_wait(
+        self, script: Script, command: bytes, replicas: int, *, once: bool = False
+    ) -> tuple[Any, int]:
+        """Send an encoded call of a script, and wait until replicas have what it wrote."""
+
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
         """Send an encoded call that returns integers, and get a key's content."""
 
