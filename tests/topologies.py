@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -211,9 +212,11 @@ def _is_in_step(port):
 
 def _port_with_bus():
     """Return a free port p for which p + 10,000, that of the cluster's bus, is one as well."""
-    while (port := free_port()) > 55_000:
-        pass
-    return port
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as bus:
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 def _end(process):
