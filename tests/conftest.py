@@ -10,7 +10,7 @@ from support import Workers, new_app
 
 #: Their assertions show what was compared, as those of the tests do.
 pytest.register_assert_rewrite(
-    "batches", "bufferrecount", "checks", "commands", "composed", "records"
+    "batches", "bufferrecount", "checks", "commands", "composed", "manifests", "records"
 )
 
 
