@@ -7,7 +7,7 @@ from hiredis import ReplyError
 from redis import exceptions
 
 from celery_segment import BufferFull, BufferUnavailable, SegmentBufferError
-from celery_segment.buffer.answers import is_elsewhere, may_have_written, translated
+from celery_segment.buffer.answers import Elsewhere, is_elsewhere, may_have_written, translated
 
 SCRIPT = "ERR Error running script (call to f_1): @user_script:5: {} "
 
@@ -39,8 +39,8 @@ SCRIPT = "ERR Error running script (call to f_1): @user_script:5: {} "
         ("MASTERDOWN Link with MASTER is down", BufferUnavailable, "does not serve", ""),
         ("CLUSTERDOWN Hash slot not served", BufferUnavailable, "does not serve", ""),
         ("TRYAGAIN Multiple keys request", BufferUnavailable, "does not serve", ""),
-        ("MOVED 3999 10.0.0.1:6379", BufferUnavailable, "leaves the buffer", "point"),
-        ("ASK 3999 10.0.0.1:6379", BufferUnavailable, "leaves the buffer", "point"),
+        ("MOVED 3999 10.0.0.1:6379", Elsewhere, "leaves the buffer", "for a cluster"),
+        ("ASK 3999 10.0.0.1:6379", Elsewhere, "leaves the buffer", "for a cluster"),
         ("WRONGPASS invalid username", BufferUnavailable, "refused the user", "check the user"),
         (
             "The user executing the script can't run this command or subcommand",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_segment.buffer.address import load_client
 from celery_segment.buffer.admin import BufferAdmin
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_intact, messages_of
 from celery_segment.buffer.buffer import Buffer
@@ -11,7 +12,6 @@ from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
-from celery_segment.buffer.pool import load_client
 from celery_segment.buffer.rights import RightsMissing
 from celery_segment.buffer.sources import (
     StoredSources,

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pkgutil import resolve_name
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["Address", "address_of"]
+__all__ = ["Address", "address_of", "load_client"]
 
 #: Parameters without a meaning here: those of kombu's transport, which users copy with a
 #: broker's URL, and those of redis-py for what this library does itself.
@@ -32,6 +32,11 @@ _IGNORED = frozenset(
 #: Options of TCP: probes keep a balancer from forgetting an idle connection, and end one
 #: whose other end is gone. (TCP_USER_TIMEOUT would not help: a call's timeout is shorter.)
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+def load_client() -> None:
+    """Import redis-py ahead of the first call: it takes 50 to 150 ms, and opens no connection."""
+    import redis  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
 
     named = {name: value for name, value in options.items() if name not in _IGNORED}
     try:
+        _check_database(url)
         pool = ConnectionPool.from_url(_without_ignored(url), **named)
         cls, kwargs = pool.connection_class, pool.connection_kwargs
         _adapt(kwargs)
@@ -104,6 +110,14 @@ def _keepalive() -> dict[int, int]:
     """Return the options of TCP that this system has."""
     options = {getattr(socket, name, None): value for name, value in _KEEPALIVE.items()}
     return {name: value for name, value in options.items() if name is not None}
+
+
+def _check_database(url: str) -> None:
+    """Raise ValueError where redis-py would take database 0 for one that it cannot read."""
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdecimal():
+        raise ValueError("the database must be a number")
 
 
 def _names_in(url: str) -> set[str]:

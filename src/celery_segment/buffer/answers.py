@@ -9,11 +9,13 @@ from celery_segment.text import one_line
 
 __all__ = [
     "Elsewhere",
+    "Interrupted",
     "brief",
     "is_elsewhere",
     "is_refused",
     "is_unknown",
     "may_have_written",
+    "resting",
     "translated",
     "unanswered",
 ]
@@ -26,6 +28,20 @@ _QUOTE = ", with args"
 
 class Elsewhere(BufferUnavailable):
     """Another server of the cluster has the key, or will have it soon."""
+
+
+class Interrupted(BufferUnavailable):
+    """The connection broke between a command and its reply: it may have been carried out."""
+
+    unknown = 1
+
+    @classmethod
+    def by(cls, error: OSError, address: str) -> Interrupted:
+        """Return the error that stands for a connection that broke."""
+        return cls(
+            f"the connection to Redis at {address} broke ({brief(error)}); the operation may have"
+            " been carried out"
+        )
 
 
 class _Meaning(NamedTuple):
@@ -142,6 +158,14 @@ def translated(answer: Exception, address: str) -> SegmentBufferError:
     meaning = next(found, _ANY_OTHER)
     problem = f"Redis at {address} {meaning.problem.format(text=text)}"
     return meaning.error(problem, hint=meaning.hint)
+
+
+def resting(address: str) -> BufferUnavailable:
+    """Return the error of a call that did not ask a Redis which did not answer a moment ago."""
+    return BufferUnavailable(
+        f"Redis at {address} did not answer in time a moment ago, and was not asked",
+        hint="check the server; it is asked again each second, and once it is heard",
+    )
 
 
 def unanswered(error: Exception, errors: Any, address: str, *, is_sent: bool) -> Exception:

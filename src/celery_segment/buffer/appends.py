@@ -9,10 +9,10 @@ from itertools import chain
 from typing import Any
 
 from celery_segment.buffer import bounds
+from celery_segment.buffer.answers import Interrupted
 from celery_segment.buffer.body import ENVELOPE
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.parts import parts_of
-from celery_segment.buffer.pool import Interrupted
 from celery_segment.buffer.scripts import Script, milliseconds, script
 from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace

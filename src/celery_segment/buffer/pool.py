@@ -22,10 +22,11 @@ from hiredis import ProtocolError
 
 from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import (
-    brief,
+    Interrupted,
     is_refused,
     is_unknown,
     may_have_written,
+    resting,
     translated,
     unanswered,
 )
@@ -36,7 +37,7 @@ from celery_segment.buffer.rights import allow
 from celery_segment.buffer.scripts import Script, encode_command
 from celery_segment.errors import BufferUnavailable
 
-__all__ = ["Interrupted", "Pool", "load_client"]
+__all__ = ["Pool"]
 
 #: Seconds for which a connection may be idle before it is asked whether it still works:
 #: servers and balancers close what is idle, or forget it.
@@ -56,17 +57,6 @@ def _two(connection: Connection, commands: bytes) -> tuple[Any, Any]:
     """Send two commands together and return their replies."""
     one, two = connection.exchange_many(commands, 2)
     return one, two
-
-
-def load_client() -> None:
-    """Import redis-py ahead of the first call: it takes 50 to 150 ms, and opens no connection."""
-    import redis  # noqa: F401
-
-
-class Interrupted(BufferUnavailable):
-    """The connection broke between a command and its reply: it may have been carried out."""
-
-    unknown = 1
 
 
 class Pool:
@@ -136,14 +126,10 @@ class Pool:
         Returns:
             The reply; how many replicas have confirmed it in time.
         """
-        if script.name not in self._connections.allowed:
-            allow(self, self._own().allowed, script, command)
         longest = round(self._timeout * CONFIRM * 1000)
         both = command + encode_command("WAIT", replicas, longest)
-        reply, count = self._exchange(both, how=_two, once=once)
-        if is_unknown(reply):
-            reply, count = self._exchange(both, how=self._loading(script, _two), once=once)
-        return self._unless_error(reply), self._unless_error(count)
+        reply, confirmed = self._send_two(script, both, _two, once=once)
+        return reply, confirmed
 
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:
         """Send an encoded call that returns integers, and get a key's content, in one round trip.
@@ -151,14 +137,8 @@ class Pool:
         The call may be carried out twice. The content is bytes or a memoryview, cut off where it
         is longer than any batch.
         """
-        if script.name not in self._connections.allowed:
-            allow(self, self._own().allowed, script, command)
         both = command + encode_command("GETRANGE", key, 0, CONTENT_BYTES)
-        how: _How = Connection.exchange_bulk
-        reply, content = self._exchange(both, how=how)
-        if is_unknown(reply):
-            reply, content = self._exchange(both, how=self._loading(script, how))
-        return self._unless_error(reply), self._unless_error(content)
+        return self._send_two(script, both, Connection.exchange_bulk)
 
     def run_all(self, script: Script, commands: Sequence[bytes]) -> list[Any]:
         """Send encoded calls of a script in one round trip.
@@ -198,6 +178,17 @@ class Pool:
         own.close()
         own.end_rest()
 
+    def _send_two(
+        self, script: Script, commands: bytes, how: _How, *, once: bool = False
+    ) -> tuple[Any, Any]:
+        """Send a call of a script and another command; return the replies of both."""
+        if script.name not in self._connections.allowed:
+            allow(self, self._own().allowed, script, commands)
+        one, two = self._exchange(commands, how=how, once=once)
+        if is_unknown(one):
+            one, two = self._exchange(commands, how=self._loading(script, how), once=once)
+        return self._unless_error(one), self._unless_error(two)
+
     def _loading(self, script: Script, how: _How = _ONE) -> _How:
         """Return how to send a command after a script that Redis does not know.
 
@@ -222,7 +213,7 @@ class Pool:
             own = self._own()
         now = time.monotonic()
         if own.is_resting and not (began or own.is_to_try(now)):
-            raise self._resting()
+            raise resting(self.address)
         is_sent = False
         try:
             connection, used = self._take(own, now, began or now)
@@ -238,7 +229,7 @@ class Pool:
                 # ordinary event: a new connection tells it from an outage.
                 own.close()
                 if once:
-                    raise self._interrupted(error) from None
+                    raise Interrupted.by(error, self.address) from None
                 if began:
                     raise
                 return self._exchange(command, how=how, began=now)
@@ -340,18 +331,6 @@ class Pool:
         if isinstance(reply, Exception):
             raise translated(reply, self.address) from None
         return reply
-
-    def _resting(self) -> BufferUnavailable:
-        return BufferUnavailable(
-            f"Redis at {self.address} did not answer in time a moment ago, and was not asked",
-            hint="check the server; it is asked again each second, and once it is heard",
-        )
-
-    def _interrupted(self, error: OSError) -> Interrupted:
-        return Interrupted(
-            f"the connection to Redis at {self.address} broke ({brief(error)}); the operation"
-            " may have been carried out"
-        )
 
     def _note(self, own: Connections, began: float) -> None:
         """Rest after a failure that took time; a refused connection takes none."""

@@ -7,6 +7,7 @@ the password of ``broker_url``, but knows nothing of URLs in other settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -62,13 +63,19 @@ def _hidden(value: Any) -> Any:
     """Return a secret's mask; of a URL, what is no secret."""
     if isinstance(value, Mapping):
         return {key: _hidden(each) for key, each in value.items()}
-    return value if value is None else _url(value) or MASK
+    return value if value is None else _urls(value) or MASK
 
 
-def _url(value: Any) -> str:
-    """Return a URL without its user, password and query; "" where it is none."""
+def _urls(value: Any) -> str:
+    """Return a URL, or those of several Sentinels, without what is secret; "" where it is none."""
     if not isinstance(value, str) or "://" not in value:
         return ""
+    urls = [_url(each) for each in re.split(r";\s*(?=sentinel://)", value)]
+    return ";".join(urls) if all(urls) else ""
+
+
+def _url(value: str) -> str:
+    """Return a URL without its user, password and query; "" where it is none."""
     try:
         parts = urlsplit(value)
     except ValueError:

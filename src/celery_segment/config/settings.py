@@ -37,7 +37,7 @@ class Settings:
     redis_url: str = setting(
         "",
         parsers.redis_url,
-        "URL of the Redis that holds the buffer.",
+        "URL of the Redis that holds the buffer, of its Sentinels, or of a cluster.",
         show="environment variable `SEGMENT_REDIS_URL`; else the broker's URL, if it is a Redis",
         secret=True,
         from_environment=True,

@@ -146,6 +146,14 @@ def test_a_bad_value_of_the_environment_is_refused_without_showing_it(environ):
         (f"redis://user:{PASSWORD}@h:1/0?password={PASSWORD}", "redis://********@h:1/0"),
         (f"redis://h:1/0?password={PASSWORD}", "redis://h:1/0"),
         (f"unix://:{PASSWORD}@/run/redis.sock", "unix://********@/run/redis.sock"),
+        (
+            f"sentinel://u:{PASSWORD}@h:1;sentinel://u:{PASSWORD}@i/0?master_name=m",
+            "sentinel://********@h:1;sentinel://********@i/0",
+        ),
+        (
+            f"redis+cluster://u:{PASSWORD}@h:1,i:2?password={PASSWORD}",
+            "redis+cluster://********@h:1,i:2",
+        ),
         (f"redis://[user:{PASSWORD}@h", "********"),
         (PASSWORD, "********"),
         (None, None),

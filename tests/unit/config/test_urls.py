@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from celery_segment.buffer import connect
+from celery_segment.errors import ConfigurationError
 from configuring import configured, refusal, source
 
 # ---------------------------------------------------------------- hosts
@@ -175,3 +177,56 @@ def test_a_ca_bundle_is_an_existing_path(tmp_path):
     bundle.touch()
     for path in (bundle, str(bundle), tmp_path):
         assert source(segment_ca_bundle=path).ca_bundle == str(Path(path))
+
+
+def test_the_name_that_sentinels_watch_is_celerys():
+    options = {"master_name": "shop", "sentinel_kwargs": {"password": "p"}}
+    for conf in (
+        {"broker_url": "sentinel://h;sentinel://i/1"},
+        {"broker_url": ["sentinel://h", "sentinel://i/1"]},
+        {"broker_url": "memory://", "segment_redis_url": "sentinel://h;sentinel://i/1"},
+    ):
+        settings = configured(**conf, broker_transport_options=options)
+        assert settings.redis_url == "sentinel://h;sentinel://i/1?master_name=shop"
+        assert settings.redis_options == {"sentinel_kwargs": {"password": "p"}}
+    own = configured(
+        broker_url="sentinel://h",
+        broker_transport_options=options,
+        segment_redis_url="sentinel://h/0?master_name=buffer",
+    )
+    assert own.redis_url == "sentinel://h/0?master_name=buffer"
+    assert not own.shares_broker
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://h;redis://i",
+        "sentinel://h:x?master_name=m",
+        "redis+cluster://h:x",
+        "redis+cluster://h:1,i:x",
+        "redis+cluster://h:1/2",
+        "sentinel://h",
+        "valkey://h/first",
+        "cluster://h",
+    ],
+)
+def test_urls_of_several_servers_that_are_not_understood(url):
+    with pytest.raises(ConfigurationError, match="segment_redis_url"):
+        connect(configured(segment_redis_url=url).redis_url, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "address", "database"),
+    [
+        ("valkey://:p@h:7/3", "standalone", "h:7", 3),
+        ("valkeys://h", "standalone", "h:6379", 0),
+        ("sentinel://:p@h;sentinel://:p@i:7/3?master_name=m", "Sentinel", "m (h:26379, i:7)", 3),
+        ("redis+cluster://u:p@h,i:7", "Cluster", "h:6379, i:7", 0),
+        ("rediss+cluster://[::1]:7/0?ssl_cert_reqs=none", "Cluster", "::1:7", 0),
+    ],
+)
+def test_urls_of_all_kinds(url, kind, address, database):
+    topology = connect(configured(segment_redis_url=url).redis_url, 1.0)
+    assert (topology.kind, topology.address, topology.database) == (kind, address, database)
+    assert "p@" not in repr(topology)
