@@ -38,10 +38,11 @@ class Sentinels:
     Args:
         count: The number of Sentinels; most of them have to agree on a failover.
         replicas: The number of replicas.
-        down_after: Milliseconds after which a primary that does not answer is down.
+        down_after: Milliseconds after which a primary that does not answer is down; by default
+            no failover begins by itself, as on a busy machine one could at any time.
     """
 
-    def __init__(self, count=1, replicas=1, down_after=400, config=None):
+    def __init__(self, count=1, replicas=1, down_after=60_000, config=None):
         self._count, self._replicas, self._down_after = count, replicas, down_after
         self._config = config or {}
         self._stack = contextlib.ExitStack()
@@ -78,11 +79,15 @@ class Sentinels:
 
     def fail_over(self):
         """Have the Sentinels make another server the primary; wait until they have."""
-        before = self.primary.port
+        before = self.primary
+        self.replace(before)
+        self.demote(before)
+
+    def replace(self, primary):
+        """As ``fail_over``, where the primary cannot be made a replica: it does not answer."""
         # Until the Sentinels know that the replica is a good one, they refuse.
         wait_until(lambda: answers(self.ports[0], "SENTINEL", "FAILOVER", NAME))
-        wait_until(lambda: self.primary.port != before)
-        self.demote(self.servers[before])
+        wait_until(lambda: self.primary is not primary)
 
     def demote(self, server):
         """Make a server a replica, as the Sentinels do when they look at it, up to 10 s later."""
@@ -121,10 +126,10 @@ class Cluster:
     Args:
         primaries: The number of primaries.
         replicas: The number of replicas of each.
-        timeout: Milliseconds after which a server that does not answer is down.
+        timeout: Milliseconds after which a server that does not answer is down; as above.
     """
 
-    def __init__(self, primaries=3, replicas=0, timeout=800, config=None):
+    def __init__(self, primaries=3, replicas=0, timeout=5_000, config=None):
         self._primaries, self._replicas, self._timeout = primaries, replicas, timeout
         self._config = config or {}
         self._stack = contextlib.ExitStack()
@@ -134,7 +139,7 @@ class Cluster:
         for _ in range(self._primaries * (1 + self._replicas)):
             config = {
                 "cluster-enabled": True,
-                "cluster-node-timeout": self._timeout,
+                "cluster-node-timeout": 800,  # until they know each other: it hastens gossip
                 "cluster-require-full-coverage": False,
                 "repl-diskless-sync-delay": 0,
                 **self._config,
@@ -156,6 +161,8 @@ class Cluster:
             of = self.id(primaries[n % len(primaries)])
             wait_until(lambda port=port, of=of: answers(port, "CLUSTER", "REPLICATE", of))
         wait_until(self._is_well)
+        for port in self.servers:
+            command(port, "CONFIG", "SET", "cluster-node-timeout", self._timeout)
         return self
 
     def __exit__(self, *_):
@@ -177,6 +184,21 @@ class Cluster:
             if first <= slot <= last:
                 return self.servers[primary[1]]
         raise LookupError(key)
+
+    def replace(self, primary):
+        """Make the replica of a primary that does not answer the primary; wait until it is."""
+        others = [port for port in self.servers if port != primary.port]
+        (replica,) = (
+            port
+            for port in others
+            if command(port, "INFO", "replication").get("master_port") == primary.port
+        )
+        command(replica, "CLUSTER", "FAILOVER", "TAKEOVER")
+        wait_until(lambda: all(self._takes(port, replica) for port in others))
+
+    def _takes(self, port, primary):
+        """Return whether a server takes another one for a primary."""
+        return any(each[2][1] == primary for each in command(port, "CLUSTER", "SLOTS"))
 
     def move(self, key, to):
         """Move a slot, with its keys, to another primary, as redis-cli does."""

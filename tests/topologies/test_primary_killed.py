@@ -61,7 +61,11 @@ class Calls:
 
 @pytest.fixture(params=["cluster", "sentinels"])
 def servers(request):
-    with Cluster(replicas=1) if request.param == "cluster" else Sentinels(replicas=2) as servers:
+    made = {
+        "cluster": Cluster(replicas=1, timeout=1_000),
+        "sentinels": Sentinels(replicas=2, down_after=600),
+    }
+    with made[request.param] as servers:
         yield servers
 
 

@@ -101,7 +101,7 @@ def test_a_primary_that_is_killed_is_replaced_and_the_others_go_on(app, cluster)
         runtime_of(app).settings.enabled, runtime_of(app).connect(1.0, rest=1.0), 0.25, 1.0
     )
     assert ticker.tick() == [far]
-    wait_until(lambda: cluster.primary_of(tag(near), but=[home.port]) is not home)
+    cluster.replace(home)
     began = time.monotonic()
     wait_until(lambda: _succeeds(app, near))
     assert time.monotonic() - began < 1.0
