@@ -25,6 +25,7 @@ _COMMANDS = {
     "dead": "dead:dead",
     "forget": "forget:forget",
     "rename": "rename:rename",
+    "move": "move:move",
     "check": "check:check",
     "metrics": "metrics:metrics",
     "import": "import_:import_",

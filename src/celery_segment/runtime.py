@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
 from celery_segment.buffer import Buffer, Pace, Topology, connect
-from celery_segment.config import Eager, Settings, load
+from celery_segment.config import Eager, Settings, load, redis_of
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
 from celery_segment.producer import (
@@ -173,15 +173,29 @@ class Runtime:
         settings = self.settings
         if not settings.redis_url:
             raise _no_redis(self._app)
-        limit = settings.redis_max_connections
         with hidden_locals():  # the URL's password
-            topology = connect(
-                settings.redis_url,
-                timeout,
-                settings.redis_options,
-                max_connections=limit,
-                rest=rest,
-            )
+            return self._connect(settings.redis_url, settings.redis_options, timeout, rest)
+
+    def connect_to(self, url: str, name: str) -> Topology:
+        """Return the servers of another buffer.
+
+        Args:
+            url: Their URL, in the form of ``segment_redis_url``.
+            name: What the URL is called in an error.
+        """
+        try:
+            with hidden_locals():  # the URL's password
+                found = redis_of(url, self._app.conf, name)
+                return self._connect(*found, self.settings.redis_timeout, 0.0)
+        except ConfigurationError as error:
+            problem = error.problem.replace("segment_redis_url", name)
+            raise ConfigurationError(problem, hint=error.hint) from None
+
+    def _connect(
+        self, url: str, options: Mapping[str, Any], timeout: float, rest: float
+    ) -> Topology:
+        limit = self.settings.redis_max_connections
+        topology = connect(url, timeout, options, max_connections=limit, rest=rest)
         # Otherwise the garbage collector finds open sockets, and warns.
         weakref.finalize(self._app, topology.close).atexit = False
         return topology

@@ -177,6 +177,7 @@ def test_an_operator_runs_every_command(app_as, server, tmp_path):
     ok(app, "dead", "purge", second)
     ok(app, "forget", "--user-id", "nobody", "--yes")
     ok(app, "rename", "old", "default", "--yes")
+    ok(app, "move", "--from-namespace", "former", "--yes")
     ok(app, "deliver", "--timeout", "20")
     ok(app, "flush", "--timeout", "20")
     assert len(server.received) == 3

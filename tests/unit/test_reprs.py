@@ -20,13 +20,14 @@ _FOR_DEVELOPERS = ("demo", "testing")
 #: Types of fields that can hold neither a payload nor a secret.
 _HARMLESS = re.compile(
     r"(int|float|bool|None|Amount|Gate|Position|Figures|Options|Decision|Settled|list\[Rejected\]|Literal\[[^]]*\]"
-    r"|Mapping\[str, int\]|dict\[str, (Source|Snapshot)\]|\s|\|)+"
+    r"|Mapping\[str, int\]|dict\[str, (Source|Snapshot|Move)\]|\s|\|)+"
 )
 #: Texts of ours, names, and what an operator configures in the open.
 _TEXTS = {
     *("id", "name", "names", "namespace", "source", "batch", "message_id", "token", "check"),
     *("cause", "reason", "text", "found", "hint", "problem", "help", "label", "state", "status"),
     *("owner", "application", "host", "address", "url", "target", "pool", "queue", "spill_path"),
+    *("old_address", "new_address"),
     *("ca_bundle", "on_full", "on_unavailable", "integrations", "before_send", "on_delivered"),
     *("on_failed", "file", "digest", "info", "config", "what", "is_complete", "format", "type"),
     *("codes", "error", "kind", "read", "path", "value", "field", "number", "rejects", "texts"),

@@ -17,10 +17,13 @@ from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import Damaged, DeadLetter, Stale
 from celery_segment.config import Source
-from celery_segment.errors import SegmentBufferError
+from celery_segment.errors import BufferFull, SegmentBufferError
 from celery_segment.text import one_line
 
 __all__ = ["BufferAdmin"]
+
+#: What receive.lua answers where Redis uses more than its share.
+_NO_ROOM = -2
 
 
 class BufferAdmin:
@@ -226,18 +229,32 @@ class BufferAdmin:
         number, what, *rest = found
         return with_record(number, what.decode(), *rest)
 
-    def receive(self, origin: bytes, mover: int, moving: Moving) -> bool:
+    def origin(self) -> bytes | None:
+        """Return the name of this source as an origin; None where no move of it has begun."""
+        found: bytes | None = self._server.execute("HGET", f"{self._key}:state", "origin")
+        return found
+
+    def receive(self, origin: bytes, mover: int, moving: Moving, *, share: float = 1.0) -> bool:
         """Store what another source has set aside; return False where it was stored before.
+
+        Args:
+            origin: The other source's name as an origin.
+            mover: The mover's number.
+            moving: What was set aside.
+            share: The largest share of its ``maxmemory`` that Redis may use; 1 for all of it.
 
         Raises:
             Stale: Another mover has begun.
+            BufferFull: Redis uses more than its share.
         """
         attachments = (*moving.callbacks, *moving.traces)
         counts = (len(moving.fields), len(moving.callbacks))
-        about = (origin, mover, moving.number, moving.what, moving.content, *counts)
+        about = (origin, mover, moving.number, share, moving.what, moving.content, *counts)
         stored = self._server.run(
             script("receive"), self._key, *about, *moving.fields, *attachments
         )
+        if stored == _NO_ROOM:
+            raise BufferFull(f"Redis uses more than {share:.0%} of its maxmemory")
         if stored < 0:
             raise Stale
         return bool(stored)

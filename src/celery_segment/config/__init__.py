@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery_segment.config.declaration import declared
 from celery_segment.config.eager import Eager
-from celery_segment.config.loading import load
+from celery_segment.config.loading import load, redis_of
 from celery_segment.config.masking import mask_settings
 from celery_segment.config.parsers import WriteKey
 from celery_segment.config.settings import Settings
@@ -19,4 +19,5 @@ __all__ = [
     "declared",
     "load",
     "mask_settings",
+    "redis_of",
 ]

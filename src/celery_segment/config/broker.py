@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
-__all__ = ["broker_redis", "is_same_server", "of_sentinels"]
+__all__ = ["broker_redis", "completed", "is_same_server"]
 
 _SOCKET, _SENTINEL = "redis+socket", "sentinel"
 _SCHEMES = ("redis", "rediss", _SOCKET)
@@ -34,7 +34,7 @@ def broker_redis(conf: Any) -> tuple[str, Options]:
         if scheme == _SENTINEL:
             texts = map(str.strip, _brokers(conf))
             url = ";".join(each for each in texts if each.startswith(f"{_SENTINEL}:"))
-            url, options = of_sentinels(url, conf)
+            url, options = _of_sentinels(url, conf)
             return url, {**options, **_tls("redis", {}, _setting(conf, "broker_use_ssl"))}
         if scheme in _SCHEMES:
             try:
@@ -44,7 +44,17 @@ def broker_redis(conf: Any) -> tuple[str, Options]:
     return "", {}
 
 
-def of_sentinels(url: str, conf: Any) -> tuple[str, Options]:
+def completed(url: str, conf: Any) -> tuple[str, Options]:
+    """Return a URL of the buffer's Redis, and options of the connection that it cannot contain.
+
+    Args:
+        url: The URL, in the form of redis-py; those of Sentinels with semicolons between them.
+        conf: Celery's settings, which may have the rest of what is to be known of Sentinels.
+    """
+    return _of_sentinels(url, conf) if url.startswith(f"{_SENTINEL}:") else (url, {})
+
+
+def _of_sentinels(url: str, conf: Any) -> tuple[str, Options]:
     """Complete the URLs of Sentinels, with semicolons between them, by Celery's settings.
 
     Returns:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from celery_segment.config.broker import broker_redis, is_same_server, of_sentinels
+from celery_segment.config.broker import broker_redis, completed, is_same_server
 from celery_segment.config.declaration import declared
-from celery_segment.config.parsers import WriteKey
+from celery_segment.config.parsers import WriteKey, redis_url
 from celery_segment.config.settings import Settings
 from celery_segment.config.source import DEFAULT_SOURCE, Source
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["load"]
+__all__ = ["load", "redis_of"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -46,8 +46,8 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
     broker_url, options = broker_redis(conf)
     if not own.get("redis_url"):
         own["redis_url"], own["redis_options"] = broker_url, options
-    elif own["redis_url"].startswith("sentinel:"):
-        own["redis_url"], own["redis_options"] = of_sentinels(own["redis_url"], conf)
+    else:
+        own["redis_url"], own["redis_options"] = completed(own["redis_url"], conf)
     own["shares_broker"] = is_same_server(own["redis_url"], broker_url)
     if "namespace" not in own:
         own["namespace"] = _broker_namespace(conf)
@@ -63,6 +63,23 @@ def load(conf: Any, environ: Mapping[str, str]) -> Settings:
                     hint="set it to the path of a file on this host",
                 )
     return Settings(sources=sources, is_configured=is_configured, misnamed=misnamed, **own)
+
+
+def redis_of(url: str, conf: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """Return the URL of another Redis, read as ``segment_redis_url``, and its connections' options.
+
+    Args:
+        url: The URL.
+        conf: ``app.conf``.
+        name: What the URL is called in an error.
+
+    Raises:
+        ConfigurationError: It is not such a URL.
+    """
+    try:
+        return completed(redis_url(url), conf)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}") from None
 
 
 def _sources(entries: Any, shared: dict[str, Any], key: WriteKey | None) -> dict[str, Source]:

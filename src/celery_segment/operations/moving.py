@@ -18,20 +18,22 @@ lease has expired, a callback is run here once the worker that was to run it had
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
 from celery_segment.buffer import Buffer, Stale, most_messages
-from celery_segment.config import Settings
-from celery_segment.errors import ConfigurationError, SegmentBufferError
+from celery_segment.config import Source
+from celery_segment.errors import BufferFull, ConfigurationError, SegmentBufferError
 from celery_segment.producer import Spill
 from celery_segment.runtime import Runtime, runtime_of
 
-__all__ = ["Move", "rename"]
+__all__ = ["Move", "rename", "run", "target_of"]
 
-#: Seconds between two looks at what others still hold of the old source.
+#: Seconds between two looks at what others still hold of the old sources.
 POLL = 0.25
+
+Watch = Callable[["Move"], object]
 
 
 class Move:
@@ -42,6 +44,8 @@ class Move:
         old: The buffer to empty.
         new: The buffer that receives its messages.
         spill: A file of this host which may hold spilled messages of the old source.
+        keeps_room: Whether to leave the room in the new Redis that ``segment_max_memory_share``
+            leaves to others. Within one Redis, a move takes none.
 
     Attributes:
         moved: The number of messages that were moved.
@@ -49,10 +53,19 @@ class Move:
         waits_for: What the move waits for, in words; empty once the old source is gone.
     """
 
-    def __init__(self, app: Any, old: Buffer, new: Buffer, spill: Spill | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        old: Buffer,
+        new: Buffer,
+        spill: Spill | None = None,
+        *,
+        keeps_room: bool = False,
+    ) -> None:
         self._app = app
         self._old, self._new = old, new
         self._spill = spill
+        self._share = new.source.max_memory_share if keeps_room else 1.0
         self._room = 0
         self.moved = self.remaining = 0
         self.waits_for = ""
@@ -62,39 +75,55 @@ class Move:
         """The name of the application that delivers the old source; "" where it is not known."""
         return self._old.admin.snapshot().owner
 
-    def run(
-        self, timeout: float | None = None, *, watch: Callable[[Move], object] = lambda _: None
-    ) -> int:
-        """Move until the old source is empty; return the number of messages that remain.
+    def run(self, timeout: float | None = None, *, watch: Watch = lambda _: None) -> int:
+        """Move until the old source is empty, as ``run`` says."""
+        return run([self], timeout, watch=watch)
 
-        Args:
-            timeout: Seconds to wait for what others hold; no limit when left out.
-            watch: Called after each batch.
+    def step(self, watch: Watch = lambda _: None) -> bool:
+        """Move all but what others hold; return whether another step may move more.
 
         Raises:
-            SegmentBufferError: Redis did not answer or has no room, or another move has begun.
-                Nothing is lost: what was not moved is moved by another run.
+            ConfigurationError: Both buffers are one.
+            SegmentBufferError: As ``run`` says.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            before = self.moved
-            try:
-                is_done = self._move_what_is_free(watch)
-            except Stale:
-                raise _taken_over(self._old) from None
-            left = POLL if end is None else min(end - time.monotonic(), POLL)
-            is_stuck = self.waits_for == _DEAD_LETTERS_FULL and self.moved == before
-            if is_done or is_stuck or left <= 0:
-                return self.remaining
-            time.sleep(left)
+        before = self.moved
+        try:
+            is_done = self._move_what_is_free(watch)
+        except BufferFull:
+            self.look()
+            self.waits_for = _FULL
+            is_done = False
+        except Stale:
+            raise _taken_over(self._old) from None
+        is_stuck = self.waits_for == _DEAD_LETTERS_FULL and self.moved == before
+        return not (is_done or is_stuck)
 
-    def _move_what_is_free(self, watch: Callable[[Move], object]) -> bool:
+    def look(self) -> None:
+        """Look at what remains, and for what it waits."""
+        figures = self._old.admin.snapshot()
+        spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.name)
+        self.remaining = figures.waiting + figures.dead.messages + spilled
+        self.waits_for = ""
+        if spilled:
+            self.waits_for = "another process, which uses the spill file"
+        elif figures.inflight.messages:
+            self.waits_for = "a worker that delivers them, or whose lease has not expired yet"
+        elif figures.waiting:
+            self.waits_for = "another run: they were stored just now"
+        elif figures.uncalled_batches:
+            self.waits_for = "callbacks of settled batches, which have not run yet"
+        elif figures.dead.messages:
+            self.waits_for = _DEAD_LETTERS_FULL
+
+    def _move_what_is_free(self, watch: Watch) -> bool:
         """Move all but what others hold; return whether nothing of the old source is left."""
         self._move_spilled()
         begun = self._old.admin.start_move()
         if begun is None:
-            self._look()
+            self.look()
             return not self.remaining
+        if self._new.admin.origin() == begun[0]:
+            raise _one_buffer(self._old)
         # Loaded by whoever moves, not by the calls.
         from celery_segment.worker.inprocess import take_back
 
@@ -103,7 +132,7 @@ class Move:
         while self._move_next(*begun):
             watch(self)
         is_removed = self._old.admin.remove()
-        self._look()
+        self.look()
         return is_removed and not self.remaining
 
     def _move_next(self, origin: bytes, mover: int) -> bool:
@@ -112,7 +141,7 @@ class Move:
         moving = old.next_move(mover, largest_dead=self._room)
         if moving is None:
             return False
-        new.receive(origin, mover, moving)
+        new.receive(origin, mover, moving, share=self._share)
         old.end_move(moving)
         self.moved += moving.count
         self._room -= moving.size if moving.what == "dead" else 0
@@ -131,25 +160,37 @@ class Move:
         dead = self._new.admin.snapshot().dead.bytes
         return max(self._new.source.max_dead_bytes - dead, 0)
 
-    def _look(self) -> None:
-        """Look at what remains, and for what it waits."""
-        figures = self._old.admin.snapshot()
-        spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.name)
-        self.remaining = figures.waiting + figures.dead.messages + spilled
-        self.waits_for = ""
-        if spilled:
-            self.waits_for = "another process, which uses the spill file"
-        elif figures.inflight.messages:
-            self.waits_for = "a worker that delivers them, or whose lease has not expired yet"
-        elif figures.waiting:
-            self.waits_for = "another run: they were stored just now"
-        elif figures.uncalled_batches:
-            self.waits_for = "callbacks of settled batches, which have not run yet"
-        elif figures.dead.messages:
-            self.waits_for = _DEAD_LETTERS_FULL
-
 
 _DEAD_LETTERS_FULL = "room: the new source's dead letters are full (segment_max_dead_bytes)"
+_FULL = (
+    "room in the new Redis (segment_max_memory_share; for spilled messages,"
+    " segment_max_buffer_bytes)"
+)
+
+
+def run(
+    moves: Collection[Move], timeout: float | None = None, *, watch: Watch = lambda _: None
+) -> int:
+    """Move until the old sources are empty; return the number of messages that remain.
+
+    Args:
+        moves: The move of each source.
+        timeout: Seconds to wait for what others hold; no limit when left out.
+        watch: Called after each batch.
+
+    Raises:
+        ConfigurationError: A source's buffers are one.
+        SegmentBufferError: Redis did not answer or has no room, or another move has begun.
+            Nothing is lost: what was not moved is moved by another run.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    left = moves
+    while True:
+        left = [move for move in left if move.step(watch)]
+        wait = POLL if end is None else min(end - time.monotonic(), POLL)
+        if not left or wait <= 0:
+            return sum(move.remaining for move in moves)
+        time.sleep(wait)
 
 
 def rename(app: Any, old: str, new: str) -> Move:
@@ -164,22 +205,33 @@ def rename(app: Any, old: str, new: str) -> Move:
         ConfigurationError: ``new`` is not configured or not enabled, or is ``old``.
     """
     runtime = runtime_of(app)
-    target = runtime.settings.source(new)
     if old == new:
         raise ConfigurationError(f"both names are {old!r}", hint="give two different ones")
-    if not target.enabled:
+    target = target_of(runtime, new)
+    source = runtime.settings.sources.get(old) or replace(target, name=old)
+    return Move(app, Buffer(runtime.topology, source), runtime.buffer(new), runtime.spill)
+
+
+def target_of(runtime: Runtime, name: str) -> Source:
+    """Return a source that is to receive another one's messages.
+
+    Raises:
+        ConfigurationError: It is not configured, or not enabled.
+    """
+    source = runtime.settings.source(name)
+    if not source.enabled:
         raise ConfigurationError(
-            f"source {new!r} is not enabled, so that nothing would be delivered",
+            f"source {name!r} is not enabled, so that nothing would be delivered",
             hint="set its segment_enabled to True",
         )
-    return Move(app, buffer_of(runtime, old, like=new), runtime.buffer(new), runtime.spill)
+    return source
 
 
-def buffer_of(runtime: Runtime, name: str, *, like: str) -> Buffer:
-    """Return the buffer of a source that need not be configured, with the settings of another."""
-    settings: Settings = runtime.settings
-    source = settings.sources.get(name) or replace(settings.source(like), name=name)
-    return Buffer(runtime.topology, source)
+def _one_buffer(old: Buffer) -> ConfigurationError:
+    return ConfigurationError(
+        f"source {old.source.name!r} is to be moved into itself, or into a copy of itself",
+        hint="move it from another server, database or namespace; a copy has its messages already",
+    )
 
 
 def _taken_over(old: Buffer) -> SegmentBufferError:

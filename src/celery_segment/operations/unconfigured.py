@@ -15,7 +15,7 @@ from celery_segment.buffer import (
     noted_sources,
     stored_sources,
 )
-from celery_segment.config import DEFAULT_SOURCE, Settings
+from celery_segment.config import Settings
 
 __all__ = ["Unconfigured", "figures_of", "find_unconfigured", "is_of_another", "noted_unconfigured"]
 
@@ -73,7 +73,7 @@ def figures_of(topology: Topology, settings: Settings, names: Iterable[str]) -> 
 def _figures(
     topology: Topology, settings: Settings, names: Iterable[str]
 ) -> Iterator[tuple[str, Snapshot]]:
-    like = settings.source(DEFAULT_SOURCE)
+    like = next(iter(settings.sources.values()))
     for name in names:
         figures = BufferAdmin(topology, replace(like, name=name)).snapshot()
         if figures.waiting or figures.dead.messages or figures.uncalled_batches:

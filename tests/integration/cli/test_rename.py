@@ -41,6 +41,11 @@ def test_rename_as_json(app):
     assert found == {"moved": 1_205, "remaining": 0, "waits_for": ""}
 
 
+def test_a_dry_run_of_rename_moves_nothing(app, before):
+    assert ok(app, "rename", "old", "new", "--dry-run") == "old: would move 1,205 messages to new\n"
+    assert stats(before, "old").accepted == 1_205
+
+
 def test_rename_says_what_remains(app, before):
     fill(before, 2_000, 1)
     buffer_of(before, "old").claim(1)

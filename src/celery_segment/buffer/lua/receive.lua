@@ -7,24 +7,27 @@
 -- ARGV[1] -> the other source's name as an origin
 -- ARGV[2] -> number of the mover
 -- ARGV[3] -> number of the move
--- ARGV[4] -> what is moved: ready, dead or totals
--- ARGV[5] -> the batch's messages as they are stored; '' for none
--- ARGV[6] -> how many of the values that follow are fields
--- ARGV[7] -> how many of the next ones are of callbacks; the others are of trace contexts
--- ARGV[8…] -> names and values in turn
+-- ARGV[4] -> largest share of its maxmemory that Redis may use; 1 for all of it
+-- ARGV[5] -> what is moved: ready, dead or totals
+-- ARGV[6] -> the batch's messages as they are stored; '' for none
+-- ARGV[7] -> how many of the values that follow are fields
+-- ARGV[8] -> how many of the next ones are of callbacks; the others are of trace contexts
+-- ARGV[9…] -> names and values in turn
 --
 -- Returns 1 when it was stored
 -- Returns 0 when it was stored before
 -- Returns -1: another mover has begun; nothing was changed
+-- Returns -2: Redis uses more than its share; nothing was changed
 local source, origin, mover, number = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local what, content = ARGV[4], ARGV[5]
-local field_count, callback_count, values = tonumber(ARGV[6]), tonumber(ARGV[7]), {unpack(ARGV, 8)}
+local share, what, content = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local field_count, callback_count, values = tonumber(ARGV[7]), tonumber(ARGV[8]), {unpack(ARGV, 9)}
 
 -- @include _free_first
 -- @include _batch_number
 -- @include _batch_size
 -- @include _move
 -- @include _count_saved
+-- @include _memory
 local origins, state, stats = source .. ':origins', source .. ':state', source .. ':stats'
 -- What of the other source's figures is a state, and not a total.
 local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
@@ -35,8 +38,14 @@ local last_mover, last_number = string.match(last, '^(%d+) (%d+)$')
 if mover < tonumber(last_mover) then
   return -1
 end
-free_first(source)
 local is_new = number > tonumber(last_number)
+if is_new and share < 1 then
+  local used, most = memory()
+  if used and used > share * most then
+    return -2
+  end
+end
+free_first(source)
 redis.call('HSET', origins, origin, mover .. ' ' .. (is_new and number or last_number))
 if not is_new then
   return 0
