@@ -125,7 +125,7 @@ class Model:
         self.latency: float | None = None
         self.fastest: float | None = None
         self.failures, self.trips, self.tripped_cause = 0, Counter(), ""
-        self.owner = ""
+        self.owner, self.format = "", 1
 
     def at(self, place: str) -> list[Sealed]:
         found = [batch for batch in self.batches.values() if batch.place == place]

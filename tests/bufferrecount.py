@@ -238,6 +238,7 @@ class Recount(Model):
             "memory": None,
             "refusing": False,
             "owner": self.owner,
+            "format": self.format,
         }
         assert {name: getattr(snapshot, name) for name in expected} == expected
 

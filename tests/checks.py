@@ -15,7 +15,7 @@ SERVER = [
     *("settings", "redis", "rights", "clock", "version", "role", "memory", "eviction"),
     *("aof", "fsync", "disk", "replicas", "sources", "workers"),
 ]
-SOURCE = ["write key", "endpoint", "owner", "gate", "oldest", "dead letters"]
+SOURCE = ["write key", "endpoint", "owner", "format", "gate", "oldest", "dead letters"]
 
 
 def run(app, *args):

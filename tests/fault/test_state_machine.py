@@ -633,7 +633,9 @@ class Machine(Recount, RuleBasedStateMachine):
     # ------------------------------------------------------------ operating
 
     @rule(
-        what=st.sampled_from(["due", "mark", "pause", "resume", "script_flush", "name_the_owner"])
+        what=st.sampled_from(
+            ["due", "mark", "pause", "resume", "script_flush", "name_the_owner", "note_the_format"]
+        )
     )
     def operate(self, what):
         """One rule for what would else crowd out the deliveries."""
@@ -663,6 +665,11 @@ class Machine(Recount, RuleBasedStateMachine):
         for name in ("shop", "staging") if self.aside else ("staging",):
             self.owner = self.owner or name
             assert self.buffer.admin.claim_ownership(name) == self.owner
+
+    def note_the_format(self):
+        for number in (1, self.format + 1, self.format):
+            self.format = max(self.format, number)
+            assert self.buffer.admin.note_format(number) == self.format
 
     def mark(self):
         if self.open:

@@ -9,7 +9,7 @@ import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
 from celery_segment import Analytics, track
-from celery_segment.buffer import Lease, RightsMissing, connect, register_sources
+from celery_segment.buffer import STORES, Lease, RightsMissing, connect, register_sources
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.rights import OPERATOR, PRODUCER, WORKER, refused
 from celery_segment.buffer.scripts import script
@@ -115,6 +115,7 @@ def test_a_worker_makes_every_transition(app_as, redis):
     register_sources(runtime_of(app).topology, "", ["default"])
     assert Pace(runtime_of(app).topology, 1_000.0).wait(1)
     buffer.admin.claim_ownership("tests")
+    assert buffer.admin.note_format(STORES) == STORES
     buffer.append_many([message(n) for n in range(4)])
     assert buffer.due(0.0)
     buffer.split(hold(buffer), "400")

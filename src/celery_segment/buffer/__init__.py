@@ -9,6 +9,7 @@ from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
 from celery_segment.buffer.figures import Amount, Gate, Snapshot
 from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
+from celery_segment.buffer.formats import READS, STORES, check_format
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
@@ -41,6 +42,8 @@ __all__ = [
     "APPEND_BYTES",
     "ENVELOPE",
     "NO_ATTACHMENTS",
+    "READS",
+    "STORES",
     "UNDER_WAY",
     "Amount",
     "Attachments",
@@ -69,6 +72,7 @@ __all__ = [
     "StoredSources",
     "Topology",
     "Wanted",
+    "check_format",
     "connect",
     "decompressed",
     "gzip_body",

@@ -198,6 +198,10 @@ class BufferAdmin:
         self._server.execute("HSETNX", state, "owner", application)
         return one_line(self._server.execute("HGET", state, "owner"))
 
+    def note_format(self, number: int) -> int:
+        """Note in which format the source is stored, unless a newer one is; return which is."""
+        return int(self._server.run(script("note_format"), self._key, number))
+
     # A move to another source, which may be in another slot of a cluster or in another Redis, is
     # a step here, one there and one here again. Each may be repeated, and changes nothing then.
 

@@ -104,6 +104,7 @@ class Snapshot:
         refusing: Whether calls are refused, since that is more than ``segment_max_memory_share``.
         owner: The name of the application whose worker was the first to deliver the source; ""
             if none was started.
+        format: The number of the format in which the source is stored.
     """
 
     accepted: int
@@ -130,6 +131,7 @@ class Snapshot:
     memory: float | None
     refusing: bool
     owner: str
+    format: int
 
     @property
     def waiting(self) -> int:
@@ -163,6 +165,7 @@ class Snapshot:
             memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,
             refusing=bool(n["refusing"]),
             owner=owner,
+            format=n["format"],
         )
 
 

@@ -20,7 +20,8 @@ touch them all. Times are milliseconds of the server's clock.
                          halved (time), latency and fastest (of the answers). Of a move to
                          another source: origin (a random name), mover and moves (numbers),
                          moving (the number, what is moved, its id). received: how many batches
-                         were moved to this source
+                         were moved to this source. owner: the name of the application whose
+                         worker was the first. format: in which all this is stored: see ``formats``
     :ready       zset    sealed batches by number, the oldest first
     :inflight    zset    claimed batches by the end of their lease
     :retrying    zset    batches that wait for a retry, by its time

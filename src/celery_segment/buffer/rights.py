@@ -86,8 +86,8 @@ WORKER = Role(
     PRODUCER.scripts
     | {
         *("ack", "begin", "bury", "called", "claim", "compress", "compressible", "damage", "due"),
-        *("expire", "mark", "pace", "reap", "register", "release", "remaining", "repair"),
-        *("retry", "snapshot", "split", "uncalled"),
+        *("expire", "mark", "note_format", "pace", "reap", "register", "release", "remaining"),
+        *("repair", "retry", "snapshot", "split", "uncalled"),
     },
     PRODUCER.plain | {"GET", "GETRANGE", "HGET", "HSETNX", "HVALS"},
     frozenset({"INFO", "WAIT"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from celery_segment.buffer import BufferAdmin, DeadLetter, Snapshot
+from celery_segment.buffer import STORES, BufferAdmin, DeadLetter, Snapshot
 from celery_segment.runtime import Runtime
 
 __all__ = ["admin_of"]
@@ -24,9 +24,8 @@ class _Captured(BufferAdmin):
 
     def snapshot(self) -> Snapshot:
         """Return figures that are all zero."""
-        return Snapshot.of(
-            {"gate": b"", "tripped_cause": b"", "owner": b"", **dict.fromkeys(_FIGURES, 0)}
-        )
+        texts = {"gate": b"", "tripped_cause": b"", "owner": b""}
+        return Snapshot.of({**texts, "format": STORES, **dict.fromkeys(_FIGURES, 0)})
 
     def pause(self) -> bool:
         """Pause nothing."""

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from celery_segment.buffer import check_format
 from celery_segment.delivery.outcome import Answer, Failure
-from celery_segment.errors import SegmentError
+from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.operations.unconfigured import is_of_another
 from celery_segment.producer.recording import CAPTURE
 from celery_segment.text import counted, duration, one_line
@@ -28,6 +29,7 @@ __all__ = [
     "of_endpoint",
     "of_error",
     "of_figures",
+    "of_format",
     "of_owner",
     "of_spilled",
     "of_stray",
@@ -94,6 +96,15 @@ def of_owner(source: Source, owner: str, application: str) -> Finding:
     found = f"application {one_line(owner)!r} delivers this source, and this is {application!r}"
     hint = "if they are not to share its messages, give each a segment_namespace"
     return Finding("owner", source.name, "warn", found, hint)
+
+
+def of_format(source: Source, stored: int) -> Finding:
+    """Judge whether this release reads what is stored of a source."""
+    try:
+        check_format(source.name, stored)
+    except ConfigurationError as error:
+        return of_error("format", error, source.name)
+    return Finding("format", source.name, "ok", f"format {stored}, which this release reads")
 
 
 def of_unconfigured(found: Unconfigured, application: str) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from celery_segment.operations.findings import (
     of_endpoint,
     of_error,
     of_figures,
+    of_format,
     of_owner,
     of_spilled,
     of_stray,
@@ -306,6 +307,7 @@ def _of_sources(sources: list[Source], asked: _Asked, deadline: float) -> Iterat
             yield of_error("figures", found, source.name)
         elif found and stored:
             yield of_owner(source, found[0].owner, stored.application)
+            yield of_format(source, found[0].format)
             yield from of_figures(source, *found, asked.queue)
 
 

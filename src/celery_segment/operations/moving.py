@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from celery_segment.buffer import Buffer, Stale, most_messages
+from celery_segment.buffer import STORES, Buffer, Stale, check_format, most_messages
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, ConfigurationError, SegmentBufferError
 from celery_segment.producer import Spill
@@ -67,6 +67,7 @@ class Move:
         self._spill = spill
         self._share = new.source.max_memory_share if keeps_room else 1.0
         self._room = 0
+        self._format = STORES
         self.moved = self.remaining = 0
         self.waits_for = ""
 
@@ -83,10 +84,11 @@ class Move:
         """Move all but what others hold; return whether another step may move more.
 
         Raises:
-            ConfigurationError: Both buffers are one.
+            ConfigurationError: Both buffers are one, or one is stored in a newer format.
             SegmentBufferError: As ``run`` says.
         """
         before = self.moved
+        self.look()
         try:
             is_done = self._move_what_is_free(watch)
         except BufferFull:
@@ -99,8 +101,14 @@ class Move:
         return not (is_done or is_stuck)
 
     def look(self) -> None:
-        """Look at what remains, and for what it waits."""
+        """Look at what remains, and for what it waits.
+
+        Raises:
+            ConfigurationError: The old source is stored in a newer format than this release reads.
+        """
         figures = self._old.admin.snapshot()
+        check_format(self._old.source.name, figures.format)
+        self._format = figures.format
         spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.name)
         self.remaining = figures.waiting + figures.dead.messages + spilled
         self.waits_for = ""
@@ -124,6 +132,7 @@ class Move:
             return not self.remaining
         if self._new.admin.origin() == begun[0]:
             raise _one_buffer(self._old)
+        check_format(self._new.source.name, self._new.admin.note_format(self._format))
         # Loaded by whoever moves, not by the calls.
         from celery_segment.worker.inprocess import take_back
 
@@ -179,7 +188,7 @@ def run(
         watch: Called after each batch.
 
     Raises:
-        ConfigurationError: A source's buffers are one.
+        ConfigurationError: A source's buffers are one, or one is stored in a newer format.
         SegmentBufferError: Redis did not answer or has no room, or another move has begun.
             Nothing is lost: what was not moved is moved by another run.
     """

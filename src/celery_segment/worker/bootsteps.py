@@ -15,7 +15,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker.state import active_requests
 
-from celery_segment.buffer import Buffer, RightsMissing, register_sources
+from celery_segment.buffer import STORES, Buffer, RightsMissing, check_format, register_sources
 from celery_segment.calls.requests import answer_again, forget_answers
 from celery_segment.config import Settings, Source
 from celery_segment.errors import ConfigurationError, SegmentBufferError
@@ -58,6 +58,7 @@ class Check(bootsteps.Step):
             check_content(worker.app)
         for source in settings.enabled:
             _check_rights(runtime.buffer(source.name))
+            _check_format(runtime.buffer(source.name))
             for hook in (source.on_delivered, source.on_failed):
                 hook_of(worker.app, hook)
             _claim_ownership(worker.app, runtime.buffer(source.name))
@@ -84,6 +85,12 @@ def _check_rights(buffer: Buffer) -> None:
         raise ConfigurationError(error.problem, hint=error.hint) from None
     except SegmentBufferError:  # to be told by the tick, if it lasts
         pass
+
+
+def _check_format(buffer: Buffer) -> None:
+    """Note in which format this release stores a source; refuse one that is stored in a newer."""
+    with suppress(SegmentBufferError):  # to be told by the tick, if it lasts
+        check_format(buffer.source.name, buffer.admin.note_format(STORES))
 
 
 def _claim_ownership(app: Any, buffer: Buffer) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from celery_segment.buffer import Buffer, Gate
+from celery_segment.buffer import Buffer, Gate, check_format
 from celery_segment.errors import BufferUnavailable
 from celery_segment.runtime import runtime_of
 from celery_segment.worker import callbacks
@@ -47,6 +47,7 @@ class Deliverer:
         self.source = source
         self.remaining = 0
         self.gate = Gate()
+        self._is_readable = False
         self._buffer: Buffer | None = None
         if runtime.producer(source).delivers:
             self._buffer, self._pace = runtime.buffer(source), runtime.pace
@@ -61,6 +62,8 @@ class Deliverer:
         """
         if self._buffer is None:
             return POLL
+        if not self._is_readable:
+            self.look()
         batch = self._next_batch(self._buffer)
         if batch is None:
             self.look()
@@ -71,9 +74,15 @@ class Deliverer:
         return 0.0
 
     def look(self) -> None:
-        """Look again at what remains."""
+        """Look again at what remains.
+
+        Raises:
+            ConfigurationError: It is stored in a format that this release does not read.
+        """
         if self._buffer is not None:
             figures = self._buffer.admin.snapshot()
+            check_format(self.source, figures.format)
+            self._is_readable = True
             self.remaining, self.gate = figures.waiting, figures.gate
 
     @property
