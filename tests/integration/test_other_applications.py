@@ -14,6 +14,7 @@ from kombu.transport import memory
 
 from celery_segment import ConfigurationError, track
 from celery_segment.worker.bootsteps import Tick
+from support import free_port
 
 
 def add(a, b):
@@ -97,6 +98,17 @@ def test_a_worker_with_wrong_settings_is_refused(other, make_worker, conf, told)
     app = other(broker_url="memory://", **conf)
     with pytest.raises(ConfigurationError, match=told):
         make_worker(app)
+
+
+def test_a_worker_that_rabbitmq_would_refuse_its_queues_is_refused(other, make_worker):
+    quorum = {"task_default_queue_type": "quorum", "worker_detect_quorum_queues": False}
+    conf = {"segment_write_key": "k", "segment_redis_url": f"redis://127.0.0.1:{free_port()}"}
+    with pytest.raises(ConfigurationError, match="remove worker_detect_quorum_queues = False"):
+        make_worker(other(broker_url="amqp://", **quorum, **conf))
+    # No other broker has such queues, and a worker that detects them is well.
+    make_worker(other(broker_url="memory://", **quorum, **conf))
+    make_worker(other(broker_url="amqp://", task_default_queue_type="quorum", **conf))
+    make_worker(other(broker_url="amqp://", worker_detect_quorum_queues=False, **conf))
 
 
 def test_no_current_application_is_told_as_such(tmp_path):

@@ -20,6 +20,7 @@ from celery.exceptions import Reject
 from celery_segment.buffer import Attachments
 from celery_segment.calls.arguments import check_arguments, hide
 from celery_segment.calls.attachments import attachments_of, keeps_results
+from celery_segment.calls.delayed import holdable, origin_queue
 from celery_segment.calls.fixed import FixedTask
 from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
@@ -243,11 +244,11 @@ class Call(FixedTask, Generic[P]):
         logger.warning(
             "%s[%s] is not stored yet, and is tried again: %s", self.name, request.id, known
         )
-        wait = _BODY_RETRY
-        if not isinstance(error, SegmentBufferError):
-            wait = min(wait * 2**request.retries, _LONGEST_RETRY)
+        is_redis = isinstance(error, SegmentBufferError)
+        wait = _BODY_RETRY if is_redis else min(_BODY_RETRY * 2**request.retries, _LONGEST_RETRY)
         try:
-            raise self.retry(exc=error, countdown=wait, kwargsrepr=request.kwargsrepr)
+            queue = origin_queue(self)
+            raise self.retry(exc=error, countdown=wait, kwargsrepr=request.kwargsrepr, queue=queue)
         except Reject as refused:
             # The broker is away or full. Celery would discard the message; returned to its
             # queue, it comes again at once: hence the pause. Where the broker does not take it
@@ -312,7 +313,7 @@ class Call(FixedTask, Generic[P]):
         if needs_broker or self._runtime.eager:
             header = header_of(data, trace, trust, receipt=receipt)
             options["headers"] = {**(options.get("headers") or {}), HEADER: header}
-            options.update(link=link, link_error=link_error)
+            options = holdable(self.app, {**options, "link": link, "link_error": link_error})
             result = self._send(prepared, data, task_id, options)
         else:
             asked = (task_id, message_id, trace, link, link_error)

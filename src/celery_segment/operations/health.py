@@ -47,7 +47,7 @@ from celery_segment.operations.worker_findings import (
     of_workers,
 )
 from celery_segment.runtime import Runtime, runtime_of
-from celery_segment.worker.content import check_content
+from celery_segment.worker.receiving import check_content
 
 __all__ = ["check_all", "check_redis", "check_worker"]
 

@@ -22,9 +22,9 @@ from celery_segment.errors import ConfigurationError, SegmentBufferError
 from celery_segment.producer import DRAIN, recording
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.callbacks import hook_of
-from celery_segment.worker.content import check_content
 from celery_segment.worker.interview import register_interview
 from celery_segment.worker.local import queue_of, run_here
+from celery_segment.worker.receiving import check_content, check_queues
 from celery_segment.worker.slots import Slots, share_slots, slots_of
 from celery_segment.worker.ticker import SERVER_REST, Ticker
 
@@ -56,6 +56,7 @@ class Check(bootsteps.Step):
             recording.warn_once()
         if settings.enabled:
             check_content(worker.app)
+            check_queues(worker.app)
         for source in settings.enabled:
             _check_rights(runtime.buffer(source.name))
             _check_format(runtime.buffer(source.name))

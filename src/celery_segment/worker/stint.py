@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery.exceptions import Reject, Retry
 
 from celery_segment.buffer import BatchRef, Buffer, Pace
+from celery_segment.calls.delayed import holdable, origin_queue
 from celery_segment.errors import (
     DeliveryFailed,
     SegmentBufferError,
@@ -160,16 +161,17 @@ class Stint:
 
     def _retry(self, batch: BatchRef, countdown: float, cause: SegmentError) -> NoReturn:
         """Have Celery attempt a batch again, as another try of the present task."""
-        request = self._task.request
+        request, app = self._task.request, self._task.app
         if request.is_eager:  # Celery would retry at once
             raise cause
         # As Task.retry does, but a drain is followed by a delivery of the one batch.
         reference = _reference(self._buffer.source.name, batch)
-        signature = self._task.app.tasks[DELIVER].signature_from_request(
+        signature = app.tasks[DELIVER].signature_from_request(
             request,
             args=(),
-            countdown=countdown,
+            queue=origin_queue(self._task),
             retries=request.retries + 1,
+            **holdable(app, {"countdown": countdown}),
             **reference,
         )
         try:
