@@ -42,7 +42,7 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser applications demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
+.PHONY: help dev lint unit test pythons browser applications topologies demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -85,6 +85,10 @@ browser:
 ## Have a visitor buy in a shop that others wrote, django-oscar, and see what is tracked: two minutes.
 applications: build/applications/.installed
 	build/applications/bin/python -m pytest -c applications/pytest.ini applications
+
+## Run the tests with RabbitMQ, where it is installed, and with each of Celery's pools: eight minutes.
+topologies: build/test/.installed
+	build/test/bin/python -m pytest tests/topologies
 
 ## Run the main job on an embedded Redis; SECONDS=20 ends it by itself.
 demo: build/demo/.installed
