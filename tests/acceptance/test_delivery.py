@@ -236,7 +236,8 @@ def test_a_stopped_holder_cannot_settle_what_another_took_over(make_app, server,
     assert (stats.accepted, stats.delivered.messages, stats.takeovers) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo", "prefork"])
+# Their ends, under load: tests/topologies/test_pools.py.
+@pytest.mark.parametrize("pool", ["threads", "solo", "prefork", "gevent", "eventlet"])
 def test_every_pool_delivers(make_app, server, workers, pool):
     app = make_app(segment_flush_interval=0.5)
     workers.start(app, pool=pool)
