@@ -42,9 +42,13 @@ STATUSES = (302, 400, 401, 403, 404, 413, 429, 451, 500, 501, 503, 599)
 #: Times that a worker remembers, of those that ``Slots`` keeps.
 REMEMBERED = (slots._UNTIL, slots._ACCEPTED, slots._REFUSED)
 #: Rounds within which all is settled, and the seconds that pass in each: more than any pause.
-ROUNDS, ROUND = 60, 1200.0
-#: Longer than the steps take, but not the rounds: then others have been delivered in time.
-RETRY_FOR = STEPS * 400.0 + 5 * ROUND
+ROUNDS, ROUND = 6 * STEPS, 400.0
+#: In each round, one batch may show whether the endpoint works. In so many, one that holds nothing
+#: bad, or the good half of one that was split, has had its turn.
+TURNS = 2 * STEPS
+#: Longer than the steps and these rounds take, so that others have been delivered in time; not
+#: longer than all rounds.
+RETRY_FOR = STEPS * 400.0 + TURNS * ROUND
 #: Names of messages, which the endpoint counts over all examples.
 NUMBERS = count()
 
