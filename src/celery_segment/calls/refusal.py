@@ -82,7 +82,7 @@ def _problem(build: Callable[..., Any], args: Any, kwargs: Any, error: Exception
 def _log(level: int, call: str, problem: str) -> None:
     """Log a dropped call and the line that makes it; once for each line and problem.
 
-    A test that records calls is told of each.
+    For a test that records calls, each is noted.
     """
     place = _place()
     note_dropped(f"{call} at {place} is dropped: {problem}")

@@ -156,3 +156,19 @@ def _succeeds(app, name):
         return bool(Analytics(app=app, source=name).track.delay("u", "E"))
     except SegmentError:
         return False
+
+
+def test_a_slot_without_a_server_holds_up_no_other(app, cluster):
+    home = cluster.primary_of(tag("s0"))
+    far = next(n for n in NAMES if cluster.primary_of(tag(n)) != home)
+    Analytics(app=app, source=far).track.delay("u", "E")
+    slot = command(home.port, "CLUSTER", "KEYSLOT", tag("s0"))
+    runtime = runtime_of(app)
+    for port in cluster.servers:
+        answers(port, "CLUSTER", "DELSLOTS", slot)
+    try:
+        ticker = Ticker(runtime.settings.enabled, runtime.connect(1.0), 0.25, 1.0)
+        assert ticker.tick() == [far]
+    finally:
+        command(home.port, "CLUSTER", "ADDSLOTS", slot)
+    wait_until(lambda: _succeeds(app, "s0"))

@@ -1,7 +1,7 @@
 """Find the server that has a key now, and find it again when it does not serve.
 
-A ``Router`` knows which server has which slots, as others told it; Sentinels say of all slots
-that one server has them, the primary. It asks again when a command was refused or not answered:
+A ``Router`` knows which server has which slots, as the servers, or Sentinels, say; behind
+Sentinels, the primary has all of them. It asks again when a command was refused or not answered:
 the server may be demoted, gone, or without the slot. Where the answer is the same server still,
 the command fails as on a single server. Where it is another one, the command is sent there,
 unless it may have been carried out already and must not be twice.
@@ -119,7 +119,8 @@ class Router:
 
     def servers(self) -> Sequence[Pool]:
         """Return the connections to each server that has slots."""
-        self.pool_of(0)
+        if not self._pools:
+            self.pool_of(0)
         return list(self._pools.values())
 
     def run_each(
@@ -128,10 +129,15 @@ class Router:
         """Send encoded calls of a script, each to the server that has its key."""
         began = time.monotonic()
         keys: dict[Pool, list[str]] = {}
-        for key in commands:
-            keys.setdefault(self.pool_of(self._slot_of(key)), []).append(key)
         replies: dict[str, Any | SegmentBufferError] = {}
         failures: list[SegmentBufferError] = []
+        for key in commands:
+            pool = self._pool_or_error(key)
+            if isinstance(pool, Pool):
+                keys.setdefault(pool, []).append(key)
+            else:  # the other slots have servers all the same
+                failures.append(pool)
+                replies[key] = pool
         for pool, own in keys.items():
             try:
                 found = pool.run_all(script, [commands[key] for key in own])
@@ -143,9 +149,15 @@ class Router:
                 if isinstance(reply, BufferUnavailable):
                     self.instead_of(pool, self._slot_of(key), began, reply)
                     break
-        if failures and len(failures) == len(keys):
+        if failures and all(reply in failures for reply in replies.values()):
             raise failures[0]
         return replies
+
+    def _pool_or_error(self, key: str) -> Pool | BufferUnavailable:
+        try:
+            return self.pool_of(self._slot_of(key))
+        except BufferUnavailable as error:
+            return error
 
     def set_timeout(self, timeout: float) -> None:
         """Change the timeout."""
@@ -177,10 +189,13 @@ class Router:
                     self._look_up()
                     found = self._known(slot)
         if found is None:
-            raise BufferUnavailable(
+            self._looks_from = max(self._looks_from, time.monotonic() + AGAIN)
+            self._failure = (
                 f"no server of the {self.kind} at {self.address} has slot {slot}",
-                hint="check the servers, and segment_redis_url",
+                "check the servers, and segment_redis_url",
             )
+            problem, hint = self._failure
+            raise BufferUnavailable(problem, hint=hint)
         return found
 
     def instead_of(
