@@ -214,6 +214,10 @@ class Model:
     def untried(self) -> list[Sealed]:
         return [batch for batch in self.at("ready") if not batch.cause]
 
+    @property
+    def open_first(self) -> bool:
+        return bool(self.trips["refused"] and self.open and not self.untried())
+
     def end_probe_of(self, batch: Sealed) -> None:
         if self.probe[1] == batch.id:
             self.probe = (0.0, "")
@@ -222,7 +226,7 @@ class Model:
         """For how long a begin finds the source closed; make the batch the probe if need be."""
         closed = self.closed_for()
         if closed == 0 and self.trips.total():
-            if batch.cause and self.untried():
+            if batch.cause and (self.untried() or self.open_first):
                 closed = 0.001
             elif self.probe[0] <= self.now:
                 self.probe = (self.now + LEASE, batch.id)

@@ -200,7 +200,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if stint:
             latency = 100 if self.latency is None else self.latency
             room = min(room, max(ceil((ready + takes_open) * latency / (stint * 1000)), 1))
-        if takes_open and ready < room:
+        if takes_open and (ready < room or (room > 0 and self.open_first)):
             self.seal()
         claimed = []
         while (waiting := self.at("ready")) and len(claimed) < room:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batches import BREAKER, claim_one, hold, message
+from batches import BREAKER, claim_one, hold, ids, message
 from celery_segment.buffer import Gate, Lease, SourceClosed
 from support import allow, let_pass, wait_until
 
@@ -46,6 +46,18 @@ class TestGate:
         buffer.ack(hold(buffer, batches[3].id, "probe2"))
         assert isinstance(buffer.begin(batches[5].id, "t2"), Lease)
         assert isinstance(buffer.begin(batches[6].id, "t2"), Lease)
+
+    def test_the_open_batch_is_the_probe_before_those_that_have_failed(self, buffer, redis):
+        buffer.append(message(0))
+        failed = claim_one(buffer)
+        buffer.retry(hold(buffer, failed), "refused", 0, "403", breaker=(1, 60, 60))
+        let_pass(redis, 61)
+        buffer.append(message(1))
+        assert isinstance(buffer.begin(failed, "t2"), SourceClosed), "its retry is due"
+        probe = hold(buffer)
+        assert ids(probe) == ["m1"]
+        buffer.ack(probe)
+        assert hold(buffer, claim_one(buffer), "t3").others_delivered
 
     def test_a_probe_that_is_damaged_lets_another_batch_be_it(self, make_buffer):
         buffer = make_buffer(segment_max_batch_messages=1)

@@ -32,6 +32,7 @@ local lease, max_inflight = tonumber(ARGV[3]), tonumber(ARGV[4])
 -- @include _recount
 -- @include _open_count
 -- @include _untried
+-- @include _open_first
 local inflight, retrying = source .. ':inflight', source .. ':retrying'
 local meta, probe, ready = source .. ':meta:' .. id, source .. ':probe', source .. ':ready'
 local time = now()
@@ -75,7 +76,7 @@ end
 if closed == 0 and is_failing(source) then
   -- One batch at a time, the probe, tests whether the endpoint still fails: one that has not
   -- failed itself, if there is one, since it may be the batch that is at fault.
-  if fields[9] and untried(source) then
+  if fields[9] and (untried(source) or open_first(source)) then
     closed = 1
   elseif not redis.call('SET', probe, id, 'NX', 'PX', lease)
     and redis.call('GET', probe) ~= id then

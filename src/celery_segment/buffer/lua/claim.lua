@@ -1,5 +1,5 @@
 -- Take ready batches into flight, oldest first; where they are fewer than may be taken, seal
--- the open batch and take it, too.
+-- the open batch and take it, too. While the endpoint fails, those that have not failed come first.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
@@ -30,6 +30,7 @@ local stint, continues = tonumber(ARGV[4]), ARGV[5] == '1'
 -- @include _limit_of
 -- @include _is_failing
 -- @include _untried
+-- @include _open_first
 -- Milliseconds that an answer is taken to need before the first one.
 local LATENCY = 100
 local ready, inflight, waiting = source .. ':ready', source .. ':inflight', source .. ':waiting'
@@ -55,7 +56,7 @@ if stint > 0 then
   most = math.min(most, math.max(needed, 1))
 end
 most = math.min(most, room)
-if has_open and count < most then
+if has_open and (count < most or most > 0 and open_first(source)) then
   seal(source)
   count = count + 1
 end
