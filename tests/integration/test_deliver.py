@@ -136,6 +136,47 @@ def test_a_refused_write_key_is_not_waited_for(brokerless, server):
     assert Analytics().deliver() == 0
 
 
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_a_source_without_a_write_key_is_not_waited_for(brokerless, server, is_retried):
+    sources = {"marketing": {"write_key": WRITE_KEY}}
+    app = brokerless(segment_write_key=None, segment_sources=sources)
+    store(2)
+    ids = store(3, "marketing")
+    if is_retried:
+        (batch,) = buffer_of(app).claim(1)
+        lease = buffer_of(app).begin(batch.id, "of another worker")
+        buffer_of(app).retry(lease, "failure", 600.0, "503", "503", breaker=(5, 1.0, 60.0))
+    began = time.monotonic()
+    said = run(app, "deliver", "--timeout", "30")
+    assert Analytics().deliver(timeout=30) == 2
+    assert time.monotonic() - began < 20, "the timeout was used up"
+    assert said.exit_code == 1
+    assert said.stdout == (
+        "default: 2 messages remain: this process has no write key for the source\n"
+        "marketing: nothing remains\n"
+    )
+    assert set(server.received) == ids
+
+
+def test_a_key_that_is_refused_while_others_deliver_is_tried_once(brokerless, server):
+    app = brokerless()
+    store(2)
+    server.reply(Reply.status(401))
+    assert Analytics().deliver() == 2
+    Analytics().resume()
+    buffer = buffer_of(app)
+    (batch,) = buffer.claim(1)
+    buffer.ack(buffer.begin(batch.id, "of another worker"), "200")
+    store(2)
+    server.always(Reply.status(401))
+    said = run(app, "deliver", "--timeout", "30")
+    assert len(server.requests) == 2
+    assert said.stdout == (
+        "default: 2 messages remain: this process' write key is refused (401), while others"
+        " deliver\n"
+    )
+
+
 def test_hooks_are_called(brokerless):
     heard = []
     brokerless(segment_on_delivered=heard.append)
@@ -178,6 +219,19 @@ def test_flush_within_a_task_does_not_wait_for_itself(make_app, server, workers)
     remaining, seconds = wait_until(lambda: server.received and _outcome(app, result))
     assert remaining == 0
     assert seconds < 5
+    assert len(set(server.received)) == 25
+
+
+def test_flush_within_a_task_waits_for_others_without_a_write_key(make_app, server, workers):
+    conf = {"imports": ["celery_segment", "flushingtasks"], "segment_write_key": None}
+    app = make_app(**conf)
+    workers.start(app, pool="solo", processes=1)
+    result = app.send_task("tests.track_and_flush", (25,))
+    wait_until(lambda: Analytics(app=app).stats().waiting == 25)
+    keyed = make_app()
+    assert wait_until(lambda: Analytics(app=keyed).deliver(timeout=5) == 0)
+    remaining, _ = wait_until(lambda: _outcome(app, result))
+    assert remaining == 0
     assert len(set(server.received)) == 25
 
 

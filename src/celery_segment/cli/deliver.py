@@ -108,4 +108,6 @@ def _outcome(each: Deliverer) -> str:
         return (
             f"{text}: the source is paused; `celery segment resume --source {each.source}` opens it"
         )
+    if each.left_to_others:
+        return f"{text}: {each.left_to_others}"
     return f"{text}: the source is {one_line(str(each.gate))}" if each.gate.reason else text

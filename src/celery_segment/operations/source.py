@@ -88,14 +88,15 @@ class Analytics:
     def flush(self, timeout: float = 30.0) -> int:
         """Have the workers deliver all that is stored now, and wait for it.
 
-        Within a Celery task it is delivered in this process: the workers may be waiting for
-        this very task.
+        Within a Celery task it is delivered in this process, if that has the source's write key:
+        the workers may be waiting for this very task.
 
         Returns:
             The number of messages that remain after ``timeout`` seconds; 0 when
             each was delivered, or became a dead letter, or the source is not enabled.
         """
-        if get_current_worker_task() is None:
+        has_key = self._runtime.settings.source(self.source).write_key is not None
+        if get_current_worker_task() is None or not has_key:
             return wait_for([Flush(self._runtime, self.source)], timeout)
         flush = Flush(self._runtime, self.source, wake=False)
         self._deliver(timeout, until=flush.is_settled)
@@ -105,8 +106,8 @@ class Analytics:
         """Deliver all that is stored, in this process: no worker and no broker is needed.
 
         Returns:
-            The number of messages that remain: those of a source that is paused or whose
-            configuration the endpoint refuses, or what was not
+            The number of messages that remain: those of a source that is paused, whose write key
+            this process lacks, or whose configuration the endpoint refuses, or what was not
             delivered within ``timeout`` seconds.
 
         Raises:

@@ -53,6 +53,7 @@ class Deliverer:
             self._buffer, self._pace = runtime.buffer(source), runtime.pace
         # Batches that were posted and failed, by the time of their next attempt.
         self._retries: list[tuple[float, str]] = []
+        self._rests_until = 0.0
 
     def step(self) -> float:
         """Attempt one batch, if one is due.
@@ -64,6 +65,11 @@ class Deliverer:
             return POLL
         if not self._is_readable:
             self.look()
+        take_back(self._app, self._buffer)
+        self._buffer.expire_dead()
+        if self.left_to_others:
+            self.look()
+            return POLL
         batch = self._next_batch(self._buffer)
         if batch is None:
             self.look()
@@ -92,13 +98,23 @@ class Deliverer:
         A paused source waits for an operator, and one that refuses the configuration for
         another configuration.
         """
-        return not self.remaining or self.gate.state == "paused" or self.gate.refused
+        waits_for_people = self.gate.state == "paused" or self.gate.refused
+        return not self.remaining or waits_for_people or bool(self.left_to_others)
+
+    @property
+    def left_to_others(self) -> str:
+        """Why this process leaves the source to others at present; "" if it does not."""
+        if self._buffer is None:
+            return ""
+        if self._buffer.source.write_key is None:
+            return "this process has no write key for the source"
+        if time.monotonic() < self._rests_until and not self.gate.refused:
+            return "this process' write key is refused (401), while others deliver"
+        return ""
 
     def _next_batch(self, buffer: Buffer) -> str | None:
         if self._retries and self._retries[0][0] <= time.monotonic():
             return heapq.heappop(self._retries)[1]
-        take_back(self._app, buffer)
-        buffer.expire_dead()
         claimed = buffer.claim(1)
         return claimed[0].id if claimed else None
 
@@ -109,6 +125,7 @@ class Deliverer:
             buffer.release(batch)
             return
         report = attempt_delivery(buffer, batch)
+        self._rests_until = time.monotonic() + report.rests_for
         if report.retry_in is not None:
             heapq.heappush(self._retries, (time.monotonic() + report.retry_in, batch))
         if report.settled is not None:
@@ -132,8 +149,9 @@ def deliver(
 ) -> int:
     """Deliver until nothing remains, in turns where there are several sources.
 
-    A source that is paused, or whose configuration the endpoint refuses, is not waited for. A
-    source that is closed for a while is: its wait is the endpoint's own, or that of the retries.
+    A source that is paused, whose write key this process lacks, or whose configuration the
+    endpoint refuses, is not waited for. A source that is closed for a while is: its wait is the
+    endpoint's own, or that of the retries.
 
     Args:
         deliverers: One for each source.
