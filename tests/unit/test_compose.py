@@ -113,6 +113,11 @@ def test_a_stopping_worker_may_finish_its_request():
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > 2 * timeout
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_signal_stops_our_service_while_it_starts(name):
+    assert SERVICES[name]["init"] is True
+
+
 # ---------------------------------------------------------------- secrets
 
 
