@@ -13,6 +13,7 @@ from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
+from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import Damaged, DeadLetter, Stale
@@ -250,12 +251,17 @@ class BufferAdmin:
         Raises:
             Stale: Another mover has begun.
             BufferFull: Redis uses more than its share.
+            BufferUnavailable: Too few replicas confirm it in time (``wait_replicas``): the other
+                source is to keep it until another call is confirmed.
         """
         attachments = (*moving.callbacks, *moving.traces)
         counts = (len(moving.fields), len(moving.callbacks))
         about = (origin, mover, moving.number, share, moving.what, moving.content, *counts)
-        stored = self._server.run(
-            script("receive"), self._key, *about, *moving.fields, *attachments
+        receive = script("receive")
+        command = receive.encode_command(self._key, *about, *moving.fields, *attachments)
+        replicas = self.source.wait_replicas
+        stored = send_confirmed(
+            self._server, receive, command, replicas, refuses=lambda reply: reply < 0
         )
         if stored == _NO_ROOM:
             raise BufferFull(f"Redis uses more than {share:.0%} of its maxmemory")

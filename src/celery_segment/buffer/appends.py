@@ -13,6 +13,7 @@ from celery_segment.buffer.answers import Interrupted
 from celery_segment.buffer.body import ENVELOPE
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.buffer.parts import parts_of
+from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import Script, milliseconds, script
 from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
@@ -68,7 +69,7 @@ class Appends:
         command = b"%b$%d\r\n%b,\r\n%b" % (self._before, len(message) + 1, message, self._after)
         try:
             if self._replicas:
-                reply = self._send_and_wait(self._append, command)
+                reply = self._send(self._append, command)
             else:
                 reply = self._server.send(self._append, command, once=True)
         except Interrupted:
@@ -128,30 +129,13 @@ class Appends:
         flat: Iterator[int | bytes] = chain.from_iterable(places)
         arguments = (stored, sizes, *self._limits, *flat)
         command = self._append.encode_command(self._key, *arguments)
-        if self._replicas:
-            reply = self._send_and_wait(self._append, command)
-        else:
-            reply = self._server.send(self._append, command, once=True)
+        reply = self._send(self._append, command)
         if reply:
             raise self._full(reply)
 
-    def _send_and_wait(self, script: Script, command: bytes) -> Any:
-        """Send an encoded call of a script; return its reply once enough replicas have it.
-
-        Raises:
-            BufferUnavailable: They do not confirm it in time. The primary has it: it is lost only
-                if a replica without it takes over.
-        """
-        reply, confirmed = self._server.send_and_wait(script, command, self._replicas, once=True)
-        if reply or confirmed >= self._replicas:
-            return reply
-        error = BufferUnavailable(
-            f"{confirmed} of {self._replicas} replicas of Redis at {self._server.address} confirmed"
-            " the operation in time",
-            hint="check the replicas, or lower segment_wait_replicas",
-        )
-        error.unknown = 1
-        raise error
+    def _send(self, script: Script, command: bytes) -> Any:
+        """Send an encoded call of a script; return its reply once enough replicas have it."""
+        return send_confirmed(self._server, script, command, self._replicas, once=True)
 
     def _append_unless_stored(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, sent: float
@@ -178,7 +162,7 @@ class Appends:
         # What replicas confirm is what the present connection has written.
         touch = script("touch")
         try:
-            self._send_and_wait(touch, touch.encode_command(self._key))
+            self._send(touch, touch.encode_command(self._key))
         except BufferUnavailable as error:
             error.unknown = count
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
+from celery_segment.operations.moving import rename
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
 from support import wait_until
@@ -86,3 +87,17 @@ def test_an_interrupted_call_is_confirmed_as_well(make_app, primary, replica):
         track.delay("u", "E")
         assert size(replica) == size(primary)
         assert Analytics(app=app).stats().accepted == 3
+
+
+def test_a_move_deletes_no_batch_that_no_replica_has(make_app, primary, replica):
+    old = make_app(segment_redis_url=primary.url, segment_sources={"old": {"write_key": "k"}})
+    Analytics("old", app=old).track.delay("u", "E")
+    app = make_app(segment_redis_url=primary.url, segment_wait_replicas=1)
+    replica.pause()
+    with pytest.raises(BufferUnavailable, match="0 of 1 replicas"):
+        rename(app, "old", "default").run()
+    assert Analytics("old", app=old).stats().waiting == 1
+    replica.resume()
+    assert rename(app, "old", "default").run() == 0
+    assert Analytics(app=app).stats().accepted == 1
+    assert Analytics("old", app=old).stats().accepted == 0
