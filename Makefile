@@ -8,6 +8,7 @@ SECONDS ?=
 SEED ?=
 MESSAGES ?=
 QUICK ?=
+STORE ?=
 MODULE ?=
 MINUTES ?=
 SAMPLE ?=
@@ -42,7 +43,7 @@ endef
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser applications topologies demo chaos mutate bench docs links wheel lock clean $(PYTHONS)
+.PHONY: help dev lint unit test pythons browser applications topologies demo chaos mutate bench scale docs links wheel lock clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -109,6 +110,10 @@ mutate: build/mutate/.installed
 ## Measure every figure beside its peers, which get an environment of their own; QUICK=1 takes six minutes.
 bench: build/bench/.installed build/peers/.installed
 	SEGMENT_BENCH_PEERS=build/peers/bin/python build/bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+
+## Measure appends and deliveries, and compare the simulation with them; STORE=1 keeps what was measured.
+scale: build/bench/.installed
+	build/bench/bin/python -m benchmarks.simulation $(if $(STORE),--store,--measure)
 
 ## Build the documentation as a site, build/site/index.html; a warning is an error.
 docs: build/docs/.installed

@@ -51,7 +51,7 @@ def body(figures: list[Figure]) -> list[str]:
 
 
 def _machine() -> Iterator[str]:
-    yield f"- {datetime.now(timezone.utc):%Y-%m-%d}; {os.cpu_count()} cores, {_processor()}"
+    yield f"- {datetime.now(timezone.utc):%Y-%m-%d}; {os.cpu_count()} cores, {processor()}"
     redis = subprocess.run([find_server(), "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"v=(\S+)", redis.stdout)
     yield f"- Python {platform.python_version()}, Redis {found[1] if found else '?'}, without AOF"
@@ -61,7 +61,8 @@ def _machine() -> Iterator[str]:
     yield f"- compared with {THEIRS} {peer.stdout.strip()}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return found[1] if found else platform.machine()
 

@@ -37,6 +37,7 @@ class Worker:
         environ: Additional environment variables.
         options: Its options; by default, it has one process in its pool.
         peer: Whether it runs in the peers' environment.
+        prefix: What its command starts with, to run it in a network namespace.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Worker:
         options: Sequence[str] = ONE_PROCESS,
         *,
         peer: bool = False,
+        prefix: Sequence[str] = (),
     ) -> None:
         python = PEERS if peer else sys.executable
-        self._command = [python, "-m", "celery", "-A", app, "worker", *options]
+        self._command = [*prefix, python, "-m", "celery", "-A", app, "worker", *options]
         self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
 
     def __enter__(self) -> Self:
@@ -82,6 +84,11 @@ class Worker:
                 return
             seen = now
         raise RuntimeError(f"the worker did not start:\n{self._log.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        """The process id of its main process."""
+        return self._process.pid
 
     def cpu(self) -> float:
         """Return the CPU seconds of the worker so far."""
