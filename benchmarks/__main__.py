@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 FIGURES = (
     *("live_call", "live_cost", "live_backlog", "latency", "web_view", "idle", "config_styles"),
     *("longest_script", "append", "call", "delivery", "backlog", "memory", "importing"),
-    "footprint",
+    *("footprint", "connections", "processes", "hosts"),
 )
 
 
