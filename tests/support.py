@@ -50,7 +50,7 @@ def buffer_of(app, source="default"):
 
 def allow(buffer, requests: int) -> None:
     """Have so many requests be allowed at the same time, as good answers would."""
-    key = f"{keys.prefix(buffer.source.name)}:state"
+    key = f"{keys.prefix_of(buffer.source)}:state"
     buffer._server.execute("HSET", key, "limit", requests)
 
 

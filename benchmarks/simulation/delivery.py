@@ -36,7 +36,7 @@ class Load:
     Attributes:
         hosts: The number of hosts with a worker each.
         processes: The processes of each worker.
-        shards: The number of sources, each with a Redis of its own.
+        shards: The number of shards, each on a primary of its own.
         backlog: The events that wait in each shard at the beginning.
         rate: The events per second that each shard takes.
         redis: The round trip to Redis, in seconds.

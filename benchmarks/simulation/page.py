@@ -83,7 +83,7 @@ def plan(measured: Measured) -> Iterator[str]:
     yield from (
         _row("`segment_max_requests_per_second`", found, lambda n: f"{n.limit:,}"),
         _row("delivered, events/s", found, lambda n: f"{n.delivered:,.0f}"),
-        _row("sources, each on a Redis of its own", found, lambda n: f"{n.shards}"),
+        _row("shards, each on a primary of its own", found, lambda n: f"{n.shards}"),
         _row("how busy each Redis is", found, lambda n: f"{n.busy:.0%}"),
         _row(f"requests a second, of {REQUESTS:,}", found, lambda n: f"{n.requests:,.0f}"),
         _row("processes that deliver", found, lambda n: f"{n.processes}"),

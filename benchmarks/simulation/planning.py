@@ -53,7 +53,7 @@ class Needs:
         rate: Events per second.
         limit: segment_max_requests_per_second.
         delivered: Events per second that are delivered.
-        shards: Sources, each on a Redis of its own.
+        shards: Shards, each on a primary of its own.
         busy: The share of its time that each Redis is busy.
         requests: Requests per second.
         processes: Processes that deliver.

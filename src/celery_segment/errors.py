@@ -119,7 +119,8 @@ class SegmentBufferError(SegmentError):
     """The buffer in Redis refused or failed an operation.
 
     Attributes:
-        stored: How many of a call's messages, the first ones, are stored nevertheless.
+        stored: How many of a call's messages are stored nevertheless: the first ones, but with
+            ``segment_ordered`` those of the shards that could be reached.
         unknown: How many of those that follow may be stored or not: Redis did not say.
     """
 

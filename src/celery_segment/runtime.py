@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
 from celery_segment.buffer import Buffer, Pace, Topology, connect
-from celery_segment.config import Eager, Settings, load, redis_of
+from celery_segment.config import Eager, Settings, Source, load, redis_of
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
 from celery_segment.producer import (
     DRAIN,
+    ByUser,
     Discard,
     Fallback,
+    InTurn,
+    PartStore,
     Producer,
     RecordingProducer,
     Spill,
@@ -95,9 +98,26 @@ class Runtime:
                         self._settings = load(self._app.conf, os.environ)
         return self._settings
 
-    def buffer(self, source: str) -> Buffer:
-        """Return the buffer of a source."""
-        return self._made(self._buffers, source, self._make_buffer)
+    def buffer(self, shard: str) -> Buffer:
+        """Return the buffer of a source's shard, given its name: the first has the source's."""
+        if shard not in self._buffers:
+            name = self.settings.shard(shard).shard_name
+            return self._made(self._buffers, name, self._make_buffer)
+        return self._buffers[shard]
+
+    def shards(self, source: str) -> list[Buffer]:
+        """Return the buffers of a source's shards: of most sources one."""
+        return [self.buffer(each.shard_name) for each in self.settings.source(source).split()]
+
+    def shares(
+        self, source: str, messages: Sequence[bytes]
+    ) -> Iterator[tuple[PartStore, Sequence[bytes]]]:
+        """Return where a source's messages are to be stored, whatever is set for a full buffer."""
+        buffers, settings = self.shards(source), self.settings
+        if settings.source(source).ordered:
+            yield from ByUser(buffers).split(messages)
+        else:
+            yield InTurn(buffers, settings.redis_timeout), messages
 
     def producer(self, source: str) -> Producer:
         """Return the producer of a source: one that records, while tests do so."""
@@ -110,7 +130,8 @@ class Runtime:
         try:
             return self._producers[source]
         except (KeyError, TypeError):
-            return self._made(self._producers, source, self._make_producer)
+            name = self.settings.source(source).name
+            return self._made(self._producers, name, self._make_producer)
 
     @property
     def captures(self) -> bool:
@@ -201,26 +222,31 @@ class Runtime:
         return topology
 
     def fallbacks(self) -> list[Fallback]:
-        """Return the fallbacks of the sources that drop or spill."""
+        """Return the fallbacks of the sources, or shards, that drop or spill."""
         for source in self.settings.enabled:
             self.producer(source.name)
         return list(self._fallbacks.values())
 
     def wake(self, source: str) -> None:
-        """Have a worker drain a source at once, rather than at its next tick."""
+        """Have workers drain a source at once, rather than at their next tick."""
+        for shard in self.settings.source(source).split():
+            self.wake_shard(shard.shard_name)
+
+    def wake_shard(self, shard: str) -> None:
+        """Have a worker drain a shard of a source at once, rather than at its next tick."""
         if self.captures:
             return
         if self.eager:
-            self._deliver_at_once(source)
+            self._deliver_at_once(shard)
             return
-        self.waker.wake(source, self.settings.queue)
+        self.waker.wake(shard, self.settings.queue)
 
-    def _deliver_at_once(self, source: str) -> None:
+    def _deliver_at_once(self, shard: str) -> None:
         # The messages are stored: whatever becomes of their delivery, no call fails for it.
-        result = self._app.tasks[DRAIN].apply(kwargs={"source": source}, throw=False)
+        result = self._app.tasks[DRAIN].apply(kwargs={"source": shard}, throw=False)
         if result.failed():
             text = "%s: not delivered, and kept where it is no dead letter: %s"
-            logger.warning(text, source, result.result)
+            logger.warning(text, shard, result.result)
 
     # ------------------------------------------------------------ making each once
 
@@ -232,8 +258,7 @@ class Runtime:
             self._pid, self._own_lock = os.getpid(), RLock()
         return self._own_lock
 
-    def _made(self, made: dict[str, T], source: str, make: Callable[[str], T]) -> T:
-        name = self.settings.source(source).name
+    def _made(self, made: dict[str, T], name: str, make: Callable[[str], T]) -> T:
         if name not in made:
             with self._lock:
                 if name not in made:
@@ -241,17 +266,32 @@ class Runtime:
         return made[name]
 
     def _make_buffer(self, name: str) -> Buffer:
-        return Buffer(self.topology, self.settings.source(name))
+        return Buffer(self.topology, self.settings.shard(name))
 
     def _make_producer(self, name: str) -> Producer:
         source = self.settings.source(name)
         if not source.enabled:
             return Producer(source, Discard(), _nothing, self.eager, delivers=False)
-        store: Store = self.buffer(name)
-        if not source.on_full == source.on_unavailable == "raise":
-            spill = self.spill if source.on_unavailable == "spill" else None
-            store = self._fallbacks[name] = Fallback(self.buffer(name), spill)
-        return Producer(source, store, partial(self.wake, name), self.eager)
+        return Producer(source, self._make_store(source), partial(self.wake, name), self.eager)
+
+    def _make_store(self, source: Source) -> Store:
+        shards = self.shards(source.name)
+        first, *others = shards
+        if source.ordered:
+            stores = [self._with_fallback(each.source, each) for each in shards]
+            return ByUser(stores) if others else stores[0]
+        names = [each.source.shard_name for each in others]
+        store = InTurn(shards, self.settings.redis_timeout) if others else first
+        return self._with_fallback(source, store, *names)
+
+    def _with_fallback(self, source: Source, store: PartStore, *others: str) -> Store:
+        """Return a store that drops or spills what it cannot store, where the settings say so."""
+        if source.on_full == source.on_unavailable == "raise":
+            return store
+        spill = self.spill if source.on_unavailable == "spill" else None
+        fallback = Fallback(source, store, spill, others)
+        self._fallbacks[fallback.source] = fallback
+        return fallback
 
 
 def _nothing() -> None:

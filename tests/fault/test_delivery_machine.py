@@ -99,7 +99,7 @@ class Worker:
 
     def __init__(self, app):
         self.app, self.buffer = app, buffer_of(app)
-        self.slots = slots.Slots(["default"], 1.0)
+        self.slots = slots.Slots({"default": "default"}, 1.0)
         slots.share_slots(app, self.slots)
         self.key = KeyRecord(self.slots.key_times("default"))
 

@@ -20,7 +20,7 @@ import pytest
 from celery_segment.buffer import Attachments
 from celery_segment.buffer.pool import Pool
 from celery_segment.operations.emptying import empty
-from celery_segment.operations.moving import Move, rename
+from celery_segment.operations.moving import SourceMove, rename
 from celery_segment.operations.moving import run as run_moves
 from celery_segment.testing import EmbeddedRedis
 from commands import environ, ok, process
@@ -52,7 +52,7 @@ class Moving:
     new: str
     old_redis: Any
     new_redis: Any
-    make: Callable[[], Move]
+    make: Callable[[], SourceMove]
     command: tuple[str, ...]
 
     def clear(self) -> None:
@@ -111,11 +111,12 @@ def fork(call) -> int:
 
 def kill_after(make, commands: int) -> None:
     """Move, and be killed as soon as so many commands were carried out outside of a cluster."""
-    moves, left = make(), [commands]
+    sources, left = make(), [commands]
+    moves = [move for source in sources for move in source.moves]
     servers = (server for move in moves for server in (move._old._server, move._new._server))
     for pool in {id(server): server for server in servers if isinstance(server, Pool)}.values():
         pool._exchange = partial(_exchange, pool._exchange, left)
-    run_moves(moves, 0)
+    run_moves(sources, 0)
 
 
 def moved_and_killed(make, commands: int) -> bool:

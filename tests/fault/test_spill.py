@@ -550,9 +550,9 @@ class TestAmbiguity:
             real(part, attachments)
 
         # Redis goes away between two parts.
-        store._buffer.append_many.__self__.append_part = append_part
+        store._below.append_many.__self__.append_part = append_part
         store.append_many(messages)
-        del store._buffer.append_many.__self__.append_part
+        del store._below.append_many.__self__.append_part
         own.restart()
         rested(app)
         while store.give_back():

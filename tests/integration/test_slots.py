@@ -88,7 +88,7 @@ def start():
 
 
 def slots_for(processes, share=1.0, sources=("default",)):
-    slots = Slots(sources, share)
+    slots = Slots({name: name for name in sources}, share)
     slots.resize(processes)
     return slots
 

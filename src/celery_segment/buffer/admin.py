@@ -28,7 +28,10 @@ _NO_ROOM = -2
 
 
 class BufferAdmin:
-    """The operator's part of the buffer of one source. It raises what ``Buffer`` raises."""
+    """The operator's part of the buffer of one source, or of one shard of it.
+
+    It raises what ``Buffer`` raises.
+    """
 
     def __init__(self, topology: Topology, source: Source) -> None:
         self.source = source
@@ -104,7 +107,7 @@ class BufferAdmin:
             return [bytes(part) for part in messages_of(content)] if content else []
         except Exception:  # noqa: BLE001 - of msgspec, or of the decompression
             raise SegmentBufferError(
-                f"batch {batch_id} of source {self.source.name!r} is damaged in Redis",
+                f"batch {batch_id} of source {self.source.shard_name!r} is damaged in Redis",
                 hint="purge it, or replay it, which counts it as damaged",
             ) from None
 

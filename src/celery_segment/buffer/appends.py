@@ -186,12 +186,12 @@ class Appends:
         source = self._source
         if reply == -1:
             return BufferFull(
-                f"the buffer of source {source.name!r} has reached segment_max_buffer_bytes"
+                f"the buffer of source {source.shard_name!r} has reached segment_max_buffer_bytes"
                 f" ({source.max_buffer_bytes:,})",
                 hint="let the workers drain it, or raise it",
             )
         return BufferFull(
-            f"the Redis of source {source.name!r} uses more than segment_max_memory_share"
+            f"the Redis of source {source.shard_name!r} uses more than segment_max_memory_share"
             f" ({source.max_memory_share:.0%}) of its maxmemory",
             hint="let the workers drain it, or raise maxmemory",
         )

@@ -47,13 +47,13 @@ _NOT_ITS_MESSAGES = -2
 
 
 class Buffer:
-    """The buffer of one source.
+    """The buffer of one source, or of one shard of it.
 
     Its methods raise ``BufferUnavailable``, ``BufferFull`` or ``SegmentBufferError``
     as ``Pool`` does, and ``Stale`` where a holder's token is refused.
 
     Attributes:
-        source: The source.
+        source: The source, as one of its shards (``Source.split``).
         admin: The operator's transitions.
     """
 
@@ -68,7 +68,7 @@ class Buffer:
         self.append_part, self.count_dropped = appends.append_part, appends.count_dropped
 
     def __repr__(self) -> str:
-        return f"Buffer({self.source.name!r}, {self._server!r})"
+        return f"Buffer({self.source.shard_name!r}, {self._server!r})"
 
     def check_rights(self) -> None:
         """Raise ``RightsMissing`` where the user may not do all that a worker does."""
@@ -100,7 +100,8 @@ class Buffer:
         s = self.source
         most = min(limit, bounds.CLAIM_BATCHES)
         limits = (s.max_inflight, most, milliseconds(s.lease), milliseconds(stint))
-        flat = self._server.run(script("claim"), self._key, *limits, int(continues), once=True)
+        how = (int(continues), int(s.ordered))
+        flat = self._server.run(script("claim"), self._key, *limits, *how, once=True)
         return [
             BatchRef(one_line(i), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)
         ]
@@ -150,7 +151,7 @@ class Buffer:
     ) -> Lease | Gone | LeasedElsewhere | SourceClosed | Busy:
         """Become the holder of a claimed batch for one attempt, and read its messages."""
         begin, lease = script("begin"), milliseconds(self.source.lease)
-        limits = (lease, self.source.max_inflight)
+        limits = (lease, self.source.max_inflight, int(self.source.ordered))
         command = begin.encode_command(self._key, batch_id, token, *limits)
         key = batch_key(self.source, batch_id)
         (verdict, *rest), content = self._server.run_and_get(begin, command, key)

@@ -26,7 +26,7 @@ def encode_due(source: Source, shortest: float, *, look: bool) -> bytes:
     limits = (source.max_inflight, *times, bounds.BACKLOG, bounds.STORED_BATCHES)
     share = source.max_memory_share if look else ""
     retention = "" if source.dead_retention is None else milliseconds(source.dead_retention)
-    arguments = (milliseconds(shortest), *limits, share, retention)
+    arguments = (milliseconds(shortest), *limits, share, retention, int(source.ordered))
     return script("due").encode_command(prefix_of(source), *arguments)
 
 
@@ -34,12 +34,12 @@ class Due:
     """The question of a worker's tick, encoded once.
 
     Args:
-        sources: The sources.
-        shortest: Seconds between two drains of a source, at least.
+        sources: The shards of the sources.
+        shortest: Seconds between two drains of a shard, at least.
     """
 
     def __init__(self, sources: Collection[Source], shortest: float) -> None:
-        self._sources = {prefix_of(source): source.name for source in sources}
+        self._sources = {prefix_of(source): source.shard_name for source in sources}
         self._ask, self._ask_and_look = (
             {prefix_of(source): encode_due(source, shortest, look=look) for source in sources}
             for look in (False, True)
@@ -48,12 +48,12 @@ class Due:
     def ask(
         self, topology: Topology, *, look: bool, but: Collection[str] = ()
     ) -> Iterator[tuple[str, bool | SegmentBufferError]]:
-        """Return for each source whether the caller is to start a drain, or what went wrong.
+        """Return for each shard whether the caller is to start a drain, or what went wrong.
 
         Args:
             topology: The servers of the buffer.
             look: Whether to look how full Redis is, too.
-            but: The names of sources that are left out.
+            but: The names of shards that are left out.
         """
         commands = self._ask_and_look if look else self._ask
         asked = {key: each for key, each in commands.items() if self._sources[key] not in but}

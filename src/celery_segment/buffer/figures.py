@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,6 +61,11 @@ class Amount(msgspec.Struct, frozen=True):
     messages: int = 0
     bytes: int = 0
     batches: int = 0
+
+    @classmethod
+    def sum_of(cls, amounts: Sequence[Amount]) -> Amount:
+        """Return the sum of amounts."""
+        return cls(*map(sum, zip(*map(msgspec.structs.astuple, amounts), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,28 @@ class Snapshot:
         return self.buffered.messages + self.ready.messages + self.inflight.messages
 
     @classmethod
+    def sum_of(cls, shards: Sequence[Snapshot]) -> Snapshot:
+        """Return the figures of a source, given those of its shards.
+
+        Of what is no number, that of the shard which is worst off.
+        """
+        if len(shards) == 1:
+            return shards[0]
+
+        def each(name: str) -> list[Any]:
+            return [getattr(shard, name) for shard in shards]
+
+        figures: dict[str, Any] = {name: Amount.sum_of(each(name)) for name in _AMOUNTS}
+        summed = ("accepted", *_COUNTS, "concurrency")
+        figures |= {name: sum(each(name)) for name in summed}
+        figures |= {name: _summed(each(name)) for name in ("dropped", "attempts")}
+        figures |= {name: max(each(name)) for name in ("oldest", "refusing", "format")}
+        for name in ("last_delivered", "memory"):
+            figures[name] = max((n for n in each(name) if n is not None), default=None)
+        gate = max(each("gate"), key=lambda gate: (gate.refused, _GATES.index(gate.state)))
+        return cls(**figures, gate=gate, owner=max(each("owner"), key=bool))
+
+    @classmethod
     def of(cls, raw: dict[str, Any]) -> Snapshot:
         """Read the figures as snapshot.lua gives them, by name."""
         texts = ("gate", "tripped_cause", "owner")
@@ -169,6 +197,17 @@ class Snapshot:
         )
 
 
+def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return the sum of each name's counts, the names in their order."""
+    names = dict.fromkeys(name for each in counts for name in each)
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return {name: total[name] for name in names}
+
+
+#: The states of a gate, the worst last.
+_GATES = ("off", "open", "probing", "closed", "paused")
 _DROPS = ("full", "unavailable", "unknown", "invalid", "unidentified")
 _AMOUNTS = ("buffered", "ready", "inflight", "delivered", "dead")
 _COUNTS = (

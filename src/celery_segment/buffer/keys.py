@@ -3,7 +3,10 @@
 Every key of a source starts with its prefix, ``{segment:<source>}``; where there is a
 namespace, ``{segment:<namespace>:<source>}``. The braces
 are a Redis Cluster hash tag: one source's keys share a slot, so a script may
-touch them all. Times are milliseconds of the server's clock.
+touch them all. A source with several shards has all this once for each: for the first one with the
+prefix of the source, for shard 2 with ``{segment:<source>/2/<n>}``, where a number n is chosen so
+that the shards are in slots that are far from each other. Times are milliseconds of the server's
+clock.
 
     :open        string  the open batch, which is being filled: its messages as JSON, each with
                          a comma behind it
@@ -67,26 +70,78 @@ All sources share two keys, which start with the prefix of a source without a na
 
     {segment:}:pace    string  the time at which the next request may be made; expires
     {segment:}:sources hash    when a worker that delivers a source was last started, by the
-                               source's name: see ``sources``
+                               source's name, or its shard's: see ``sources``
 """
 
 from __future__ import annotations
 
+from binascii import crc_hqx
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from itertools import count
+
 from celery_segment.config import Source
 
-__all__ = ["batch_key", "prefix", "prefix_of"]
+__all__ = ["batch_key", "prefix", "prefix_of", "shard_cells", "shard_name_in"]
+
+#: The slots of a Redis Cluster, and in how many cells they are divided to spread shards.
+_SLOTS, _CELLS = 16_384, 12
 
 
-def prefix(source: str, namespace: str = "") -> str:
-    """Return what every key of a source starts with; of what all share, where it is ""."""
-    return f"{{segment:{namespace}:{source}}}" if namespace else f"{{segment:{source}}}"
+def prefix(name: str, namespace: str = "") -> str:
+    """Return what every key of a source with one shard starts with; of what all share, with ""."""
+    return f"{{{_tag(name, namespace)}}}"
 
 
 def prefix_of(source: Source) -> str:
-    """Return what every key of a source starts with."""
-    return prefix(source.name, source.namespace)
+    """Return what every key of a source's shard starts with."""
+    return _prefix_of(source.name, source.shard, source.namespace)
+
+
+@lru_cache(maxsize=1_024)
+def _prefix_of(name: str, shard: int, namespace: str) -> str:
+    first = _tag(name, namespace)
+    if not shard:
+        return f"{{{first}}}"
+    cell = shard_cells(_cell(first))[shard % _CELLS]
+    tags = (f"{first}/{shard}/{number}" for number in count())
+    return next(f"{{{tag}}}" for tag in tags if _cell(tag) == cell)
 
 
 def batch_key(source: Source, batch_id: str) -> str:
     """Return the key of a sealed batch's messages."""
     return f"{prefix_of(source)}:batch:{batch_id}"
+
+
+def shard_name_in(name: str) -> str:
+    """Return the name of the shard to which a key belongs, given the name in its prefix."""
+    first, mark, _ = name.rpartition("/")
+    return first if mark and "/" in first else name
+
+
+def _tag(name: str, namespace: str) -> str:
+    return f"segment:{namespace}:{name}" if namespace else f"segment:{name}"
+
+
+def _cell(tag: str) -> int:
+    """Return in which cell the slot of a key with this tag is."""
+    return crc_hqx(tag.encode(), 0) % _SLOTS * _CELLS // _SLOTS
+
+
+def shard_cells(first: int) -> list[int]:
+    """Return all cells in the order in which a source's shards are in them, given the first one.
+
+    Each is where there are fewest others, in the halves, thirds, quarters … of all slots. So they
+    are spread evenly over as many servers, as each has its part of the slots in a row. None changes
+    its place when others are added.
+    """
+    cells = [first]
+    while len(cells) < _CELLS:
+        cells.append(min(range(_CELLS), key=partial(_neighbours, cells)))
+    return cells
+
+
+def _neighbours(cells: Sequence[int], cell: int) -> int:
+    """Return how many cells are in the same part of all slots as one, counted for each division."""
+    parts = [part for part in range(2, _CELLS + 1) if _CELLS % part == 0]
+    return sum(other * part // _CELLS == cell * part // _CELLS for part in parts for other in cells)

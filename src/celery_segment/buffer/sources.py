@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from celery_segment.buffer.keys import prefix
+from celery_segment.buffer.keys import prefix, shard_name_in
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.topology.types import Server, Topology
 from celery_segment.errors import SegmentBufferError
@@ -87,4 +87,5 @@ def _search(server: Server, start: str, until: float) -> StoredSources:
 def _names(keys: Iterable[bytes], start: str) -> set[str]:
     """Return the names in keys of this namespace: a colon in a name is another one's."""
     found = (key.decode("utf-8", "replace").removeprefix(start) for key in keys)
-    return {name for name, _, _ in (key.partition("}") for key in found) if ":" not in name}
+    names = (key.partition("}")[0] for key in found)
+    return {shard_name_in(name) for name in names if ":" not in name}

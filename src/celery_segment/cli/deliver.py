@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from celery_segment.cli.common import app_of, console_of, json_option, names_option, source_names
 from celery_segment.text import counted, one_line
-from celery_segment.worker.inprocess import Deliverer
+from celery_segment.worker.inprocess import Deliverer, deliverers_of
 from celery_segment.worker.inprocess import deliver as deliver_all
 
 __all__ = ["deliver"]
@@ -43,19 +44,24 @@ def deliver(
     write key is missing or refused is not waited for.
     """
     app = app_of(ctx)
-    deliverers = [Deliverer(app, name) for name in source_names(app, names)]
+    sources = {name: deliverers_of(app, name) for name in source_names(app, names)}
     with _stop() as stopped:
-        _deliver(deliverers, console_of(ctx, stderr=True), timeout, stopped, follow=follow)
+        _deliver(sources, console_of(ctx, stderr=True), timeout, stopped, follow=follow)
+    left = {name: _remaining(shards) for name, shards in sources.items()}
     if as_json:
-        click.echo(json.dumps({each.source: {"remaining": each.remaining} for each in deliverers}))
+        click.echo(json.dumps({name: {"remaining": count} for name, count in left.items()}))
     else:
-        for each in deliverers:
-            click.echo(f"{each.source}: {_outcome(each)}")
-    ctx.exit(1 if any(each.remaining for each in deliverers) else 0)
+        for name, shards in sources.items():
+            click.echo(f"{name}: {_outcome(shards, left[name])}")
+    ctx.exit(1 if any(left.values()) else 0)
+
+
+def _remaining(shards: list[Deliverer]) -> int:
+    return sum(each.remaining for each in shards)
 
 
 def _deliver(
-    deliverers: list[Deliverer],
+    sources: dict[str, list[Deliverer]],
     console: Console,
     timeout: float | None,
     stopped: list[int],
@@ -70,17 +76,18 @@ def _deliver(
     )
     quiet = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
-        bars = {each: progress.add_task(each.source, total=0, remaining="") for each in deliverers}
-        most = dict.fromkeys(deliverers, 0)
+        bars = {name: progress.add_task(name, total=0, remaining="") for name in sources}
+        most = dict.fromkeys(sources, 0)
 
         def show(each: Deliverer) -> None:
-            most[each] = total = max(most[each], each.remaining)
-            done = total - each.remaining
-            remaining = counted(each.remaining, "message")
-            progress.update(bars[each], total=total, completed=done, remaining=remaining)
+            name, left = each.source, _remaining(sources[each.source])
+            most[name] = total = max(most[name], left)
+            remaining = counted(left, "message")
+            progress.update(bars[name], total=total, completed=total - left, remaining=remaining)
 
+        all_of_them = list(chain.from_iterable(sources.values()))
         deliver_all(
-            deliverers, timeout=timeout, follow=follow, watch=show, until=lambda: bool(stopped)
+            all_of_them, timeout=timeout, follow=follow, watch=show, until=lambda: bool(stopped)
         )
 
 
@@ -99,11 +106,11 @@ def _stop() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _outcome(each: Deliverer) -> str:
-    if not each.remaining:
+def _outcome(shards: list[Deliverer], left: int) -> str:
+    if not left:
         return "nothing remains"
-    verb = "remains" if each.remaining == 1 else "remain"
-    text = f"{counted(each.remaining, 'message')} {verb}"
+    text = f"{counted(left, 'message')} {'remains' if left == 1 else 'remain'}"
+    each = next(each for each in shards if each.remaining)
     if each.gate.state == "paused":
         return (
             f"{text}: the source is paused; `celery segment resume --source {each.source}` opens it"

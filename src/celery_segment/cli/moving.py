@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from celery_segment.cli.common import json_option
-from celery_segment.operations.moving import Move
+from celery_segment.operations.moving import SourceMove
 from celery_segment.text import counted
 
 __all__ = ["moving_options", "result_of", "text_of"]
@@ -37,12 +37,12 @@ def moving_options(command: F) -> F:
     return command
 
 
-def result_of(move: Move) -> dict[str, Any]:
+def result_of(move: SourceMove) -> dict[str, Any]:
     """Return what a move has done, for JSON."""
     return {"moved": move.moved, "remaining": move.remaining, "waits_for": move.waits_for}
 
 
-def text_of(move: Move, to: str = "", *, dry_run: bool = False) -> str:
+def text_of(move: SourceMove, to: str = "", *, dry_run: bool = False) -> str:
     """Return what a move has done, or would do, for people.
 
     Args:

@@ -10,7 +10,7 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 
 from celery_segment.cli.common import app_of, console_of
 from celery_segment.cli.moving import moving_options, result_of, text_of
-from celery_segment.operations.moving import Move
+from celery_segment.operations.moving import SourceMove
 from celery_segment.operations.moving import rename as rename_source
 from celery_segment.runtime import runtime_of
 from celery_segment.text import one_line
@@ -35,7 +35,8 @@ def rename(
 ) -> None:
     """Move all that is stored of source OLD to source NEW.
 
-    For a source that was renamed in the configuration: its messages, dead letters
+    For a source that was renamed in the configuration, or for the shard of one that
+    has fewer of them now (`rename shop/3 shop`): its messages, dead letters
     and totals are moved to NEW, which must be configured, and OLD is gone. Workers
     and web processes may go on meanwhile. The command may be interrupted or killed,
     and repeated: it loses and doubles nothing. While processes still use OLD,
@@ -54,7 +55,7 @@ def rename(
         if not yes and (why := _in_use(app, move, old)):
             click.confirm(f"{old} {why}. Move what it holds to {new}?", abort=True, err=True)
         with console_of(ctx, stderr=True).status(f"{old}: moving{to}") as line:
-            move.run(timeout, watch=lambda m: line.update(f"{old}: moved {m.moved:,}{to}"))
+            move.run(timeout, watch=lambda _: line.update(f"{old}: moved {move.moved:,}{to}"))
     if as_json:
         click.echo(json.dumps(result_of(move)))
     else:
@@ -62,9 +63,10 @@ def rename(
     ctx.exit(1 if move.waits_for and not dry_run else 0)
 
 
-def _in_use(app: Any, move: Move, old: str) -> str:
+def _in_use(app: Any, move: SourceMove, old: str) -> str:
     """Return why calls and workers may still use the old name; "" if nothing says so."""
-    if old in runtime_of(app).settings.sources:
+    settings = runtime_of(app).settings
+    if old in settings.sources or old in settings.shards:
         return "is still configured: calls and workers may use it"
     if (owner := move.owner) not in {"", app.main or ""}:
         return f"is delivered by the application {one_line(owner)!r}"

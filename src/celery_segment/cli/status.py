@@ -26,6 +26,7 @@ from celery_segment.cli.common import (
     table,
 )
 from celery_segment.errors import SegmentError
+from celery_segment.operations.admin import admin_of
 from celery_segment.operations.unconfigured import figures_of, find_unconfigured
 from celery_segment.runtime import runtime_of
 from celery_segment.text import duration, one_line
@@ -66,7 +67,7 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
     others = () if names else tuple(find_unconfigured(runtime.topology, runtime.settings).figures)
 
     def look() -> _Figures:
-        configured = {name: runtime.buffer(name).admin.snapshot() for name in chosen}
+        configured = {name: admin_of(runtime, name).snapshot() for name in chosen}
         return configured, figures_of(runtime.topology, runtime.settings, others) if others else {}
 
     console = console_of(ctx)

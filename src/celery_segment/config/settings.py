@@ -11,6 +11,7 @@ docs/reference/settings.md is generated from these declarations.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from celery_segment.config import parsers
@@ -138,14 +139,32 @@ class Settings:
         """The sources that are enabled. A source that is not may have no Redis."""
         return [source for source in self.sources.values() if source.enabled]
 
+    @cached_property
+    def shards(self) -> dict[str, Source]:
+        """The shards of all sources, by their names; most sources have one."""
+        return {
+            shard.shard_name: shard for source in self.sources.values() for shard in source.split()
+        }
+
     def source(self, name: str) -> Source:
         """Return a source by its name.
 
         Raises:
             ConfigurationError: It is not configured; the hint lists those that are.
         """
+        return self._of(self.sources, name)
+
+    def shard(self, name: str) -> Source:
+        """Return a shard by its name.
+
+        Raises:
+            ConfigurationError: It is not configured.
+        """
+        return self._of(self.shards, name)
+
+    def _of(self, known_ones: dict[str, Source], name: str) -> Source:
         try:
-            return self.sources[name]
+            return known_ones[name]
         except (KeyError, TypeError):
             known = ", ".join(sorted(self.sources))
             raise ConfigurationError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,9 +18,13 @@ DEFAULT_SOURCE = "default"
 #: Segment's limits for one request to its batch endpoint (HTTP Tracking API, "Batch").
 MAX_BATCH_BYTES = 500_000
 MAX_BATCH_MESSAGES = 2_500
+MAX_SHARDS = 100
+#: Least part of a limit that each shard has, in bytes.
+_LEAST_DEAD_BYTES, _LEAST_BUFFER_BYTES = 1_000_000, 100_000
 #: Size of a batch, in bytes, that has room for one message of the maximum size.
 MIN_BATCH_BYTES = 33_000
 
+_SHARD_NAME = re.compile(r"([^/]+)/([1-9][0-9]{0,3})")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
@@ -31,10 +35,12 @@ class Source:
     Attributes:
         name: Its name in ``segment_sources``.
         namespace: The namespace of its keys in Redis, ``segment_namespace``.
+        shard: Which of its shards this is, from 0 on; see ``split``.
     """
 
     name: str
     namespace: str = ""
+    shard: int = 0
     write_key: parsers.WriteKey | None = setting(
         None,
         parsers.write_key,
@@ -83,7 +89,7 @@ class Source:
     )
     max_buffer_bytes: int | None = setting(
         None,
-        parsers.whole(100_000),
+        parsers.whole(_LEAST_BUFFER_BYTES),
         "Maximum size of the waiting messages in bytes; beyond it, `segment_on_full` applies. By"
         " default, the `maxmemory` of Redis is the only limit.",
     )
@@ -119,6 +125,18 @@ class Source:
         parsers.choice("raise", "log"),
         "What a call does when it is not valid: `raise` the error, or `log` it once for each place"
         " in the code, without the data, and count it.",
+    )
+    shards: int = setting(
+        1,
+        parsers.whole(1, MAX_SHARDS),
+        "Number of parts in which the source is stored, each in a slot of its own of a Redis"
+        " Cluster. Its limits, such as `segment_max_inflight`, are divided among them.",
+    )
+    ordered: bool = setting(
+        False,
+        parsers.boolean,
+        "Deliver each user's messages in the order of the calls: those of a user are in one shard,"
+        " and of each shard one batch at a time is under way.",
     )
     context: dict[str, Any] | None = setting(
         None,
@@ -196,7 +214,7 @@ class Source:
     )
     max_dead_bytes: int = setting(
         100_000_000,
-        parsers.whole(1_000_000),
+        parsers.whole(_LEAST_DEAD_BYTES),
         "Maximum size of the dead letters in bytes. When the next one does not fit, the source"
         " stops delivering until there is room.",
     )
@@ -207,6 +225,41 @@ class Source:
         " they are replayed or purged.",
     )
 
+    @property
+    def shard_name(self) -> str:
+        """The name by which its shard is stored: "shop/2"; of the first shard, that of the source.
+
+        So a source that gets shards keeps what it holds.
+        """
+        return f"{self.name}/{self.shard}" if self.shard else self.name
+
+    def batch_name(self, batch_id: str) -> str:
+        """Return the name of one of its shard's batches, which no other shard's batch has."""
+        return f"{self.shard}/{batch_id}" if self.shard else batch_id
+
+    def split(self) -> list[Source]:
+        """Return the source's shards, each with its part of the limits."""
+        return [
+            replace(
+                self,
+                shard=number,
+                max_inflight=1 if self.ordered else self._part(self.max_inflight, number),
+                max_dead_bytes=self._part(self.max_dead_bytes, number),
+                max_buffer_bytes=self.max_buffer_bytes
+                and self._part(self.max_buffer_bytes, number),
+            )
+            for number in range(self.shards)
+        ]
+
+    def _part(self, limit: int, number: int) -> int:
+        return limit // self.shards + (number < limit % self.shards)
+
+    def stored_as(self, shard_name: str) -> Source:
+        """Return a source like this one that is stored by the name of a shard, or of a source."""
+        found = _SHARD_NAME.fullmatch(shard_name)
+        name, number = found.groups() if found else (shard_name, 0)
+        return replace(self, name=name, shard=int(number))
+
     def check(self) -> None:
         """Raise ConfigurationError if two settings contradict each other."""
         if self.lease <= self.timeout:
@@ -215,6 +268,7 @@ class Source:
                 f" segment_timeout ({self.timeout:g} s)",
                 hint="raise segment_lease, so that a batch is not taken over from a live worker",
             )
+        self._check_parts()
         url = urlsplit(self.host)
         local = _LOOPBACK.fullmatch(url.hostname or "")
         if url.scheme == "http" and not local and not self.allow_http:
@@ -223,3 +277,19 @@ class Source:
                 " unencrypted",
                 hint="use https, or set segment_allow_http = True",
             )
+
+    def _check_parts(self) -> None:
+        """Raise ConfigurationError if a limit is too small to be divided among the shards."""
+        least = {
+            "max_inflight": 1 if not self.ordered else 0,
+            "max_dead_bytes": _LEAST_DEAD_BYTES,
+            "max_buffer_bytes": _LEAST_BUFFER_BYTES,
+        }
+        for name, part in least.items():
+            limit = getattr(self, name)
+            if limit is not None and limit < part * self.shards:
+                raise ConfigurationError(
+                    f"segment_{name} ({limit:,}) of source {self.name!r} is too small for its"
+                    f" {self.shards} shards",
+                    hint=f"set it to {part * self.shards:,} at least, or lower segment_shards",
+                )

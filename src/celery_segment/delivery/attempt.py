@@ -59,7 +59,7 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
         return settle_damaged(buffer, lease)
     traces = partial(buffer.traces, lease)
     with span_of_delivery(
-        source.name, lease.id, traces, count=lease.count, size=lease.size
+        source.name, source.batch_name(lease.id), traces, count=lease.count, size=lease.size
     ) as end_span:
         try:
             posted = _post(source, write_key, lease, key or record_of(source.name, source.host))

@@ -149,7 +149,7 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
             return replace(report, rests_for=(report.retry_in or 0.0) + LATER) if key else report
         case WrongKey(cause):
             buffer.release(lease.id, lease.token)
-            logger.error("%s: %s; it leaves the messages to them", buffer.source.name, cause)
+            logger.error("%s: %s; it leaves the messages to them", buffer.source.shard_name, cause)
             return Report(f"put back: {cause}", rests_for=WRONG_KEY)
         case Split(cause, answered):
             buffer.split(lease, status, answered=answered)
@@ -180,7 +180,7 @@ def _retry(
     attempt = (posted.status, posted.seconds)
     wait, trips = buffer.retry(lease, kind, wait, cause, *attempt, breaker=breaker)
     batch_retried.send(**_about(buffer, lease), cause=cause, wait=wait)
-    name = buffer.source.name
+    name = buffer.source.shard_name
     if trips:
         # Only the attempt that closes the source is a warning, not every batch that fails.
         logger.warning("%s: closed for %.0f s, its messages are kept: %s", name, wait, cause)
@@ -197,7 +197,7 @@ def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
         return Report("already settled, while Redis was unavailable", may_continue=True)
     logger.warning(
         "%s: batch %s took longer than its lease of %g s and was taken over by another worker",
-        buffer.source.name,
+        buffer.source.shard_name,
         lease.id,
         buffer.source.lease,
     )
@@ -207,14 +207,15 @@ def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
 def _log_given_up(buffer: Buffer, lease: Lease, body: Any, **why: str) -> None:
     label = label_of(body)
     del body
-    dead_log.add(buffer.source.name, lease.id, lease.count, label=label, **why)
+    source = buffer.source
+    dead_log.add(source.name, source.batch_name(lease.id), lease.count, label=label, **why)
 
 
 def _about(buffer: Buffer, lease: Lease) -> dict[str, Any]:
     """Return the arguments about the batch that every signal has."""
     return {
         "sender": buffer.source.name,
-        "batch": lease.id,
+        "batch": buffer.source.batch_name(lease.id),
         "messages": lease.count,
         "bytes": lease.size,
     }

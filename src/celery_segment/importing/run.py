@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from celery_segment.buffer import APPEND_BYTES, Buffer, parts_of
+from celery_segment.buffer import APPEND_BYTES, parts_of
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.errors import (
     BufferFull,
@@ -18,6 +18,7 @@ from celery_segment.errors import (
 )
 from celery_segment.importing.file import File, Options
 from celery_segment.importing.reading import Chunk, Rejected
+from celery_segment.producer import PartStore
 from celery_segment.runtime import runtime_of
 
 __all__ = ["Import", "Watch"]
@@ -154,21 +155,22 @@ class Import:
 
     def _append(self, messages: list[bytes]) -> None:
         # Not with the producer, which may be set to drop what the buffer does not accept.
-        buffer = self._runtime.buffer(self._source)
+        source = self._runtime.shards(self._source)[0].source
         # Less at once where the limit of the buffer is small.
-        room, count = buffer.source.max_buffer_bytes, buffer.source.max_batch_messages
-        parts = parts_of(messages, count, min(APPEND_BYTES, room // 4) if room else APPEND_BYTES)
-        for part in parts:
-            self._append_part(buffer, part)
+        room, count = source.max_buffer_bytes, source.max_batch_messages
+        most = min(APPEND_BYTES, room // 4) if room else APPEND_BYTES
+        for store, share in self._runtime.shares(self._source, messages):
+            for part in parts_of(share, count, most):
+                self._append_part(store, part)
         if self._runtime.eager:  # there is no worker that checks the buffer periodically
             self._runtime.wake(self._source)
 
-    def _append_part(self, buffer: Buffer, part: Sequence[bytes]) -> None:
+    def _append_part(self, store: PartStore, part: Sequence[bytes]) -> None:
         """Store messages, waiting until there is room for them."""
         deadline = None
         while True:
             try:
-                buffer.append_part(part)
+                store.append_part(part)
             except (BufferFull, BufferUnavailable) as error:
                 now = time.monotonic()
                 if deadline is None:

@@ -14,7 +14,7 @@ import msgspec
 from celery_segment import messages
 from celery_segment.buffer import DeadLetter
 from celery_segment.files import written_atomically
-from celery_segment.operations.captured import admin_of
+from celery_segment.operations.admin import admin_of
 from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celery_segment.buffer import Buffer, Snapshot, Topology
+from celery_segment.buffer import Snapshot, Topology
 from celery_segment.buffer.server_info import read_run_id
 from celery_segment.config import Settings, Source
 from celery_segment.config.parsers import namespace as checked
 from celery_segment.errors import ConfigurationError
-from celery_segment.operations.moving import Move, target_of
+from celery_segment.operations.moving import Move, SourceMove, pairs, shards_of, target_of
 from celery_segment.operations.unconfigured import find_unconfigured, is_of_another
 from celery_segment.runtime import Runtime, runtime_of
 
@@ -33,7 +33,7 @@ class Emptying:
 
     old_address: str
     new_address: str
-    moves: dict[str, Move]
+    moves: dict[str, SourceMove]
     others: dict[str, Snapshot]
     is_complete: bool
 
@@ -73,7 +73,7 @@ def empty(
         source.name: _move(app, runtime, topology, source, keeps_room=not is_one_server)
         for source in old.sources.values()
     }
-    others, is_complete = _others(topology, old, app.main or "") if not names else ({}, True)
+    others, is_complete = ({}, True) if names else _others(topology, old, app.main or "")
     return Emptying(
         _place(topology, old), _place(runtime.topology, new), moves, others, is_complete
     )
@@ -102,19 +102,21 @@ def _is_one_server(old: Topology, new: Topology, namespace: str) -> bool:
 
 def _move(
     app: Any, runtime: Runtime, topology: Topology, source: Source, *, keeps_room: bool
-) -> Move:
-    old, new = Buffer(topology, source), runtime.buffer(source.name)
-    return Move(app, old, new, runtime.spill, keeps_room=keeps_room)
+) -> SourceMove:
+    shards = shards_of(topology, source)
+    buffers = pairs(runtime, shards, source.name, topology)
+    return SourceMove([Move(app, *each, runtime.spill, keeps_room=keeps_room) for each in buffers])
 
 
 def _others(
     topology: Topology, old: Settings, application: str
 ) -> tuple[dict[str, Snapshot], bool]:
-    found = find_unconfigured(topology, old)
+    found, like = find_unconfigured(topology, old), next(iter(old.sources.values()))
     others = {
         name: figures
         for name, figures in found.figures.items()
         if not is_of_another(figures, application)
+        and old.sources.get(like.stored_as(name).name) is None
     }
     return others, found.is_complete
 

@@ -126,10 +126,7 @@ def of_unconfigured(found: Unconfigured, application: str) -> Iterator[Finding]:
         texts = [f"{counted(count, 'message')} {where}" for count, where in parts if count]
         if figures.uncalled_batches:
             texts.append(f"{counted(figures.uncalled_batches, 'batch')} whose callbacks wait")
-        hint = (
-            f"if it was renamed, `celery segment rename {one_line(name)} NEW` moves them; if not,"
-            " add it to segment_sources"
-        )
+        hint = _moved_by(one_line(name))
         problem = f"not configured, so nobody delivers {'; '.join(texts)}"
         if is_of_another(figures, application):
             owner = f"application {one_line(figures.owner)!r}"
@@ -141,6 +138,15 @@ def of_unconfigured(found: Unconfigured, application: str) -> Iterator[Finding]:
         if not found.is_complete:
             known += ", as far as could be searched: the database has too many keys for more"
         yield Finding("sources", None, "ok", known)
+
+
+def _moved_by(name: str) -> str:
+    source, is_shard, _ = name.partition("/")
+    if is_shard:
+        rename = f"`celery segment rename {name} {source}`"
+        return f"if {source} has fewer segment_shards now, {rename} moves them"
+    rename = f"`celery segment rename {name} NEW`"
+    return f"if it was renamed, {rename} moves them; if not, add it to segment_sources"
 
 
 def of_spilled(name: str, count: int) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from celery_segment.buffer import Gate
+from celery_segment.buffer import Gate, Snapshot
 from celery_segment.runtime import Runtime
 
 __all__ = ["Flush", "wait_for"]
@@ -29,16 +29,16 @@ class Flush:
         self.source = source
         self.total = self.remaining = 0
         if runtime.producer(source).delivers:
-            self._admin = runtime.buffer(source).admin
-            self._mark = self._admin.mark()
-            self.total = self.remaining = self._admin.remaining(self._mark)
+            admins = [buffer.admin for buffer in runtime.shards(source)]
+            self._marks = [(admin, admin.mark()) for admin in admins]
+            self.total = self.remaining = self._count()
         if self.total and wake:
             runtime.wake(source)
 
     def look(self) -> int:
         """Update ``remaining``; return the number of messages that are settled."""
         if self.total:
-            self.remaining = self._admin.remaining(self._mark)
+            self.remaining = self._count()
         return max(self.total - self.remaining, 0)
 
     def is_settled(self) -> bool:
@@ -48,7 +48,12 @@ class Flush:
 
     def gate(self) -> Gate:
         """Return the gate, which says whether the source's batches may be delivered now."""
-        return self._admin.snapshot().gate if self.total else Gate()
+        if not self.total:
+            return Gate()
+        return Snapshot.sum_of([admin.snapshot() for admin, _ in self._marks]).gate
+
+    def _count(self) -> int:
+        return sum(admin.remaining(mark) for admin, mark in self._marks)
 
 
 def wait_for(

@@ -18,8 +18,8 @@ only batches up to a mark are searched, and each can be split less often than it
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -112,6 +112,13 @@ class Forgotten:
     repeat_in: float = 0.0
     damaged: int = 0
 
+    @classmethod
+    def sum_of(cls, shards: Sequence[Forgotten]) -> Forgotten:
+        """Return the sum of what was deleted in each shard of a source."""
+        total = {each.name: sum(getattr(s, each.name) for s in shards) for each in fields(cls)}
+        repeat_in = max(shard.repeat_in for shard in shards)
+        return cls(**{**total, "repeat_in": repeat_in})
+
     @property
     def deleted(self) -> int:
         """The number of messages that were deleted; with ``dry_run``, that would be."""
@@ -149,7 +156,8 @@ def forget(
     if runtime.captures:
         return Forgotten()
     search = _Search if dry_run else _Deletion
-    return search(runtime.buffer(source), runtime.spill, person).run()
+    shards = runtime.shards(source)
+    return Forgotten.sum_of([search(shard, runtime.spill, person).run() for shard in shards])
 
 
 class _Search:
@@ -185,7 +193,7 @@ class _Search:
         return self._found
 
     def _prepare(self) -> None:
-        found, name = self._found, self._buffer.source.name
+        found, name = self._found, self._buffer.source.shard_name
         if self._spill is not None:
             found.spilled = sum(map(self._person.owns, self._spill.messages(name)))
         try:
@@ -247,15 +255,15 @@ class _Deletion(_Search):
         """Move what this host has spilled into the buffer; note what cannot be moved."""
         if self._spill is None:
             return
-        source = self._buffer.source
-        most, append = most_messages(source.max_batch_messages), self._buffer.append_part
+        name, append = self._buffer.source.shard_name, self._buffer.append_part
+        most = most_messages(self._buffer.source.max_batch_messages)
         until = time.monotonic() + SPILL_WAIT
         try:
-            while left := self._spill.waiting(source.name):
-                if self._spill.give_back(source.name, append, most) <= 0:
+            while left := self._spill.waiting(name):
+                if self._spill.give_back(name, append, most) <= 0:
                     if time.monotonic() > until:
                         break
                     time.sleep(POLL)
         except BufferFull:
-            left = self._spill.waiting(source.name)
+            left = self._spill.waiting(name)
         self._found.spilled = left

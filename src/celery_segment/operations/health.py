@@ -70,7 +70,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         SegmentError: It is unreachable, or refuses the user.
     """
     with closing(_impatient(settings)) as topology:
-        servers = read_servers(topology, settings.sources.values(), PRODUCER)
+        servers = read_servers(topology, settings.shards.values(), PRODUCER)
         yield from _of_servers(servers, settings.enabled)
 
 
@@ -168,7 +168,7 @@ def _of_redis(
 def _of_spilled(runtime: Runtime) -> Iterator[Finding]:
     """Report what this host's file holds of sources that are not configured."""
     spilled = runtime.spill.sources() if runtime.spill is not None else {}
-    for name in sorted({*spilled} - {*runtime.settings.sources}):
+    for name in sorted({*spilled} - {*runtime.settings.shards}):
         yield of_spilled(name, spilled[name])
 
 
@@ -219,7 +219,8 @@ def _ask_redis(application: str, runtime: Runtime, sources: list[Source]) -> _St
     runtime.buffer(sources[0].name)  # raises if no Redis is configured
     settings = runtime.settings
     with closing(_impatient(settings)) as topology:
-        servers = read_servers(topology, sources, OPERATOR)
+        shards = [shard for source in sources for shard in source.split()]
+        servers = read_servers(topology, shards, OPERATOR)
         serves = all(server.info.get("loading") != "1" for server in servers)
         figures = {s.name: _figures(topology, s) for s in sources if serves}
         unconfigured = _unconfigured(topology, settings) if serves else Unconfigured()
@@ -235,7 +236,9 @@ def _unconfigured(topology: Topology, settings: Settings) -> Unconfigured | Segm
 
 def _figures(topology: Topology, source: Source) -> tuple[Snapshot, int] | SegmentError:
     try:
-        return BufferAdmin(topology, source).snapshot(), count_leased(topology, source)
+        shards = source.split()
+        figures = [BufferAdmin(topology, shard).snapshot() for shard in shards]
+        return Snapshot.sum_of(figures), sum(count_leased(topology, shard) for shard in shards)
     except SegmentError as error:
         return error
 

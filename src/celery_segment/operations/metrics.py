@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -18,7 +17,7 @@ from prometheus_client.registry import Collector as BaseCollector
 from celery_segment.buffer import Snapshot
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import SegmentError
-from celery_segment.operations.captured import admin_of
+from celery_segment.operations.admin import admin_of
 from celery_segment.operations.unconfigured import noted_unconfigured
 from celery_segment.runtime import runtime_of
 
@@ -310,7 +309,7 @@ class Collector(BaseCollector):
         with suppress(SegmentError):
             found = noted_unconfigured(runtime.topology, settings, self._application)
             for name, figures in found.items():
-                source = replace(settings.source(DEFAULT_SOURCE), name=name)
+                source = settings.source(DEFAULT_SOURCE).stored_as(name)
                 UNCONFIGURED.add(family, source, figures)
         return family
 

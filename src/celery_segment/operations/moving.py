@@ -18,22 +18,71 @@ lease has expired, a callback is run here once the worker that was to run it had
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from celery_segment.buffer import STORES, Buffer, Stale, check_format, most_messages
+from celery_segment.buffer import (
+    STORES,
+    Buffer,
+    Stale,
+    Topology,
+    check_format,
+    most_messages,
+    stored_sources,
+)
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, ConfigurationError, SegmentBufferError
+from celery_segment.operations.unconfigured import SEARCH
 from celery_segment.producer import Spill
 from celery_segment.runtime import Runtime, runtime_of
 
-__all__ = ["Move", "rename", "run", "target_of"]
+__all__ = ["Move", "SourceMove", "pairs", "rename", "run", "shards_of", "target_of"]
 
 #: Seconds between two looks at what others still hold of the old sources.
 POLL = 0.25
 
 Watch = Callable[["Move"], object]
+
+
+class SourceMove:
+    """Moves all shards of a source: each into one of the source that receives them.
+
+    Args:
+        moves: The move of each shard.
+    """
+
+    def __init__(self, moves: Sequence[Move]) -> None:
+        self.moves = moves
+
+    @property
+    def moved(self) -> int:
+        """The number of messages that were moved."""
+        return sum(move.moved for move in self.moves)
+
+    @property
+    def remaining(self) -> int:
+        """The number of messages that the old source holds, as of the last look."""
+        return sum(move.remaining for move in self.moves)
+
+    @property
+    def waits_for(self) -> str:
+        """What the move waits for, in words; empty once the old source is gone."""
+        return next((move.waits_for for move in self.moves if move.waits_for), "")
+
+    @property
+    def owner(self) -> str:
+        """The name of the application that delivers the old source; "" where it is not known."""
+        return next((move.owner for move in self.moves if move.owner), "")
+
+    def look(self) -> None:
+        """Look at what remains, and for what it waits, as ``Move.look`` does."""
+        for move in self.moves:
+            move.look()
+
+    def run(self, timeout: float | None = None, *, watch: Watch = lambda _: None) -> int:
+        """Move until the old source is empty, as ``run`` says."""
+        return run([self], timeout, watch=watch)
 
 
 class Move:
@@ -76,10 +125,6 @@ class Move:
         """The name of the application that delivers the old source; "" where it is not known."""
         return self._old.admin.snapshot().owner
 
-    def run(self, timeout: float | None = None, *, watch: Watch = lambda _: None) -> int:
-        """Move until the old source is empty, as ``run`` says."""
-        return run([self], timeout, watch=watch)
-
     def step(self, watch: Watch = lambda _: None) -> bool:
         """Move all but what others hold; return whether another step may move more.
 
@@ -107,9 +152,9 @@ class Move:
             ConfigurationError: The old source is stored in a newer format than this release reads.
         """
         figures = self._old.admin.snapshot()
-        check_format(self._old.source.name, figures.format)
+        check_format(self._old.source.shard_name, figures.format)
         self._format = figures.format
-        spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.name)
+        spilled = 0 if self._spill is None else self._spill.waiting(self._old.source.shard_name)
         self.remaining = figures.waiting + figures.dead.messages + spilled
         self.waits_for = ""
         if spilled:
@@ -132,7 +177,7 @@ class Move:
             return not self.remaining
         if self._new.admin.origin() == begun[0]:
             raise _one_buffer(self._old)
-        check_format(self._new.source.name, self._new.admin.note_format(self._format))
+        check_format(self._new.source.shard_name, self._new.admin.note_format(self._format))
         # Loaded by whoever moves, not by the calls.
         from celery_segment.worker.inprocess import take_back
 
@@ -160,7 +205,7 @@ class Move:
         """Move what this host has spilled; it may be another process' turn to give back."""
         if self._spill is not None:
             most = most_messages(self._new.source.max_batch_messages)
-            append, name = self._new.append_part, self._old.source.name
+            append, name = self._new.append_part, self._old.source.shard_name
             while (count := self._spill.give_back(name, append, most)) > 0:
                 self.moved += count
 
@@ -178,12 +223,12 @@ _FULL = (
 
 
 def run(
-    moves: Collection[Move], timeout: float | None = None, *, watch: Watch = lambda _: None
+    sources: Collection[SourceMove], timeout: float | None = None, *, watch: Watch = lambda _: None
 ) -> int:
     """Move until the old sources are empty; return the number of messages that remain.
 
     Args:
-        moves: The move of each source.
+        sources: The move of each source.
         timeout: Seconds to wait for what others hold; no limit when left out.
         watch: Called after each batch.
 
@@ -193,32 +238,62 @@ def run(
             Nothing is lost: what was not moved is moved by another run.
     """
     end = None if timeout is None else time.monotonic() + timeout
-    left = moves
+    left = [move for source in sources for move in source.moves]
     while True:
         left = [move for move in left if move.step(watch)]
         wait = POLL if end is None else min(end - time.monotonic(), POLL)
         if not left or wait <= 0:
-            return sum(move.remaining for move in moves)
+            return sum(source.remaining for source in sources)
         time.sleep(wait)
 
 
-def rename(app: Any, old: str, new: str) -> Move:
+def rename(app: Any, old: str, new: str) -> SourceMove:
     """Return the move of all that is stored of a source to another one of the same Redis.
 
     Args:
         app: The Celery application.
-        old: The name of the source to empty; it need not be configured.
+        old: The name of the source to empty, or of one of its shards; it need not be configured.
         new: The name of a configured source.
 
     Raises:
-        ConfigurationError: ``new`` is not configured or not enabled, or is ``old``.
+        ConfigurationError: ``new`` is not configured or not enabled, or is ``old``, or has that
+            shard.
+        SegmentBufferError: Redis did not answer.
     """
     runtime = runtime_of(app)
     if old == new:
         raise ConfigurationError(f"both names are {old!r}", hint="give two different ones")
     target = target_of(runtime, new)
-    source = runtime.settings.sources.get(old) or replace(target, name=old)
-    return Move(app, Buffer(runtime.topology, source), runtime.buffer(new), runtime.spill)
+    settings, topology = runtime.settings, runtime.topology
+    if old in settings.shards and settings.shards[old].name == new:
+        raise ConfigurationError(f"{old!r} is a shard of {new!r}", hint="give another source")
+    source = settings.sources.get(old) or replace(target, shards=1).stored_as(old)
+    shards = [source] if source.shard else shards_of(topology, source)
+    return SourceMove([Move(app, *pair, runtime.spill) for pair in pairs(runtime, shards, new)])
+
+
+def shards_of(topology: Topology, source: Source) -> list[Source]:
+    """Return the shards of a source: those that are configured, and those that are stored."""
+    stored = map(source.stored_as, stored_sources(topology, source.namespace, SEARCH).names)
+    names = {each.shard_name for each in (*source.split(), *stored) if each.name == source.name}
+    return sorted(map(source.stored_as, names), key=lambda shard: shard.shard)
+
+
+def pairs(
+    runtime: Runtime, shards: Collection[Source], new: str, topology: Topology | None = None
+) -> Iterator[tuple[Buffer, Buffer]]:
+    """Return for each shard of an old source its buffer, and that which is to receive it.
+
+    Args:
+        runtime: The application's runtime.
+        shards: The shards of the old source.
+        new: The name of a configured source.
+        topology: The servers of the old source; by default those of the new one.
+    """
+    targets = runtime.shards(new)
+    for shard in shards:
+        old = Buffer(topology or runtime.topology, shard)
+        yield old, targets[shard.shard % len(targets)]
 
 
 def target_of(runtime: Runtime, name: str) -> Source:
@@ -238,13 +313,13 @@ def target_of(runtime: Runtime, name: str) -> Source:
 
 def _one_buffer(old: Buffer) -> ConfigurationError:
     return ConfigurationError(
-        f"source {old.source.name!r} is to be moved into itself, or into a copy of itself",
+        f"source {old.source.shard_name!r} is to be moved into itself, or into a copy of itself",
         hint="move it from another server, database or namespace; a copy has its messages already",
     )
 
 
 def _taken_over(old: Buffer) -> SegmentBufferError:
     return SegmentBufferError(
-        f"another process has begun to move source {old.source.name!r}",
+        f"another process has begun to move source {old.source.shard_name!r}",
         hint="leave it to that process, or repeat the command once it has ended",
     )

@@ -9,12 +9,12 @@ from typing import Any, Generic, NoReturn, ParamSpec
 from celery import current_app
 from celery._state import get_current_worker_task
 
-from celery_segment.buffer import BufferAdmin, Snapshot, load_client
+from celery_segment.buffer import Snapshot, load_client
 from celery_segment.calls import api
 from celery_segment.calls.bound import BoundCall
 from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.operations.captured import admin_of
+from celery_segment.operations.admin import SourceAdmin, admin_of
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.flush import Flush, wait_for
 from celery_segment.operations.forget import Forgotten, forget
@@ -117,9 +117,9 @@ class Analytics:
 
     def _deliver(self, timeout: float | None, **options: Any) -> int:
         # The HTTP client is loaded by whoever delivers, not by the calls.
-        from celery_segment.worker.inprocess import Deliverer, deliver
+        from celery_segment.worker.inprocess import deliver, deliverers_of
 
-        return deliver([Deliverer(self.app, self.source)], timeout=timeout, **options)
+        return deliver(deliverers_of(self.app, self.source), timeout=timeout, **options)
 
     def stats(self) -> Snapshot:
         """Return the current figures of the source."""
@@ -202,7 +202,7 @@ class Analytics:
         return runtime_of(self.app)
 
     @property
-    def _admin(self) -> BufferAdmin:
+    def _admin(self) -> SourceAdmin:
         # Created when needed, since a source that is not enabled may have no Redis.
         return admin_of(self._runtime, self.source)
 

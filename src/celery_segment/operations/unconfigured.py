@@ -1,12 +1,13 @@
 """Find sources that are stored in Redis and are not configured: nobody delivers them.
 
-A source that was renamed or removed in the configuration leaves what it holds behind.
+A source that was renamed or removed in the configuration leaves what it holds behind, and so do the
+last shards of one that has fewer of them now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from celery_segment.buffer import (
     BufferAdmin,
@@ -17,7 +18,14 @@ from celery_segment.buffer import (
 )
 from celery_segment.config import Settings
 
-__all__ = ["Unconfigured", "figures_of", "find_unconfigured", "is_of_another", "noted_unconfigured"]
+__all__ = [
+    "SEARCH",
+    "Unconfigured",
+    "figures_of",
+    "find_unconfigured",
+    "is_of_another",
+    "noted_unconfigured",
+]
 
 #: Seconds for which the keys of a database are searched: some two million of them.
 SEARCH = 1.5
@@ -67,7 +75,7 @@ def noted_unconfigured(
 
 def figures_of(topology: Topology, settings: Settings, names: Iterable[str]) -> dict[str, Snapshot]:
     """Return the figures of those of the sources that are not configured and hold something."""
-    return dict(_figures(topology, settings, sorted({*names} - {*settings.sources})))
+    return dict(_figures(topology, settings, sorted({*names} - {*settings.shards})))
 
 
 def _figures(
@@ -75,6 +83,6 @@ def _figures(
 ) -> Iterator[tuple[str, Snapshot]]:
     like = next(iter(settings.sources.values()))
     for name in names:
-        figures = BufferAdmin(topology, replace(like, name=name)).snapshot()
+        figures = BufferAdmin(topology, like.stored_as(name)).snapshot()
         if figures.waiting or figures.dead.messages or figures.uncalled_batches:
             yield name, figures

@@ -102,6 +102,7 @@ def of_agreement(answers: Answers) -> Iterator[Finding]:
     here = {worker: facts for worker, facts in ours.items() if _is_here(facts, own)}
     yield from _buffers(ours, own)
     if here:
+        yield from _shards(here, own)
         yield _queue(here, own)
         yield from of_trust(here, own)
     for worker, facts in ours.items():
@@ -162,6 +163,21 @@ def _buffers(workers: Mapping[str, Facts], own: Facts) -> Iterator[Finding]:
             yield Finding("buffer", None, "fail", found, hint)
     if not away and not any(facts.problem for facts in workers.values()):
         yield Finding("buffer", None, "ok", "the workers deliver from this Redis")
+
+
+def _shards(workers: Mapping[str, Facts], own: Facts) -> Iterator[Finding]:
+    """Report where a worker looks for a source's messages in other shards than they are stored."""
+    for name, mine in own.sources.items():
+        for worker, facts in workers.items():
+            theirs = facts.sources.get(name, mine)
+            if (theirs.shards, theirs.ordered) != (mine.shards, mine.ordered):
+                found = f"{one_line(worker)} has {_how(theirs)}; this process {_how(mine)}"
+                hint = "set segment_shards and segment_ordered alike, and restart the processes"
+                yield Finding("shards", name, "fail", found, hint)
+
+
+def _how(facts: SourceFacts) -> str:
+    return counted(facts.shards, "ordered shard" if facts.ordered else "shard")
 
 
 def _queue(workers: Mapping[str, Facts], own: Facts) -> Finding:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer, most_messages
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, most_messages
+from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.drops import Drops
 from celery_segment.producer.spill import Spill
+from celery_segment.producer.store import PartStore
 from celery_segment.signals import messages_dropped
 
 __all__ = ["Fallback"]
@@ -27,25 +29,34 @@ QUIET = 10.0
 
 
 class Fallback:
-    """A buffer's store that drops or spills where the settings say so.
+    """A source's store, or a shard's, that drops or spills where the settings say so.
+
+    Where the source keeps the order of its messages, what follows a spilled message is spilled,
+    too, until the file is empty.
 
     Args:
-        buffer: The buffer.
+        source: The source, or one of its shards.
+        store: The store, which may refuse messages.
         spill: The host's file, where ``segment_on_unavailable`` is "spill".
+        others: The names of the source's other shards, if the store has several: the file may
+            have messages by these names, too.
 
     Attributes:
-        source: The name of the source.
+        source: The name of the source, or of the shard.
         unknown: Spilled messages of this process that Redis may have stored as well.
     """
 
-    def __init__(self, buffer: Buffer, spill: Spill | None) -> None:
-        self.source = buffer.source.name
-        self._buffer = buffer
+    def __init__(
+        self, source: Source, store: PartStore, spill: Spill | None, others: Collection[str] = ()
+    ) -> None:
+        self.source = source.shard_name
+        self._below = store
         self._spill = spill
-        self._settings = buffer.source
+        self._settings = source
+        self._others = others
         # The file may hold what an earlier process left.
         self._has_spilled = spill is not None
-        self._most = most_messages(buffer.source.max_batch_messages)
+        self._most = most_messages(source.max_batch_messages)
         self._rests_until = self._file_rests_until = 0.0
         self.unknown = 0
         self._unsure: bytes | None = None
@@ -54,18 +65,18 @@ class Fallback:
 
     def append(self, message: bytes) -> None:
         """Store one message, or handle it as configured."""
-        self._store([message], NO_ATTACHMENTS, lambda: self._buffer.append(message))
+        self._store([message], NO_ATTACHMENTS, lambda: self._below.append(message))
 
     def append_many(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS
     ) -> None:
         """Store messages in their order, as ``Buffer`` does, or handle them as configured."""
-        append = self._buffer.append_many
+        append = self._below.append_many
         self._store(messages, attachments, lambda: append(messages, attachments))
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count in Redis what calls dropped."""
-        self._buffer.count_dropped(reason, count)
+        self._below.count_dropped(reason, count)
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any.
@@ -75,15 +86,18 @@ class Fallback:
         if self._spill is None or time.monotonic() < self._file_rests_until:
             return False
         try:
-            count = self._spill.give_back(self.source, self._append_part, self._most)
+            counts = [
+                self._spill.give_back(name, self._append_part, self._most)
+                for name in (self.source, *self._others)
+            ]
         except SegmentBufferError as error:
             self._file_rests_until = time.monotonic() + REST
             self._warn("not given back", f"spilled messages are not moved to Redis: {error}")
             return False
-        self._has_spilled = count != 0
-        if count < 0:  # another process does it, or the disk is full
+        self._has_spilled = any(counts)
+        if any(count < 0 for count in counts):  # another process does it, or the disk is full
             self._file_rests_until = time.monotonic() + REST
-        return count > 0
+        return any(count > 0 for count in counts)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         """Append messages of the file; note those of which it is not known whether they are stored.
@@ -91,7 +105,7 @@ class Fallback:
         They stay in the file. As long as that goes on, they come again, and count once.
         """
         try:
-            self._buffer.append_part(messages, attachments)
+            self._below.append_part(messages, attachments)
         except SegmentBufferError as error:
             if error.unknown and messages[0] != self._unsure:
                 self._unsure = messages[0]
@@ -105,6 +119,9 @@ class Fallback:
             error = BufferUnavailable("Redis was unreachable a moment ago")
             self._set_aside(messages, attachments, error)
             return
+        if self._settings.ordered and self._is_behind():
+            self._set_aside(messages, attachments, BufferUnavailable("others were spilled before"))
+            return
         try:
             append()
         except BufferFull as error:
@@ -115,13 +132,22 @@ class Fallback:
         except BufferUnavailable as error:
             if self._settings.on_unavailable == "raise":
                 raise
-            self._rests_until = time.monotonic() + REST
+            # Where one of several shards may have them, the others are well.
+            if not (error.unknown and self._others):
+                self._rests_until = time.monotonic() + REST
             self._set_aside(messages, attachments, error)
             return
         if self._drops:
-            self._drops.report(self._buffer.count_dropped)
+            self._drops.report(self._below.count_dropped)
         if self._has_spilled:
             self.give_back()
+
+    def _is_behind(self) -> bool:
+        """Return whether the file has messages that are to be stored before any other."""
+        if self._spill is None or not self._spill.waiting(self.source):
+            return False
+        self.give_back()
+        return self._spill.waiting(self.source) > 0
 
     def _set_aside(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
@@ -157,7 +183,7 @@ class Fallback:
             return
         self._drops.add(reason, count)
         self._warn(reason, f"messages are dropped: {reason}")
-        messages_dropped.send(sender=self.source, reason=reason, messages=count)
+        messages_dropped.send(sender=self._settings.name, reason=reason, messages=count)
 
     def _warn(self, kind: str, text: str) -> None:
         now = time.monotonic()

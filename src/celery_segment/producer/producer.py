@@ -19,24 +19,10 @@ from celery_segment.messages import (
 )
 from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
+from celery_segment.producer.store import Store
 from celery_segment.signals import messages_dropped
 
-__all__ = ["Discard", "Producer", "Store"]
-
-
-class Store(Protocol):
-    """Store of a producer's messages: a buffer, or a substitute for one."""
-
-    def append(self, message: bytes, /) -> None:
-        """Store one message."""
-
-    def append_many(
-        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS, /
-    ) -> None:
-        """Store messages in their order."""
-
-    def count_dropped(self, reason: str, count: int, /) -> None:
-        """Count messages that calls dropped."""
+__all__ = ["Discard", "Producer"]
 
 
 class SupportsBool(Protocol):

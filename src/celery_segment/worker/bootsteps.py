@@ -58,11 +58,13 @@ class Check(bootsteps.Step):
             check_content(worker.app)
             check_queues(worker.app)
         for source in settings.enabled:
-            _check_rights(runtime.buffer(source.name))
-            _check_format(runtime.buffer(source.name))
+            for buffer in runtime.shards(source.name):
+                _check_rights(buffer)
+                _check_format(buffer)
             for hook in (source.on_delivered, source.on_failed):
                 hook_of(worker.app, hook)
-            _claim_ownership(worker.app, runtime.buffer(source.name))
+            for buffer in runtime.shards(source.name):
+                _claim_ownership(worker.app, buffer)
             if source.write_key is None:
                 logger.warning(
                     "%s: no write key; its messages wait until a worker has one", source.name
@@ -70,7 +72,7 @@ class Check(bootsteps.Step):
         if settings.enabled:
             _register_sources(runtime)
         slots = Slots(
-            list(settings.sources),
+            {name: shard.name for name, shard in settings.shards.items()},
             1.0 if _is_dedicated(worker.app, settings) else settings.worker_share,
         )
         slots.resize(worker.concurrency or 1)
@@ -91,7 +93,7 @@ def _check_rights(buffer: Buffer) -> None:
 def _check_format(buffer: Buffer) -> None:
     """Note in which format this release stores a source; refuse one that is stored in a newer."""
     with suppress(SegmentBufferError):  # to be told by the tick, if it lasts
-        check_format(buffer.source.name, buffer.admin.note_format(STORES))
+        check_format(buffer.source.shard_name, buffer.admin.note_format(STORES))
 
 
 def _claim_ownership(app: Any, buffer: Buffer) -> None:
@@ -102,7 +104,7 @@ def _claim_ownership(app: Any, buffer: Buffer) -> None:
             logger.warning(
                 "%s: application %r delivers this source from the same Redis database as %r; if"
                 " they are not to share its messages, give each a segment_namespace",
-                buffer.source.name,
+                buffer.source.shard_name,
                 owner,
                 app.main,
             )
@@ -112,7 +114,7 @@ def _register_sources(runtime: Runtime) -> None:
     """Note this worker's sources, so that one that is renamed later does not become invisible."""
     settings = runtime.settings
     with suppress(SegmentBufferError):  # as above; `segment check` searches the keys, too
-        names = [source.name for source in settings.enabled]
+        names = [name for name, shard in settings.shards.items() if shard.enabled]
         register_sources(runtime.topology, settings.namespace, names)
 
 
@@ -135,15 +137,19 @@ class Tick(bootsteps.StartStopStep):
         forget_answers()
         runtime = runtime_of(consumer.app)
         # Without the write key, this worker leaves a source to others.
-        sources = [source for source in runtime.settings.enabled if source.write_key is not None]
-        if not sources:
+        shards = [
+            shard
+            for shard in runtime.settings.shards.values()
+            if shard.enabled and shard.write_key is not None
+        ]
+        if not shards:
             return
         self._queue = queue_of(consumer.app, DRAIN, runtime.settings.queue)
         timeout = runtime.settings.redis_timeout
-        period = tick_period(sources)
+        period = tick_period(shards)
         if self._ticker is None:  # a reconnect to the broker leaves its connection as it is
             self._ticker = Ticker(
-                sources, runtime.connect(timeout, rest=SERVER_REST), period, timeout
+                shards, runtime.connect(timeout, rest=SERVER_REST), period, timeout
             )
         self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, self._ticker))
 
@@ -161,9 +167,10 @@ class Tick(bootsteps.StartStopStep):
         runtime = runtime_of(consumer.app)
         if self._queue in consumer.app.amqp.queues.consume_from:
             slots = slots_of(consumer.app)
-            resting = {s for s in runtime.settings.sources if slots is not None and slots.rests(s)}
-            for source in ticker.tick(free=_has_free_process(consumer), but=resting):
-                run_here(consumer, DRAIN, self._queue, source)
+            shards = runtime.settings.shards
+            resting = {n for n, s in shards.items() if slots is not None and slots.rests(s.name)}
+            for shard in ticker.tick(free=_has_free_process(consumer), but=resting):
+                run_here(consumer, DRAIN, self._queue, shard)
         self._count += 1
         if self._count % SPILL == 0 and not ticker.is_resting:
             _give_back(runtime)

@@ -19,6 +19,7 @@ from kombu.utils.json import dumps, loads
 
 from celery_segment.buffer import Buffer, Settled, messages_of
 from celery_segment.calls.attachments import keeps_results
+from celery_segment.config import Source
 from celery_segment.config.parsers import callable_or_path
 from celery_segment.errors import ConfigurationError, DeliveryFailed, SegmentBufferError
 from celery_segment.frames import hidden_locals
@@ -90,15 +91,18 @@ def run(app: Any, buffer: Buffer, settled: Settled) -> None:
     hook_is_left = not (
         hook is None
         or settled.reported
-        or runner.tries("broker", _run_hook, app, hook, source.name, settled)
+        or runner.tries("broker", _run_hook, app, hook, source, settled)
     )
     if left or hook_is_left:
-        logger.warning("%s: callbacks of batch %s will run again", source.name, settled.id)
+        logger.warning("%s: callbacks of batch %s will run again", source.shard_name, settled.id)
     try:
         buffer.called(settled, left, hook_is_left=hook_is_left)
     except SegmentBufferError as error:
         logger.warning(
-            "%s: callbacks of batch %s will run again: %s", source.name, settled.id, error
+            "%s: callbacks of batch %s will run again: %s",
+            source.shard_name,
+            settled.id,
+            error,
         )
 
 
@@ -107,7 +111,7 @@ def _report_refused(buffer: Buffer, settled: Settled, runner: _Runner) -> None:
     logger.error(
         "%s: %s of batch %s not run: not signed with segment_signing_key, and not in"
         " segment_allowed_callbacks (%s)",
-        buffer.source.name,
+        buffer.source.shard_name,
         counted(runner.refused, "callback"),
         settled.id,
         names or "receipts",
@@ -115,7 +119,7 @@ def _report_refused(buffer: Buffer, settled: Settled, runner: _Runner) -> None:
     try:
         buffer.count_refused(runner.refused)
     except SegmentBufferError as error:
-        logger.warning("%s: refused callbacks are not counted: %s", buffer.source.name, error)
+        logger.warning("%s: refused callbacks are not counted: %s", buffer.source.shard_name, error)
 
 
 class _Runner:
@@ -223,11 +227,10 @@ class _Runner:
         self._app.backend.mark_as_failure(task_id, error, request=request, store_result=False)
 
 
-def _run_hook(app: Any, hook: Any, source: str, settled: Settled) -> None:
+def _run_hook(app: Any, hook: Any, source: Source, settled: Settled) -> None:
     hook = hook_of(app, hook)
-    batch = SettledBatch(
-        source, settled.id, settled.count, settled.size, settled.cause, settled.body
-    )
+    about = (source.name, source.batch_name(settled.id), settled.count, settled.size)
+    batch = SettledBatch(*about, settled.cause, settled.body)
     if hasattr(hook, "apply_async"):
         names = ("source", "batch", "messages", "bytes", "cause")
         hook.apply_async(kwargs={name: getattr(batch, name) for name in names})

@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from celery_segment.buffer import Buffer, Gate, check_format
+from celery_segment.config import Source
 from celery_segment.errors import BufferUnavailable
 from celery_segment.runtime import runtime_of
 from celery_segment.worker import callbacks
 
-__all__ = ["Deliverer", "deliver", "take_back"]
+__all__ = ["Deliverer", "deliver", "deliverers_of", "take_back"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -29,11 +30,11 @@ LONGEST = 60.0
 
 
 class Deliverer:
-    """Delivers the batches of one source, one at a time.
+    """Delivers the batches of one shard of a source, one at a time.
 
     Args:
         app: The Celery application.
-        source: The source's name.
+        shard: The shard.
 
     Attributes:
         source: The source's name.
@@ -41,16 +42,16 @@ class Deliverer:
         gate: Whether batches could be delivered at the last look.
     """
 
-    def __init__(self, app: Any, source: str) -> None:
+    def __init__(self, app: Any, shard: Source) -> None:
         self._app = app
         runtime = runtime_of(app)
-        self.source = source
+        self.source = shard.name
         self.remaining = 0
         self.gate = Gate()
         self._is_readable = False
         self._buffer: Buffer | None = None
-        if runtime.producer(source).delivers:
-            self._buffer, self._pace = runtime.buffer(source), runtime.pace
+        if runtime.producer(shard.name).delivers:
+            self._buffer, self._pace = runtime.buffer(shard.shard_name), runtime.pace
         # Batches that were posted and failed, by the time of their next attempt.
         self._retries: list[tuple[float, str]] = []
         self._rests_until = 0.0
@@ -132,6 +133,12 @@ class Deliverer:
             callbacks.run(self._app, buffer, report.settled)
 
 
+def deliverers_of(app: Any, source: str) -> list[Deliverer]:
+    """Return what delivers a source in this process: one for each shard."""
+    shards = runtime_of(app).settings.source(source).split()
+    return [Deliverer(app, shard) for shard in shards]
+
+
 def take_back(app: Any, buffer: Buffer) -> None:
     """Take over from workers that are gone: their batches, and the callbacks that they left."""
     _, uncalled = buffer.reap()
@@ -154,7 +161,7 @@ def deliver(
     endpoint's own, or that of the retries.
 
     Args:
-        deliverers: One for each source.
+        deliverers: Those of each source.
         timeout: Seconds after which to stop; no limit when left out.
         follow: Continue when nothing remains, for messages that come later, and while Redis is
             unreachable.

@@ -42,10 +42,14 @@ class SourceFacts(msgspec.Struct, frozen=True):
     Attributes:
         enabled: Whether it is enabled.
         fingerprint: That of its write key; None where there is none.
+        shards: The number of its shards.
+        ordered: Whether the order of its messages is kept.
     """
 
     enabled: bool
     fingerprint: str | None
+    shards: int = 1
+    ordered: bool = False
 
 
 class TrustFacts(msgspec.Struct, frozen=True):
@@ -114,7 +118,12 @@ def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
         queue=queue_of(app, DRAIN, settings.queue),
         consumes=sorted(consumes),
         sources={
-            name: SourceFacts(source.enabled, _fingerprint(source.write_key, salt))
+            name: SourceFacts(
+                source.enabled,
+                _fingerprint(source.write_key, salt),
+                source.shards,
+                source.ordered,
+            )
             for name, source in settings.sources.items()
         },
         trust=TrustFacts(trust.fingerprints, trust.trusts_all, sorted(trust.allowed)),

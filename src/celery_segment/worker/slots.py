@@ -11,7 +11,7 @@ import struct
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,10 @@ __all__ = ["Slots", "share_slots", "slots_of"]
 
 #: Where an application keeps the slots of its worker.
 _ATTRIBUTE = "_segment_slots"
-#: The file holds the number of slots and, for each source, four times by the clock that all
-#: processes share: since when it waits for a slot (0: it does not), until when it is left to other
-#: workers, and when its write key was accepted and refused (see ``KeyTimes``).
+#: The file holds the number of slots and, for each shard of a source, times by the clock that all
+#: processes share: since when it waits for a slot (0: it does not); and, with the first shard,
+#: until when the source is left to other workers, and when its write key was accepted and refused
+#: (see ``KeyTimes``).
 _COUNT, _TIME = struct.Struct("<Q"), struct.Struct("<d")
 _SINCE, _UNTIL, _ACCEPTED, _REFUSED, _TIMES = range(5)
 #: A slot is a locked byte: the first range is that of all sources, then each has one of its own.
@@ -44,12 +45,14 @@ class Slots:
     leaves another source one. Who finds none is noted, and is the next.
 
     Args:
-        sources: The names of the sources.
+        shards: The name of the source of each shard, by the shard's own.
         share: The share of the worker's processes that may deliver at the same time.
     """
 
-    def __init__(self, sources: Sequence[str], share: float) -> None:
-        self._sources = list(sources)
+    def __init__(self, shards: Mapping[str, str], share: float) -> None:
+        self._source_of = dict(shards)
+        self._shards = list(shards)
+        self._sources = list(dict.fromkeys(shards.values()))
         self._share = share
         self._lock = Lock()
         self._own: set[int] = set()
@@ -68,10 +71,10 @@ class Slots:
         os.pwrite(self._file, _COUNT.pack(count), 0)
 
     @contextmanager
-    def taken(self, source: str) -> Iterator[bool]:
+    def taken(self, shard: str) -> Iterator[bool]:
         """Hold a slot for the time of a block; where there is none, yield False."""
-        slots = self._take(source)
-        self._note(source, waits=not slots)
+        slots = self._take(self._source_of[shard])
+        self._note(shard, waits=not slots)
         try:
             yield bool(slots)
         finally:
@@ -79,9 +82,9 @@ class Slots:
                 self._give_back(slot)
 
     def next_waiting(self) -> str | None:
-        """Return the source that has waited for a slot for the longest, and forget that it did."""
-        since = {source: self.read(source, _SINCE) for source in self._sources}
-        waiting = [source for source in self._sources if since[source]]
+        """Return the shard that has waited for a slot for the longest, and forget that it did."""
+        since = {shard: self.read(shard, _SINCE) for shard in self._shards}
+        waiting = [shard for shard in self._shards if since[shard]]
         if not waiting:
             return None
         first = min(waiting, key=since.__getitem__)
@@ -133,22 +136,22 @@ class Slots:
         """Return when a source's write key was accepted and refused in this worker."""
         return _SharedTimes(self, source)
 
-    def _note(self, source: str, *, waits: bool) -> None:
-        if waits and self.read(source, _SINCE):
+    def _note(self, shard: str, *, waits: bool) -> None:
+        if waits and self.read(shard, _SINCE):
             return  # since the first time
-        self.write(source, _SINCE, time.monotonic() if waits else 0.0)
+        self.write(shard, _SINCE, time.monotonic() if waits else 0.0)
 
-    def read(self, source: str, which: int) -> float:
-        """Return one of a source's times; 0 where there is none."""
-        found = os.pread(self._file, _TIME.size, self._place(source, which))
+    def read(self, shard: str, which: int) -> float:
+        """Return one of a shard's times; 0 where there is none."""
+        found = os.pread(self._file, _TIME.size, self._place(shard, which))
         return float(_TIME.unpack(found)[0]) if len(found) == _TIME.size else 0.0
 
-    def write(self, source: str, which: int, at: float) -> None:
-        """Set one of a source's times."""
-        os.pwrite(self._file, _TIME.pack(at), self._place(source, which))
+    def write(self, shard: str, which: int, at: float) -> None:
+        """Set one of a shard's times."""
+        os.pwrite(self._file, _TIME.pack(at), self._place(shard, which))
 
-    def _place(self, source: str, which: int) -> int:
-        return _COUNT.size + (_TIMES * self._sources.index(source) + which) * _TIME.size
+    def _place(self, shard: str, which: int) -> int:
+        return _COUNT.size + (_TIMES * self._shards.index(shard) + which) * _TIME.size
 
 
 class _SharedTimes:

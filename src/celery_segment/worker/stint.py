@@ -114,13 +114,13 @@ class Stint:
         try:
             with app.producer_or_acquire() as producer:
                 while self._others:
-                    reference = _reference(self._buffer.source.name, self._others[0])
+                    reference = _reference(self._buffer.source.shard_name, self._others[0])
                     app.tasks[DELIVER].apply_async(**reference, queue=queue, producer=producer)
                     del self._others[0]
         except Exception as error:  # noqa: BLE001 - what is under way goes on
             logger.warning(
                 "%s: %s put back, since no task could be published: %s",
-                self._buffer.source.name,
+                self._buffer.source.shard_name,
                 _counted(self._others),
                 one_line(str(error)),
             )
@@ -165,7 +165,7 @@ class Stint:
         if request.is_eager:  # Celery would retry at once
             raise cause
         # As Task.retry does, but a drain is followed by a delivery of the one batch.
-        reference = _reference(self._buffer.source.name, batch)
+        reference = _reference(self._buffer.source.shard_name, batch)
         signature = app.tasks[DELIVER].signature_from_request(
             request,
             args=(),

@@ -41,7 +41,11 @@ _OPTIONS = {
 
 @shared_task(name=DRAIN, **_OPTIONS)
 def drain(self: Any, source: str) -> str:
-    """Deliver what waits in a source's buffer; fail where Celery is eager and that fails."""
+    """Deliver what waits in a source's buffer; fail where Celery is eager and that fails.
+
+    Both tasks have the name of a source's shard: of the first, and of most sources' only one, that
+    is the source's.
+    """
     buffer = runtime_of(self.app).buffer(source)
     if why := _left_to_others(self.app, buffer):
         if self.request.is_eager:
@@ -115,11 +119,11 @@ def _stint(task: Any, buffer: Buffer) -> Iterator[Stint | None]:
     free = False
     try:
         # Outside of a worker there is no limit.
-        with nullcontext(True) if slots is None else slots.taken(buffer.source.name) as free:
+        with nullcontext(True) if slots is None else slots.taken(buffer.source.shard_name) as free:
             yield stint if free else None
     finally:
         if slots is not None and free and (waiting := slots.next_waiting()) is not None:
-            runtime.wake(waiting)
+            runtime.wake_shard(waiting)
         stint.hand_on()
 
 

@@ -35,7 +35,7 @@ class Ticker:
     Where Redis is slow, it waits longer, and rests for longer.
 
     Args:
-        sources: The sources.
+        sources: The sources' shards.
         topology: The servers of the buffer, with connections of its own.
         period: Seconds between two ticks.
         timeout: Seconds that a round trip may take in any case.
@@ -55,12 +55,12 @@ class Ticker:
         self._errors: dict[str, str] = {}
 
     def tick(self, *, free: bool = True, but: Collection[str] = ()) -> list[str]:
-        """Return the names of the sources that are due.
+        """Return the names of the shards that are due.
 
         Args:
             free: Whether a delivery could begin in this worker. If not, another worker is left to
                 ask, most of the time.
-            but: The names of sources that are left to other workers.
+            but: The names of shards that are left to other workers.
         """
         if self.is_resting:
             return []

@@ -84,10 +84,10 @@ def interrupted(app, monkeypatch):
     """Run an import in small chunks that is sent a signal while it stores one of them."""
 
     def interrupted(*args, at, number=signal.SIGINT):
-        def append_part(part):
+        def append_part(part, attachments):
             if next(calls) == at:
                 os.kill(os.getpid(), number)
-            return original(part)
+            return original(part, attachments)
 
         buffer = buffer_of(app)
         calls, original = itertools.count(1), buffer.append_part

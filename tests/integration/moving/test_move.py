@@ -348,11 +348,11 @@ def test_what_was_lost_of_batches_is_damaged_and_the_rest_moves(before, app, red
 
 def test_a_source_may_be_moved_into_another_redis(before, app, redis, make_app):
     with EmbeddedRedis() as own:
-        from celery_segment.operations.moving import Move
+        from celery_segment.operations.moving import Move, SourceMove
 
         other = make_app(broker_url=own.url, **AFTER)
         fill(before, 0, 30)
-        made = Move(app, buffer_of(before, "old"), buffer_of(other, "new"))
+        made = SourceMove([Move(app, buffer_of(before, "old"), buffer_of(other, "new"))])
         assert made.run(0) == 0
         assert made.moved == stats(other).ready.messages == 30
         assert keys_of(redis) == []

@@ -10,6 +10,7 @@ import pytest
 
 from celery_segment import Analytics, BufferUnavailable, SegmentError, track
 from celery_segment.buffer import stored_sources
+from celery_segment.buffer.keys import prefix_of
 from celery_segment.runtime import runtime_of
 from celery_segment.worker.ticker import Ticker
 from support import at_once, buffer_of, wait_until
@@ -110,6 +111,23 @@ def test_a_primary_that_is_killed_is_replaced_and_the_others_go_on(app, cluster)
     wait_until(lambda: command(home.port, "INFO", "replication")["role"] == "slave")
 
 
+def test_calls_pass_over_a_shard_whose_primary_is_away(make_app, app, cluster):
+    app = make_app(segment_redis_url=cluster.url, segment_shards=4)
+    shards = runtime_of(app).shards("default")
+    homes = [cluster.primary_of(prefix_of(shard.source)) for shard in shards]
+    assert len({home.port for home in homes}) == 3
+    away = homes[0]
+    away.kill()
+    for _ in range(20):
+        track.delay("u", "E")
+    near = [shard for shard, home in zip(shards, homes, strict=True) if home is not away]
+    assert sum(shard.admin.snapshot().accepted for shard in near) == 20
+    cluster.replace(away)
+    away.start()
+    wait_until(lambda: command(away.port, "INFO", "replication")["role"] == "slave")
+    wait_until(lambda: track.delay("u", "E") and _accepted(shards[0]))
+
+
 def test_a_frozen_primary_holds_up_no_other(app, cluster):
     home = cluster.primary_of(tag("s0"))
     far = next(n for n in NAMES if cluster.primary_of(tag(n)) != home)
@@ -127,6 +145,28 @@ def test_a_frozen_primary_holds_up_no_other(app, cluster):
     finally:
         home.resume()
     wait_until(lambda: _succeeds(app, "s0"))
+
+
+def test_while_a_shards_primary_is_frozen_next_to_nothing_is_spilled(
+    make_app, app, cluster, tmp_path
+):
+    app = make_app(
+        segment_redis_url=cluster.url,
+        segment_shards=4,
+        segment_on_unavailable="spill",
+        segment_spill_path=str(tmp_path / "spill.db"),
+        segment_redis_timeout=0.2,
+    )
+    shards = runtime_of(app).shards("default")
+    away = cluster.primary_of(prefix_of(shards[0].source))
+    away.pause()
+    try:
+        for _ in range(200):
+            track.delay("u", "E")
+    finally:
+        away.resume()
+    assert runtime_of(app).spill.waiting("default") <= 3
+    wait_until(lambda: sum(map(_accepted, shards)) >= 200)
 
 
 def test_one_server_of_it_as_a_single_redis_says_how_to_write_the_url(make_app, app, cluster):
@@ -149,6 +189,13 @@ def test_renaming_a_source_moves_it_to_another_server(app, cluster):
     assert move.run(timeout=5) == 0
     assert accepted(app, two) == 5
     assert buffer_of(app, one).admin.snapshot().waiting == 0
+
+
+def _accepted(shard):
+    try:
+        return shard.admin.snapshot().accepted
+    except BufferUnavailable:
+        return 0
 
 
 def _succeeds(app, name):

@@ -68,6 +68,8 @@ BAD = {
     "max_batch_messages": [*NO_WHOLE_NUMBER, 0, 2_501],
     "max_buffer_bytes": [*(v for v in NO_WHOLE_NUMBER if v is not None), 0, 99_999],
     "max_memory_share": [*NO_NUMBER, 0, 0.09, 1.01, -1, NAN, INF],
+    "shards": [*NO_WHOLE_NUMBER, 0, -1, 101],
+    "ordered": NO_TRUTH,
     "wait_replicas": [*NO_WHOLE_NUMBER, -1, 101],
     "on_invalid": [None, "drop", "Raise", True, 1, ["raise"]],
     "on_full": [None, "spill", "Raise", True, 1, ["raise"]],

@@ -6,6 +6,7 @@
 -- ARGV[2] -> the new holder's token
 -- ARGV[3] -> lease, milliseconds
 -- ARGV[4] -> max_inflight, the ceiling of concurrent requests
+-- ARGV[5] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns {1, messages, bytes, attempts, requests, age, traces, refusals, spoken_for, alone,
 --         delivered}: leased; attempts counted and requests made before this one, milliseconds
@@ -18,7 +19,7 @@
 --         resumed), or another batch is its probe; this batch is ready again
 -- Returns {-3, limit}: as many requests are under way as may be; this batch is ready again
 local source, id, token = KEYS[1], ARGV[1], ARGV[2]
-local lease, max_inflight = tonumber(ARGV[3]), tonumber(ARGV[4])
+local lease, max_inflight, ordered = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 
 -- @include _now
 -- @include _batch_number
@@ -76,7 +77,7 @@ end
 if closed == 0 and is_failing(source) then
   -- One batch at a time, the probe, tests whether the endpoint still fails: one that has not
   -- failed itself, if there is one, since it may be the batch that is at fault.
-  if fields[9] and (untried(source) or open_first(source)) then
+  if not ordered and fields[9] and (untried(source) or open_first(source)) then
     closed = 1
   elseif not redis.call('SET', probe, id, 'NX', 'PX', lease)
     and redis.call('GET', probe) ~= id then

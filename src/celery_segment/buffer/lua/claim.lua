@@ -10,12 +10,13 @@
 --            so many processes are needed for, by the latency of the answers; 0 for no such limit
 -- ARGV[5] -> 1 to leave the open batch to a flush, and to return a batch that was claimed before
 --            and whose delivery has not begun, if there is one; else 0
+-- ARGV[6] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns a flat list: id, messages, bytes of each batch; empty when none is ready or the
 --         source is closed to deliveries
 local source = KEYS[1]
 local max_inflight, most, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local stint, continues = tonumber(ARGV[4]), ARGV[5] == '1'
+local stint, continues, ordered = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 
 -- @include _now
 -- @include _add
@@ -28,6 +29,7 @@ local stint, continues = tonumber(ARGV[4]), ARGV[5] == '1'
 -- @include _move
 -- @include _closed_for
 -- @include _limit_of
+-- @include _room_of
 -- @include _is_failing
 -- @include _untried
 -- @include _open_first
@@ -47,7 +49,7 @@ if continues then
     return claimed
   end
 end
-local room = limit_of(source, max_inflight) - redis.call('ZCARD', inflight)
+local room = room_of(source, max_inflight, ordered)
 local count = redis.call('ZCARD', ready)
 local has_open = not continues and open_count(source) > 0
 if stint > 0 then
@@ -56,11 +58,11 @@ if stint > 0 then
   most = math.min(most, math.max(needed, 1))
 end
 most = math.min(most, room)
-if has_open and (count < most or most > 0 and open_first(source)) then
+if has_open and (count < most or most > 0 and not ordered and open_first(source)) then
   seal(source)
   count = count + 1
 end
-local failing = is_failing(source)
+local failing = is_failing(source) and not ordered
 for _ = 1, math.min(most, count) do
   -- While the endpoint fails, one that has not failed yet shows more than one that has.
   local id = failing and untried(source) or redis.call('ZRANGE', ready, 0, 0)[1]

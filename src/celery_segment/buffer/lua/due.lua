@@ -13,6 +13,7 @@
 -- ARGV[7] -> how many of the youngest batches are not compressed
 -- ARGV[8] -> largest share of its maxmemory that Redis may use; '' not to look
 -- ARGV[9] -> for how long a dead letter is kept, milliseconds; '' for ever
+-- ARGV[10] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns 1 when the caller is to start a drain
 -- Returns 0 when there is nothing to do, or when another caller has just got 1
@@ -20,7 +21,7 @@ local source = KEYS[1]
 local shortest, max_inflight, overdue = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local again, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local retention = tonumber(ARGV[9])
+local retention, ordered = tonumber(ARGV[9]), ARGV[10] == '1'
 
 -- @include _now
 -- @include _free_first
@@ -31,6 +32,7 @@ local retention = tonumber(ARGV[9])
 -- @include _memory
 -- @include _keep_room
 -- @include _limit_of
+-- @include _room_of
 -- @include _compressible_range
 local state, ready, inflight = source .. ':state', source .. ':ready', source .. ':inflight'
 local time = now()
@@ -55,7 +57,7 @@ local function is_due()
   -- While one batch tests whether the endpoint still fails, a drain could only put others back.
   local probed = is_failing(source) and redis.call('EXISTS', source .. ':probe') == 1
   return (ready_count > 0 or open > 0) and closed_for(source) == 0 and not probed
-    and redis.call('ZCARD', inflight) < limit_of(source, max_inflight)
+    and room_of(source, max_inflight, ordered) > 0
 end
 
 if not is_due() then

@@ -1,0 +1,34 @@
+"""Where a producer's messages go: a buffer, or what stands for one or several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace
+
+__all__ = ["PartStore", "Store"]
+
+
+class Store(Protocol):
+    """Store of a producer's messages."""
+
+    def append(self, message: bytes, /) -> None:
+        """Store one message."""
+
+    def append_many(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS, /
+    ) -> None:
+        """Store messages in their order."""
+
+    def count_dropped(self, reason: str, count: int, /) -> None:
+        """Count messages that calls dropped."""
+
+
+class PartStore(Store, Protocol):
+    """A store that takes a part of many messages whole, or not at all."""
+
+    def append_part(
+        self, messages: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS, /
+    ) -> None:
+        """Store all messages, or none."""
