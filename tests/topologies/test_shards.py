@@ -20,13 +20,15 @@ import pytest
 from celery_segment import Analytics
 from celery_segment.buffer.keys import prefix_of
 from celery_segment.runtime import runtime_of
-from celery_segment.testing import SegmentServer
+from celery_segment.testing import Reply, SegmentServer
 from support import DEFAULTS, TESTS, wait_until
 from topologies import Cluster
 
 EVENTS = int(os.environ.get("SEGMENT_TEST_EVENTS", "100000"))
 PROCESSES, WORKERS = 4, 2
-KILL_EVERY = 5.0
+#: Seconds between two kills, and until an answer.
+KILL_EVERY = 5.0 if EVENTS >= 1_000_000 else 1.0
+ANSWER = 0.1
 
 
 class Order:
@@ -76,6 +78,7 @@ def test_nothing_is_lost_though_workers_are_killed(
         server.client().flushall()
     order = Order()
     with SegmentServer(record="ids", on_request=order.note) as server:
+        server.always(Reply.slow(ANSWER))
         conf = {
             "broker_url": redis_server.url,
             "segment_redis_url": cluster.url,
