@@ -181,6 +181,13 @@ class TestOperations:
         (count,) = [each for each in samples if each.name == "segment_messages_accepted_total"]
         assert (count.labels, count.value) == ({"source": "default"}, 5)
 
+    def test_each_shard_may_be_shown_by_itself(self, app):
+        shards_of(app)[2].append(message(1))
+        found = json.loads(ok(app, "status", "--shards", "--json"))
+        assert {name: each["accepted"] for name, each in found.items()} == {
+            "default": 0, "default/1": 0, "default/2": 1, "default/3": 0
+        }  # fmt: skip
+
     def test_the_worst_gate_is_shown(self, app):
         shards_of(app)[2].admin.pause()
         assert Analytics(app=app).stats().gate.state == "paused"

@@ -50,10 +50,13 @@ _Figures = tuple[dict[str, "Snapshot"], dict[str, "Snapshot"]]
 @click.command(cls=CeleryCommand)
 @names_option
 @json_option
+@click.option("--shards", "by_shard", is_flag=True, help="Show each shard of a source by itself.")
 @click.option("--watch", is_flag=True, help="Update every second, until Ctrl-C.")
 @click.pass_context
 @handle_preload_options
-def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: bool) -> None:
+def status(
+    ctx: click.Context, names: tuple[str, ...], as_json: bool, by_shard: bool, watch: bool
+) -> None:
     """Show how many messages are stored, in flight, delivered and dead.
 
     All figures count messages, except "batches", which counts the batches that
@@ -66,8 +69,13 @@ def status(ctx: click.Context, names: tuple[str, ...], as_json: bool, watch: boo
 
     others = () if names else tuple(find_unconfigured(runtime.topology, runtime.settings).figures)
 
+    admins = {name: admin_of(runtime, name) for name in chosen}
+    if by_shard and not runtime.captures:
+        shards = [buffer for name in chosen for buffer in runtime.shards(name)]
+        admins = {buffer.source.shard_name: buffer.admin for buffer in shards}
+
     def look() -> _Figures:
-        configured = {name: admin_of(runtime, name).snapshot() for name in chosen}
+        configured = {name: admin.snapshot() for name, admin in admins.items()}
         return configured, figures_of(runtime.topology, runtime.settings, others) if others else {}
 
     console = console_of(ctx)
