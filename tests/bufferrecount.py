@@ -67,7 +67,7 @@ class Recount(Model):
         body = lease.body if has_hook and how != "damaged" else b""
         name, about = f"{how}:{lease.id}", (lease.count, lease.size)
         assert Counter(found.callbacks) == Counter(own.values())
-        assert found == Settled(name, lease.id, cause, found.callbacks, body, *about)
+        assert found == Settled(name, lease.id, lease.token, cause, found.callbacks, body, *about)
         self.settled[name] = (found, self.now + LEASE)
         self.forgotten.discard(name)
 

@@ -489,10 +489,18 @@ class Machine(Recount, RuleBasedStateMachine):
         self.put_back(batch)
         self.end_probe_of(batch)
 
-    @precondition(lambda self: self.settled)
+    @property
+    def calling(self):
+        """The settled batches whose callbacks somebody runs."""
+        return [name for name, (settled, _) in self.settled.items() if settled.token]
+
+    @precondition(lambda self: self.calling)
     @rule(pick=PICK, left=st.integers(0, 2), hook_is_left=st.booleans())
     def called(self, pick, left, hook_is_left):
-        name = [*self.settled][pick % len(self.settled)]
+        name = self.calling[pick % len(self.calling)]
+        if name in self.forgotten:  # its record is gone: the next drain forgets the rest
+            self.unchanged(lambda: self.buffer.called(self.settled[name][0]))
+            return
         settled, until = self.settled.pop(name)
         kept, hook_is_left = settled.callbacks[:left], hook_is_left and not settled.reported
         self.buffer.called(settled, kept, hook_is_left=hook_is_left)
@@ -517,10 +525,14 @@ class Machine(Recount, RuleBasedStateMachine):
             assert Counter(settled.callbacks) == Counter(expected.callbacks)
             # A dead letter may be purged, or replayed and split, before its callback is called.
             body = settled.body if expected.cause else expected.body
-            assert settled == replace(expected, callbacks=settled.callbacks, body=body)
+            own = {"callbacks": settled.callbacks, "token": settled.token}
+            assert settled == replace(expected, body=body, **own)
+            assert settled.token != expected.token
+            # Whoever was to call them is late.
+            self.unchanged(lambda late=expected: self.buffer.called(late))
             if expected.id in self.batches and not self.batches[expected.id].harm:
                 assert bytes(decompressed(body)) == stored(self.batches[expected.id].messages)
-            self.settled[name] = (expected, self.now + LEASE)
+            self.settled[name] = (replace(expected, token=settled.token), self.now + LEASE)
 
     # ------------------------------------------------------------ faults
 
@@ -782,7 +794,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if lost and batch.place != "dead":
             name, deleted = f"forgotten:{batch.id}:{size}", len(stored([*theirs.values()]))
             about = (len(theirs), deleted, True)
-            found = Settled(name, batch.id, FORGOTTEN, lost, b"", *about)
+            found = Settled(name, batch.id, "", FORGOTTEN, lost, b"", *about)
             self.settled[name] = (found, self.now)
         self.purged += theirs.values()
         self.saved -= batch.saved if batch.place != "dead" else 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from celery_segment.buffer import bounds
-from celery_segment.buffer.body import messages_of
+from celery_segment.buffer.body import digest_of, messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
 from celery_segment.buffer.keys import batch_key, prefix_of
@@ -187,7 +187,13 @@ class BufferAdmin:
             if not places:
                 return Found(0) if batch.stored else None
             if batch.is_whole:
-                arguments = (batch_id, len(batch.stored), batch.size, *batch.without(places), cause)
+                arguments = (
+                    batch_id,
+                    digest_of(batch.stored),
+                    batch.size,
+                    *batch.without(places),
+                    cause,
+                )
                 packed = struct.pack(f"<{len(places)}H", *places)
                 if place := self._server.run(script("forget"), self._key, *arguments, packed):
                     return Found(len(places), place.decode())

@@ -9,6 +9,7 @@ trailer behind, it is a request body that nothing had to decompress.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 
@@ -21,6 +22,7 @@ __all__ = [
     "ENVELOPE",
     "compressed",
     "decompressed",
+    "digest_of",
     "gzip_body",
     "is_compressed",
     "is_intact",
@@ -76,6 +78,11 @@ def decompressed(stored: Content) -> Content:
     if len(data) > MAX_BATCH_BYTES:
         raise ValueError("the batch is larger than a request may be")
     return b"".join((memoryview(data)[len(_OPENING) :], b","))
+
+
+def digest_of(stored: Content) -> str:
+    """Return the digest by which a script recognizes what was read: SHA-1 is what Redis has."""
+    return hashlib.sha1(stored, usedforsecurity=False).hexdigest()
 
 
 def gzip_body(stored: Content, closing: bytes) -> bytes:

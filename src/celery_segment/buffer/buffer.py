@@ -7,6 +7,7 @@ what the keys hold. The operator's transitions are in ``admin``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from secrets import token_hex
 from typing import Any
 
 from celery_segment.buffer import bounds
@@ -15,6 +16,7 @@ from celery_segment.buffer.appends import Appends
 from celery_segment.buffer.body import (
     compressed,
     decompressed,
+    digest_of,
     is_compressed,
     is_intact,
     messages_of,
@@ -286,12 +288,12 @@ class Buffer:
         """Take over settled batches whose worker has not run their callbacks in time."""
         lease = milliseconds(self.source.lease)
         for _ in range(bounds.UNCALLED_BATCHES):
-            found = self._server.run(script("uncalled"), self._key, lease)
+            found = self._server.run(script("uncalled"), self._key, lease, token := token_hex(8))
             if not found:
                 return
             name, batch, count, size, why, body, own, reported = found
             callbacks = tuple(own)
-            about = (name.decode(), one_line(batch), one_line(why) or None)
+            about = (name.decode(), one_line(batch), token, one_line(why) or None)
             yield Settled(*about, callbacks, body, count, size, reported=bool(reported))
 
     def called(
@@ -300,11 +302,12 @@ class Buffer:
         """Forget a settled batch whose callbacks have run, but for those that run again.
 
         Args:
-            settled: The batch.
+            settled: The batch. Nothing is changed where another has taken its callbacks over.
             left: The callbacks of messages to run again, once its lease expires.
             hook_is_left: Whether to run the source's own callback again.
         """
-        self._server.run(script("called"), self._key, settled.name, int(hook_is_left), *left)
+        held = (self._key, settled.name, settled.token)
+        self._server.run(script("called"), *held, int(hook_is_left), *left)
 
     def count_refused(self, count: int) -> None:
         """Count callbacks that were not run, since they are not to be trusted."""
@@ -328,8 +331,8 @@ class Buffer:
         content = self._server.execute("GET", batch_key(self.source, batch_id))
         plain = bool(content) and not is_compressed(content)
         # Also where there is nothing to do: ``compressible`` is not to return it again.
-        arguments = (batch_id, len(content), compressed(content)) if plain else (batch_id, 0, b"")
-        return bool(self._server.run(script("compress"), self._key, *arguments))
+        arguments = (digest_of(content), compressed(content)) if plain else ("", b"")
+        return bool(self._server.run(script("compress"), self._key, batch_id, *arguments))
 
 
 def _settled(

@@ -41,8 +41,9 @@ clock.
     :settled     zset    batches whose callbacks have not run yet, as delivered:<id>, dead:<id>
                          or damaged:<id>, by the time from which another worker may run them;
                          those of deleted messages as forgotten:<id>:<bytes before>
-    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; cause unless it was
-                         delivered; reported when the source's own callback has run
+    :settled:<name> hash such a batch: its callbacks; batch, count, bytes; token of the one who
+                         calls them; cause unless it was delivered; reported when the source's own
+                         callback has run
     :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
                          (all), began (first request); failed (first failure), refusals; cause
                          of the last failure; buried; saved (by compression). Where it was lost:

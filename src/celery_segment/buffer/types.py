@@ -135,6 +135,7 @@ class Settled:
     Attributes:
         name: Its name among the settled batches.
         id: The batch's id.
+        token: Proves to the buffer that it is this process which runs the callbacks.
         cause: Why it was given up; None when it was delivered.
         callbacks: The callbacks of its messages, as ``Attachments`` had them.
         body: The messages as they were stored; empty where no hook wants them.
@@ -145,6 +146,7 @@ class Settled:
 
     name: str
     id: str
+    token: str
     cause: str | None
     callbacks: tuple[bytes, ...] = field(repr=False)
     body: bytes = field(repr=False)
@@ -164,8 +166,8 @@ class Settled:
     ) -> Settled:
         """Return what becomes of a leased batch; ``how`` is "delivered" or "dead"."""
         body = lease.body if keep_body else b""
-        about = (lease.count, lease.size)
-        return cls(f"{how}:{lease.id}", lease.id, cause, tuple(callbacks), body, *about)
+        name, about = f"{how}:{lease.id}", (lease.count, lease.size)
+        return cls(name, lease.id, lease.token, cause, tuple(callbacks), body, *about)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 -- Keep a settled batch's callbacks until they have been called: those of its messages and,
 -- when `notify` is true, the source's own (on_delivered or on_failed). `outcome` is
 -- 'delivered' or 'dead'; a dead letter keeps its messages' callbacks for a replay, too.
--- Until `deadline` no other worker takes them over.
+-- Until `deadline` no other worker takes them over. `token` tells whose they are: after a failover to
+-- a replica that was behind, there may be another batch of the same id.
 --
 -- Returns the reply of a transition that settles: {1, a list of the messages' callbacks},
 -- or {0, {}} when there is nothing to call.
-local function keep_callbacks(source, outcome, id, count, bytes, notify, deadline, cause)
+local function keep_callbacks(source, outcome, id, token, count, bytes, notify, deadline, cause)
   local callbacks = source .. ':callbacks:' .. id
   local name = outcome .. ':' .. id
   local settled = source .. ':settled:' .. name
@@ -20,7 +21,7 @@ local function keep_callbacks(source, outcome, id, count, bytes, notify, deadlin
   elseif not notify then
     return {0, {}}
   end
-  redis.call('HSET', settled, 'batch', id, 'count', count, 'bytes', bytes)
+  redis.call('HSET', settled, 'batch', id, 'token', token, 'count', count, 'bytes', bytes)
   if cause then
     redis.call('HSET', settled, 'cause', cause)
   end

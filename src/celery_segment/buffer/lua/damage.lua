@@ -35,6 +35,6 @@ count_saved(source, id, -1)
 redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id, source .. ':traces:' .. id)
 move(source, count, bytes, 'inflight', 'damaged')
 count_lost(source)
-local reply = keep_callbacks(source, 'damaged', id, count, bytes, notify, now() + lease, cause)
+local reply = keep_callbacks(source, 'damaged', id, token, count, bytes, notify, now() + lease, cause)
 redis.call('DEL', source .. ':callbacks:' .. id)
 return reply

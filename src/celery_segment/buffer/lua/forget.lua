@@ -3,7 +3,7 @@
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1] -> batch id
--- ARGV[2] -> size of what is stored of it, as it was read, bytes
+-- ARGV[2] -> SHA-1 of what is stored of it, as it was read, in hexadecimal digits
 -- ARGV[3] -> size of its messages before compression, as it was read, bytes
 -- ARGV[4] -> what to store instead; '' when no message is left
 -- ARGV[5] -> size of that before compression, bytes
@@ -15,8 +15,9 @@
 -- have been called when it was buried.
 --
 -- Returns where it is, when they were deleted: ready, retrying or dead
--- Returns '' when it is elsewhere, or not as it was read; nothing was changed
-local source, id, stored_size, read_bytes = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+-- Returns '' when it is elsewhere, or not as it was read, such as another batch that was given its id
+--         after a failover to a replica that was behind; nothing was changed
+local source, id, digest, read_bytes = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local content, left_bytes, cause, places = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 -- @include _now
@@ -38,7 +39,8 @@ end
 
 local place, fields = place_of(), redis.call('HMGET', meta, 'count', 'bytes')
 -- Each deletion makes the messages fewer, and so their bytes; compression changes what is stored.
-if not place or fields[2] ~= read_bytes or redis.call('STRLEN', batch) ~= stored_size then
+if not place or fields[2] ~= read_bytes
+    or redis.sha1hex(redis.call('GET', batch) or '') ~= digest then
   return ''
 end
 free_first(source)

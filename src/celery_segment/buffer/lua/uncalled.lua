@@ -3,11 +3,12 @@
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1] -> lease, milliseconds
+-- ARGV[2] -> token of the one who takes them over
 --
 -- Returns {name, batch id, messages, bytes, cause or '', content or '', a list of the messages'
 --         callbacks, 1 when on_delivered or on_failed has been called, else 0}
 -- Returns {} when there is none
-local source, lease = KEYS[1], tonumber(ARGV[1])
+local source, lease, token = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 
 -- @include _now
 -- @include _add
@@ -29,6 +30,7 @@ repeat
   end
 until #flat > 0
 redis.call('ZADD', settled, time + lease, name)
+redis.call('HSET', settled .. ':' .. name, 'token', token)
 local fields, callbacks = {}, {}
 for i = 1, #flat, 2 do
   if tonumber(flat[i]) then
