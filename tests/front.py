@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from contextlib import suppress
 
@@ -45,6 +46,14 @@ class Front:
         """Swallow whatever comes on the present connections; tell neither end."""
         self._forgotten = self.accepted
 
+    def fall_silent(self) -> None:
+        """Swallow whatever comes on any connection, further ones too, until it is heard again."""
+        self._forgotten = sys.maxsize
+
+    def be_heard(self) -> None:
+        """Pass on what comes on further connections; the present ones stay forgotten."""
+        self.forget()
+
     def _accept(self):
         while True:
             try:
@@ -52,7 +61,11 @@ class Front:
             except OSError:
                 return
             self.accepted += 1
-            upstream = socket.create_connection(("127.0.0.1", self.target))
+            try:
+                upstream = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:  # there is no server
+                client.close()
+                continue
             self._sockets += [client, upstream]
             for ends in ((client, upstream), (upstream, client)):
                 thread = threading.Thread(target=self._pass_on, args=(self.accepted, *ends))

@@ -212,6 +212,7 @@ def test_each_call_is_told_what_became_of_its_messages(
     make_app, own, policy, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fallback, "REST", REST)
+    monkeypatch.setattr(fallback, "FULL_REST", REST)
     monkeypatch.setattr(runtime, "REST", REST)
     app = make_app(
         segment_redis_url=own.url,

@@ -31,6 +31,7 @@ TESTS = {
     "buffer/connection.py": _CONNECTIONS,
     "buffer/connections.py": _CONNECTIONS,
     "buffer/forgetting.py": ["tests/integration/test_forget.py", STATE_MACHINE],
+    "buffer/watch.py": _buffer("watch"),
     "buffer/pool.py": [*_CONNECTIONS, "tests/fault/test_lost_replies.py"],
     "delivery/attempt.py": ["tests/integration/test_metrics.py", *_DELIVERY],
     "delivery/deadline.py": ["tests/unit/test_request.py", "tests/integration/test_transport.py"],

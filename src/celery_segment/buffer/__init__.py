@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery_segment.buffer.address import load_client
 from celery_segment.buffer.admin import BufferAdmin
+from celery_segment.buffer.answers import Resting
 from celery_segment.buffer.body import ENVELOPE, decompressed, gzip_body, is_intact, messages_of
 from celery_segment.buffer.buffer import Buffer
 from celery_segment.buffer.due import Due
@@ -63,6 +64,7 @@ __all__ = [
     "LeasedElsewhere",
     "Moving",
     "Pace",
+    "Resting",
     "RightsMissing",
     "Server",
     "Settled",

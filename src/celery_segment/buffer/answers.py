@@ -10,12 +10,13 @@ from celery_segment.text import one_line
 __all__ = [
     "Elsewhere",
     "Interrupted",
+    "Resting",
+    "Unproved",
     "brief",
     "is_elsewhere",
     "is_refused",
     "is_unknown",
     "may_have_written",
-    "resting",
     "translated",
     "unanswered",
 ]
@@ -42,6 +43,27 @@ class Interrupted(BufferUnavailable):
             f"the connection to Redis at {address} broke ({brief(error)}); the operation may have"
             " been carried out"
         )
+
+
+class Resting(BufferUnavailable):
+    """Redis did not answer in time a moment ago, and was not asked."""
+
+    @classmethod
+    def at(cls, address: str) -> Resting:
+        """Return the error of a call that did not ask the Redis at an address."""
+        return cls(
+            f"Redis at {address} did not answer in time a moment ago, and was not asked",
+            hint="check the server; it is asked again until it is heard",
+        )
+
+
+class Unproved(BufferUnavailable):
+    """An idle connection does not work any more; nothing was sent."""
+
+    @classmethod
+    def at(cls, address: str) -> Unproved:
+        """Return the error of a call that found such a connection to an address."""
+        return cls(f"a connection to Redis at {address} does not work any more")
 
 
 class _Meaning(NamedTuple):
@@ -158,14 +180,6 @@ def translated(answer: Exception, address: str) -> SegmentBufferError:
     meaning = next(found, _ANY_OTHER)
     problem = f"Redis at {address} {meaning.problem.format(text=text)}"
     return meaning.error(problem, hint=meaning.hint)
-
-
-def resting(address: str) -> BufferUnavailable:
-    """Return the error of a call that did not ask a Redis which did not answer a moment ago."""
-    return BufferUnavailable(
-        f"Redis at {address} did not answer in time a moment ago, and was not asked",
-        hint="check the server; it is asked again each second, and once it is heard",
-    )
 
 
 def unanswered(error: Exception, errors: Any, address: str, *, is_sent: bool) -> Exception:

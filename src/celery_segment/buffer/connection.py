@@ -103,6 +103,10 @@ class Connection:
         reader.feed(data[:end])
         return reader.gets(), content[:size]
 
+    def ping(self) -> Any:
+        """Return what Redis answers, if only that it does not serve."""
+        return self.exchange(_PING)
+
     def is_alive(self, seconds: float) -> bool:
         """Return whether Redis answers on an idle connection; close it if not.
 
@@ -112,7 +116,7 @@ class Connection:
         usual = self._sock.gettimeout()
         try:
             self._sock.settimeout(seconds)
-            if self.exchange(_PING) == b"PONG":
+            if self.ping() == b"PONG":
                 self._sock.settimeout(usual)
                 return True
         except (OSError, hiredis.ProtocolError):

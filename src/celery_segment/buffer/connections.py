@@ -48,6 +48,7 @@ class Connections:
             connections were closed the last time.
         proving: Whether a caller is finding out if an idle connection still works.
         is_resting: Whether Redis did not answer in time, and has not answered since.
+        watching: Held by the thread that asks it meanwhile.
         ages_at: When old connections are closed next.
     """
 
@@ -59,6 +60,7 @@ class Connections:
         self.allowed: set[str] = set()
         self.proving = False
         self.is_resting = False
+        self.watching = threading.Lock()
         self.ages_at = 0.0
         self._room: deque[None] = deque([None] * limit)
         self._rest_seconds = rest

@@ -6,8 +6,8 @@ greenlets alike, and a forked child starts with none. What a call does where Red
 - The connection breaks, or does not answer in time: one further try on a new one.
 - Redis answers that it does not serve, such as READONLY: likewise, for a name may point to
   another server by now. All connections are closed.
-- There is no answer then either: further calls fail at once, while one a second tries,
-  until something comes on a connection whose command was not answered.
+- There is no answer then either: further calls fail at once, until something comes on a
+  connection whose command was not answered, or ``watch`` or a caller, one a second, is answered.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from hiredis import ProtocolError
 from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import (
     Interrupted,
+    Resting,
+    Unproved,
     is_refused,
     is_unknown,
     may_have_written,
-    resting,
     translated,
     unanswered,
 )
@@ -35,6 +36,7 @@ from celery_segment.buffer.connection import Connection
 from celery_segment.buffer.connections import Connections
 from celery_segment.buffer.rights import allow
 from celery_segment.buffer.scripts import Script, encode_command
+from celery_segment.buffer.watch import watch
 from celery_segment.errors import BufferUnavailable
 
 __all__ = ["Pool"]
@@ -69,6 +71,9 @@ class Pool:
         rest: Seconds between two tries while Redis does not answer in time; other callers
             fail at once. With 0 each caller tries, and waits.
 
+    Attributes:
+        is_routed: Whether another server may be in its place, and raise ``Unproved``.
+
     Raises:
         BufferUnavailable: Redis did not answer in time, refused the connection,
             or is not in a state to serve.
@@ -89,6 +94,7 @@ class Pool:
         self._errors = exceptions
         self._limit, self._rest = max_connections, rest
         self._connections = Connections(max_connections, rest)
+        self.is_routed = False
         self._server, self.address = address, str(address)
         self.set_timeout(timeout)
 
@@ -170,12 +176,11 @@ class Pool:
     def set_timeout(self, timeout: float) -> None:
         """Change the timeout, in seconds; connections that are idle are closed."""
         self._timeout = timeout
-        self.close()
+        self._own().close()
 
     def close(self) -> None:
         """Close the idle connections, and those in use after their present command."""
-        own = self._own()
-        own.close()
+        (own := self._own()).close()
         own.end_rest()
 
     def _send_two(
@@ -213,7 +218,7 @@ class Pool:
             own = self._own()
         now = time.monotonic()
         if own.is_resting and not (began or own.is_to_try(now)):
-            raise resting(self.address)
+            raise Resting.at(self.address)
         is_sent = False
         try:
             connection, used = self._take(own, now, began or now)
@@ -314,6 +319,8 @@ class Pool:
             if first:
                 own.proving = False
         own.close()  # the others are no younger
+        if self.is_routed:
+            raise Unproved.at(self.address)
         return False
 
     def _connect(self, seconds: float | None = None, generation: int = 0) -> Connection:
@@ -337,5 +344,7 @@ class Pool:
         now = time.monotonic()
         if now - began > self._timeout / 4:
             own.rest(now)
+            if own.is_resting:
+                watch(own, self._connect, self._timeout * WAIT)
         else:
             own.end_rest()

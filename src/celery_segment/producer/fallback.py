@@ -22,8 +22,9 @@ __all__ = ["Fallback"]
 
 logger = logging.getLogger("celery_segment")
 
-#: Seconds for which Redis is not asked again once it was unreachable.
-REST = 1.0
+#: Seconds for which Redis is not asked again once it was unreachable, and once it had no room for
+#: what was spilled.
+REST, FULL_REST = 0.2, 1.0
 #: Seconds between two warnings of the same kind.
 QUIET = 10.0
 
@@ -91,11 +92,12 @@ class Fallback:
                 for name in (self.source, *self._others)
             ]
         except SegmentBufferError as error:
-            self._file_rests_until = time.monotonic() + REST
+            rest = FULL_REST if isinstance(error, BufferFull) else REST
+            self._file_rests_until = time.monotonic() + rest
             self._warn("not given back", f"spilled messages are not moved to Redis: {error}")
             return False
         self._has_spilled = any(counts)
-        if any(count < 0 for count in counts):  # another process does it, or the disk is full
+        if any(count < 0 for count in counts):  # another thread, or process, or a full disk
             self._file_rests_until = time.monotonic() + REST
         return any(count > 0 for count in counts)
 

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 from celery_segment.buffer.address import Address
-from celery_segment.buffer.answers import Elsewhere
+from celery_segment.buffer.answers import Elsewhere, Unproved
 from celery_segment.buffer.pool import Pool
 from celery_segment.buffer.scripts import Script
 from celery_segment.errors import BufferUnavailable, SegmentBufferError
@@ -27,7 +27,7 @@ __all__ = ["Limits", "Range", "Router"]
 #: The share of the timeout that one look at the servers may take, and the share after which a
 #: failed command is not sent to another server: the caller has waited long enough.
 LOOK, LATE = 0.3, 0.6
-#: Seconds between two looks while the answer is the same, and while there is none.
+#: Seconds between two looks while the answer is the same; while there is none, up to the second.
 AGAIN, SILENT = 0.1, 1.0
 
 
@@ -48,6 +48,12 @@ class Limits:
     def pool(self, address: Address) -> Pool:
         """Return connections to a server."""
         return Pool(address, self.timeout, max_connections=self.max_connections, rest=self.rest)
+
+    def routed_pool(self, address: Address) -> Pool:
+        """Return connections to a server in whose place another one may be by now."""
+        pool = self.pool(address)
+        pool.is_routed = True
+        return pool
 
 
 class Range(NamedTuple):
@@ -84,6 +90,9 @@ class Router:
         slot_of: Returns the slot of a key.
         server: How to connect to any of the servers.
         limits: The limits of the connections to each.
+
+    Attributes:
+        changes: How often it was found that other servers have the slots.
     """
 
     def __init__(
@@ -103,7 +112,8 @@ class Router:
         self._pid, self._own_lock = os.getpid(), Lock()
         self._looks_from = 0.0
         self._failure = ("", "")
-        self._looked_at = 0.0
+        self._looked_at, self._silent = 0.0, AGAIN
+        self.changes = 0
 
     def __repr__(self) -> str:
         return f"Router({self.kind!r}, {self.address!r})"
@@ -237,16 +247,20 @@ class Router:
         try:
             ranges = self._look(self.timeout * LOOK, first)
         except BufferUnavailable as error:
-            self._looks_from = time.monotonic() + SILENT
+            self._looks_from = time.monotonic() + self._silent
+            self._silent = min(2 * self._silent, SILENT)
             self._failure = error.problem, error.hint
             raise
         finally:
             self._looked_at = time.monotonic()
+        self._silent = AGAIN
         at = {(each.host, each.port) for each in ranges}
         gone = [self._pools.pop(address) for address in self._pools.keys() - at]
         for address in at - self._pools.keys():
-            self._pools[address] = self._limits.pool(self._server.at(*address))
-        self._ranges = sorted(ranges)
+            self._pools[address] = self._limits.routed_pool(self._server.at(*address))
+        if self._ranges != sorted(ranges):
+            self._ranges = sorted(ranges)
+            self.changes += 1
         for pool in gone:
             pool.close()
 
@@ -272,11 +286,12 @@ class RoutedServer:
         slot: The slot.
     """
 
-    __slots__ = ("_pool", "_router", "_slot")
+    __slots__ = ("_changes", "_pool", "_router", "_slot")
 
     def __init__(self, router: Router, slot: int) -> None:
         self._router, self._slot = router, slot
         self._pool: Pool | None = None
+        self._changes = 0
 
     def __repr__(self) -> str:
         return f"RoutedServer({self._router!r}, {self._slot})"
@@ -316,12 +331,16 @@ class RoutedServer:
     def _follow(self, operation: Callable[..., Any], *arguments: Any, **options: bool) -> Any:
         began = time.monotonic()
         pool = self._pool
-        if pool is None:
+        if pool is None or self._changes != self._router.changes:
+            # What a command for another slot found out holds for this one, too.
             pool = self._pool = self._router.pool_of(self._slot)
+            self._changes = self._router.changes
         try:
             return operation(pool, *arguments, **options)
         except BufferUnavailable as error:
             other = self._router.instead_of(pool, self._slot, began, error)
+            if other is None and isinstance(error, Unproved):
+                other = pool
             if other is None:
                 raise
             self._pool = other
