@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -24,7 +25,7 @@ MAX_MESSAGES = 5
 MAX_BYTES = 33_000
 #: Of the buffer's own constants, so that a few batches are a backlog.
 BACKLOG, YOUNGEST, AT_ONCE = 4, 2, 3
-OVERDUE, AGAIN, LONGEST = HOUR, HOUR, 3 * HOUR
+OVERDUE, AGAIN, LONGEST, BEGIN = HOUR, HOUR, 3 * HOUR, HOUR
 BREAKER = (2, HOUR, 3 * HOUR)
 
 
@@ -49,6 +50,7 @@ class Sealed:
     since: float | None
     place: str = "ready"
     waits: bool = False  # claimed, and no delivery has begun
+    claimed: int = 0  # the number of its last claim
     compressed: bool = False
     token: str | None = None
     deadline: float = 0.0
@@ -95,7 +97,7 @@ class Model:
         self.settled: dict[str, tuple[Settled, float]] = {}  # not called; until when left alone
         self.open: list[bytes] = []
         self.open_since = 0.0
-        self.sealed = 0
+        self.sealed = self.claims = 0
         self.batches: dict[str, Sealed] = {}
         self.delivered: list[bytes] = []
         self.purged: list[bytes] = []
@@ -187,6 +189,19 @@ class Model:
     @property
     def concurrency(self) -> int:
         return max(min(int(self.limit), MAX_INFLIGHT), 1)
+
+    @property
+    def abandoned(self) -> list[Sealed]:
+        """Batches that were claimed some time ago, and that nobody has begun to deliver."""
+        until = self.now + LEASE - BEGIN + DRIFT
+        found = (b for b in self.at("inflight") if not (b.token or b.lost) and b.deadline <= until)
+        return sorted(found, key=lambda batch: (batch.claimed, batch.id))
+
+    def claim_batches(self, batches: Iterable[Sealed], *, waits: bool) -> None:
+        self.claims += 1
+        for batch in batches:
+            batch.place, batch.deadline = "inflight", self.now + LEASE
+            batch.waits, batch.claimed = waits, self.claims
 
     def put_back(self, batch: Sealed) -> None:
         batch.place, batch.token, batch.waits = "ready", None, False

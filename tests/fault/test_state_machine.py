@@ -36,6 +36,7 @@ from buffermodel import (
     AGAIN,
     AT_ONCE,
     BACKLOG,
+    BEGIN,
     BREAKER,
     DRIFT,
     HOUR,
@@ -195,7 +196,11 @@ class Machine(Recount, RuleBasedStateMachine):
     def to_be_claimed(self, limit, stint, *, flush):
         if self.closed_for() != 0:
             return []
-        room = min(limit, self.concurrency - len(self.at("inflight")))
+        before = self.abandoned[:1]
+        self.claim_batches(before, waits=False)
+        if before and not flush:
+            return [before[0].reference]
+        room = min(limit - len(before), self.concurrency - len(self.at("inflight")))
         ready, takes_open = len(self.at("ready")), flush and bool(self.open)
         if stint:
             latency = 100 if self.latency is None else self.latency
@@ -207,9 +212,8 @@ class Machine(Recount, RuleBasedStateMachine):
             batch = [*(self.untried() if self.trips.total() else ()), *waiting][0]
             batch.place = "inflight"
             claimed.append(batch)
-        for batch in claimed:
-            batch.place, batch.deadline, batch.waits = "inflight", self.now + LEASE, True
-        return [batch.reference for batch in claimed]
+        self.claim_batches(claimed, waits=True)
+        return [batch.reference for batch in (*before, *claimed)]
 
     @precondition(lambda self: any(batch.waits for batch in self.batches.values()))
     @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]))
@@ -221,7 +225,7 @@ class Machine(Recount, RuleBasedStateMachine):
             assert found == []
             return
         assert found == [waiting[0].reference]
-        waiting[0].waits = False
+        self.claim_batches(waiting[:1], waits=False)
         self.begin_one(waiting[0], twice=False)
 
     @precondition(lambda self: not any(batch.waits for batch in self.batches.values()))
@@ -662,9 +666,9 @@ class Machine(Recount, RuleBasedStateMachine):
         assert self.buffer.compressible() == self.compressible()
         waits = waits or bool(self.compressible()) or bool(self.expired)
         probed = self.trips.total() and self.probe[0] > self.now
-        room = self.closed_for() == 0 and not probed and len(inflight) < self.concurrency
-        if not waits and room:
-            waits = bool(self.at("ready") or self.open)
+        if not waits and self.closed_for() == 0 and not probed:
+            room = len(inflight) < self.concurrency
+            waits = (bool(self.at("ready") or self.open) and room) or bool(self.abandoned)
         shortest = HOUR / 2
         again = min(AGAIN * 2 ** (self.unanswered - 1), LONGEST) if self.unanswered else shortest
         expected = waits and self.now - self.ticked + DRIFT >= again
@@ -672,6 +676,10 @@ class Machine(Recount, RuleBasedStateMachine):
         if expected:
             self.ticked, self.unanswered = self.now, self.unanswered + 1
         assert not self.unchanged(lambda: self.buffer.due(shortest))
+        # Whoever did not get the reply does not wait for that drain to begin.
+        if expected:
+            assert self.buffer.due(0.0, unsure=True)
+            self.unanswered = 1
 
     def name_the_owner(self):
         for name in ("shop", "staging") if self.aside else ("staging",):
@@ -845,6 +853,7 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
         "STORED_BATCHES": YOUNGEST,
         "COMPRESSIBLE_BATCHES": AT_ONCE,
         "OVERDUE": OVERDUE,
+        "BEGIN": BEGIN,
         "AGAIN": AGAIN,
         "LONGEST": LONGEST,
     }.items():

@@ -26,6 +26,10 @@ BACKLOG = 50
 #: Seconds from which on a retry is overdue: its task message was lost.
 OVERDUE = 5.0
 
+#: Seconds within which the delivery of a claimed batch begins, unless its claim, or the task that
+#: was to deliver it, was lost or waits: then whoever can deliver takes it.
+BEGIN = 0.5
+
 #: Seconds after which a drain that has not begun is started again: the first time, and at most.
 AGAIN, LONGEST = 2.0, 60.0
 

@@ -81,6 +81,8 @@ class Buffer:
     def claim(self, limit: int, *, stint: float = 0.0) -> list[BatchRef]:
         """Take up to ``limit`` batches into flight, the open batch among them.
 
+        Before them comes one that was claimed some time ago and whose delivery has not begun.
+
         No more are in flight than the endpoint's answers allow, ``max_inflight`` at most.
 
         Args:
@@ -101,9 +103,9 @@ class Buffer:
     def _claim(self, limit: int, stint: float, *, continues: bool) -> list[BatchRef]:
         s = self.source
         most = min(limit, bounds.CLAIM_BATCHES)
-        limits = (s.max_inflight, most, milliseconds(s.lease), milliseconds(stint))
-        how = (int(continues), int(s.ordered))
-        flat = self._server.run(script("claim"), self._key, *limits, *how, once=True)
+        lease, stint, begin = map(milliseconds, (s.lease, stint, bounds.BEGIN))
+        limits = (s.max_inflight, most, lease, stint, int(continues), begin, int(s.ordered))
+        flat = self._server.run(script("claim"), self._key, *limits, once=True)
         return [
             BatchRef(one_line(i), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)
         ]
@@ -137,14 +139,13 @@ class Buffer:
         limits = (milliseconds(self.source.dead_retention), bounds.EXPIRE_BATCHES)
         return int(self._server.run(script("expire"), self._key, *limits))
 
-    def due(self, shortest: float, *, look: bool = True) -> bool:
+    def due(self, shortest: float, *, look: bool = True, unsure: bool = False) -> bool:
         """Return whether a drain is due: True for one caller, until that drain has begun.
 
-        Args:
-            shortest: Seconds between two drains, at least.
-            look: Whether to look how full Redis is, which refuses or accepts calls.
+        The arguments are those of ``encode_due``.
         """
-        return bool(self._server.send(script("due"), encode_due(self.source, shortest, look=look)))
+        command = encode_due(self.source, shortest, look=look, unsure=unsure)
+        return bool(self._server.send(script("due"), command))
 
     # ------------------------------------------------------------ delivering
 

@@ -26,7 +26,7 @@ from celery_segment.worker.interview import register_interview
 from celery_segment.worker.local import queue_of, run_here
 from celery_segment.worker.receiving import check_content, check_queues
 from celery_segment.worker.slots import Slots, share_slots, slots_of
-from celery_segment.worker.ticker import SERVER_REST, Ticker
+from celery_segment.worker.ticker import REST, Ticker
 
 __all__ = ["Check", "Tick"]
 
@@ -148,9 +148,7 @@ class Tick(bootsteps.StartStopStep):
         timeout = runtime.settings.redis_timeout
         period = tick_period(shards)
         if self._ticker is None:  # a reconnect to the broker leaves its connection as it is
-            self._ticker = Ticker(
-                shards, runtime.connect(timeout, rest=SERVER_REST), period, timeout
-            )
+            self._ticker = Ticker(shards, runtime.connect(timeout, rest=REST), period, timeout)
         self._entry = consumer.timer.call_repeatedly(period, self.tick, (consumer, self._ticker))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
@@ -172,7 +170,7 @@ class Tick(bootsteps.StartStopStep):
             for shard in ticker.tick(free=_has_free_process(consumer), but=resting):
                 run_here(consumer, DRAIN, self._queue, shard)
         self._count += 1
-        if self._count % SPILL == 0 and not ticker.is_resting:
+        if self._count % SPILL == 0 and not ticker.is_cut_off:
             _give_back(runtime)
 
 

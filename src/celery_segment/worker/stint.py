@@ -37,8 +37,6 @@ STINT = 0.25
 #: Batches that a stint which ends claims for further tasks: two, so that a recovered source
 #: speeds up step by step, and never beyond what its endpoint allows.
 NEXT = 2
-#: Seconds until a delivery that found Redis away is tried again.
-AGAIN = 5.0
 
 
 class DeliveryError(SegmentError):
@@ -74,16 +72,13 @@ class Stint:
             Retry: A batch is attempted again later, by the task ``segment.deliver``.
             DeliveryError: The same where Celery is eager, which retries nothing.
             DeliveryFailed: A batch became a dead letter.
+            SegmentBufferError: Redis is unavailable; a drain finds the batch again.
         """
         batch, *self._others = batches
         self.hand_on()
         while True:
-            try:
-                report = self._attempt(batch)
-                following = self._following(report)
-            except SegmentBufferError as error:
-                # Where this cannot be published either, the lease finds the batch.
-                self._retry(batch, AGAIN, error)
+            report = self._attempt(batch)
+            following = self._following(report)
             self._done.append(batch)
             self._last = report.text
             if report.rests_for and self._slots is not None:

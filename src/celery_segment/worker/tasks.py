@@ -16,7 +16,7 @@ from celery import shared_task
 
 from celery_segment.buffer import BatchRef, Buffer
 from celery_segment.calls.fixed import FIXED
-from celery_segment.errors import DeliveryFailed, SegmentBufferError
+from celery_segment.errors import BufferUnavailable, DeliveryFailed, SegmentBufferError
 from celery_segment.frames import hidden_locals
 from celery_segment.producer import DELIVER, DRAIN
 from celery_segment.runtime import runtime_of
@@ -28,6 +28,9 @@ from celery_segment.worker.stint import STINT, DeliveryError, Stint
 __all__ = ["deliver", "drain"]
 
 logger = logging.getLogger("celery_segment")
+
+#: Seconds for which a drain tries to reach Redis.
+PATIENCE = 1.0
 
 _OPTIONS = {
     # The lease, not the broker, finds a batch whose worker died: acks_late is False.
@@ -55,7 +58,7 @@ def drain(self: Any, source: str) -> str:
         if stint is None:
             return _NO_SLOT
         try:
-            taken, uncalled = buffer.reap()
+            taken, uncalled = _reap(buffer)
             expired = buffer.expire_dead()
             for settled in buffer.uncalled() if uncalled else ():
                 callbacks.run(self.app, buffer, settled)
@@ -67,8 +70,7 @@ def drain(self: Any, source: str) -> str:
         except SegmentBufferError as error:
             if self.request.is_eager:
                 raise
-            logger.warning("%s: a drain was cut off, the tick will repeat it: %s", source, error)
-            return f"cut off: {error}"
+            return _cut_off(source, error)
     done = (
         f"took back {counted(taken, 'batch')}" if taken else "",
         f"compressed {counted(compressed, 'batch')}" if compressed else "",
@@ -85,13 +87,33 @@ def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> st
     if not why:
         with _stint(self, buffer) as stint:
             if stint is not None:
-                return stint.deliver([BatchRef(batch, messages, bytes)])
+                try:
+                    return stint.deliver([BatchRef(batch, messages, bytes)])
+                except SegmentBufferError as error:
+                    return _cut_off(source, error)
         why = _NO_SLOT
     try:
         buffer.release(batch)
-    except SegmentBufferError:
-        return f"{why}; the batch is found again when its lease expires"
+    except SegmentBufferError as error:
+        return _cut_off(source, error)
     return f"put back: {why}"
+
+
+def _reap(buffer: Buffer) -> tuple[int, bool]:
+    """As ``Buffer.reap``, patiently: whoever started the drain has just heard Redis."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return buffer.reap()
+        except BufferUnavailable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(PATIENCE / 20)
+
+
+def _cut_off(source: str, error: SegmentBufferError) -> str:
+    logger.warning("%s: cut off, the next drain will go on: %s", source, error)
+    return f"cut off: {error}"
 
 
 def _left_to_others(app: Any, buffer: Buffer) -> str:

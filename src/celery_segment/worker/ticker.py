@@ -6,25 +6,25 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 
-from celery_segment.buffer import Due, Topology
+from celery_segment.buffer import Due, Resting, Topology
 from celery_segment.config import Source
 from celery_segment.errors import SegmentError
 
-__all__ = ["SERVER_REST", "Ticker"]
+__all__ = ["REST", "Ticker"]
 
 logger = logging.getLogger("celery_segment")
 
 #: Seconds that a round trip may take: usually, and at most where Redis is slow. The worker's
 #: event loop waits with it.
 PATIENCE, LONGEST = 0.2, 0.5
-#: After a failure the ticker rests for so many times as long as it waited.
-REST = 10
-#: Seconds for which one of several servers that does not answer is left alone, so that those of
-#: the others are asked without a wait.
-SERVER_REST = 2.0
+#: Seconds for which a server that does not answer is left alone, so that the event loop, and the
+#: sources of other servers, do not wait for it. As soon as it is heard, it is asked again.
+REST = 5.0
 #: A drain follows another after this part of the tick's period at the earliest, so that the
 #: ticks of several workers do not flush a source more often than those of one.
 SHORTEST = 0.8
+#: Seconds for which a drain may be under way that was due, though the reply was lost.
+UNSURE = 2.0
 #: One of so many ticks looks how full Redis is.
 LOOK = 4
 
@@ -32,24 +32,30 @@ LOOK = 4
 class Ticker:
     """Asks a Redis which sources are due, and waits for it no longer than an event loop can afford.
 
-    Where Redis is slow, it waits longer, and rests for longer.
+    Where Redis is slow, it waits longer, once.
 
     Args:
         sources: The sources' shards.
         topology: The servers of the buffer, with connections of its own.
         period: Seconds between two ticks.
         timeout: Seconds that a round trip may take in any case.
+
+    Attributes:
+        is_cut_off: Whether no server answered the last time.
     """
 
     def __init__(
         self, sources: Sequence[Source], topology: Topology, period: float, timeout: float
     ) -> None:
         self._due = Due(sources, SHORTEST * period)
+        self._names = [source.name for source in sources]
+        # Until when it is not known if a drain of a source was due that has not begun.
+        self._unsure_until = dict.fromkeys(self._names, 0.0)
         self._topology = topology
         self._usual, self._longest = min(PATIENCE, timeout), min(LONGEST, timeout)
         self._patience = self._usual
         self._topology.set_timeout(self._patience)
-        self._rests_until = 0.0
+        self.is_cut_off = False
         self._count = 0
         # The errors that were logged, by source; "" for those of all.
         self._errors: dict[str, str] = {}
@@ -62,42 +68,43 @@ class Ticker:
                 ask, most of the time.
             but: The names of shards that are left to other workers.
         """
-        if self.is_resting:
-            return []
         look = self._count % LOOK == 0
         self._count += 1
         if not free and not look:
             return []
         began = time.monotonic()
+        unsure = {name for name in self._names if began < self._unsure_until[name]}
         try:
-            answers = list(self._due.ask(self._topology, look=look, but=but))
+            answers = list(self._due.ask(self._topology, look=look, but=but, unsure=unsure))
         except SegmentError as error:
-            self._log("", error)
-            # A refused connection takes no time, so it is tried again at the next tick.
-            now = time.monotonic()
-            self._rests_until = now + REST * (now - began)
-            self._set_patience(self._longest)
+            self._note("", error)
+            self.is_cut_off = True
+            if time.monotonic() - began > self._usual / 4:
+                self._set_patience(self._longest)
             return []
-        self._log("", None)
+        self._note("", None)
+        self.is_cut_off = False
         if time.monotonic() - began < self._usual / 4:
             self._set_patience(self._usual)
         for name, answer in answers:
-            self._log(name, answer if isinstance(answer, SegmentError) else None)
-        return [name for name, answer in answers if answer is True]
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether Redis did not answer, and is left alone for a while."""
-        return time.monotonic() < self._rests_until
+            self._note(name, answer if isinstance(answer, SegmentError) else None)
+        due = [name for name, answer in answers if answer is True]
+        self._unsure_until.update(dict.fromkeys(due, 0.0))
+        return due
 
     def _set_patience(self, seconds: float) -> None:
         if seconds != self._patience:
             self._patience = seconds
             self._topology.set_timeout(seconds)
 
-    def _log(self, source: str, error: SegmentError | None) -> None:
-        """Log an error once, until the source works again."""
+    def _note(self, source: str, error: SegmentError | None) -> None:
+        """Note an error of a source, or of all; log it once, until that works again."""
         text = str(error) if error else ""
+        if error:
+            until = time.monotonic() + UNSURE
+            self._unsure_until.update(dict.fromkeys([source] if source else self._names, until))
+            if isinstance(error, Resting) and self._errors.get(source):
+                return  # it was told why it is not asked
         if text and text != self._errors.get(source):
             logger.warning("%s%s; trying again", f"{source}: " if source else "", text)
         self._errors[source] = text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batches import BREAKER, assert_conserved, claim_one, hold, message
-from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale
+from celery_segment.buffer import Gone, Lease, LeasedElsewhere, Stale, bounds
 from support import allow, buffer_of, let_pass, wait_until
 
 
@@ -46,6 +46,62 @@ class TestClaim:
         buffer.retry(held, "failure", 60, "503", breaker=BREAKER)
         assert buffer.release(held.id)
         assert claim_one(buffer) == held.id
+
+
+class TestAbandoned:
+    """Batches whose claim was lost on its way, or whose delivery found Redis away."""
+
+    @pytest.fixture
+    def claimed(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        buffer.append_many([message(n) for n in range(4)])
+        assert [b.id for b in buffer.claim(9)] == ["1", "2"]
+        return buffer
+
+    def test_they_are_due_and_claimed_soon_and_long_before_their_lease_ends(self, claimed, redis):
+        assert not claimed.due(0.0)
+        assert claimed.claim(9) == []
+        let_pass(redis, bounds.BEGIN)
+        assert claimed.due(0.0)
+        assert [b.id for b in claimed.claim(9)] == ["1"]
+        assert claimed.claim_next(9)[0].id == "2"
+        assert claimed.claim_next(9) == claimed.claim(9) == []
+        claimed.reap()
+        assert not claimed.due(0.0)
+
+    def test_they_come_before_what_is_ready(self, claimed, redis):
+        let_pass(redis, bounds.BEGIN)
+        allow(claimed, 3)
+        assert [b.id for b in claimed.claim(9)] == ["1", "3"]
+        assert [b.id for b in claimed.claim_next(9)] == ["2"]
+
+    def test_one_whose_delivery_has_begun_is_left_to_its_holder(self, claimed, redis):
+        held = [hold(claimed, batch) for batch in ("1", "2")]
+        let_pass(redis, 30)
+        assert not claimed.due(0.0)
+        assert claimed.claim(9) == claimed.claim_next(9) == []
+        for each in held:
+            claimed.ack(each)
+
+    def test_both_who_have_it_may_begin_and_one_does(self, claimed, redis):
+        let_pass(redis, bounds.BEGIN)
+        assert claim_one(claimed) == "1"
+        first = hold(claimed, "1", "t1")
+        assert isinstance(claimed.begin("1", "t2"), LeasedElsewhere)
+        claimed.ack(first)
+
+    def test_they_wait_while_the_source_is_closed(self, claimed, redis):
+        let_pass(redis, bounds.BEGIN)
+        claimed.admin.pause()
+        assert not claimed.due(0.0)
+        assert claimed.claim(9) == []
+
+    def test_whoever_lost_the_reply_that_a_drain_is_due_does_not_wait_for_it(self, buffer):
+        buffer.append(message(0))
+        assert buffer.due(0.0)
+        assert not buffer.due(0.0)
+        assert buffer.due(0.0, unsure=True)
+        assert not buffer.due(60, unsure=True), "two drains are so far apart"
 
 
 class TestHolding:

@@ -1,5 +1,6 @@
 -- Take ready batches into flight, oldest first; where they are fewer than may be taken, seal
 -- the open batch and take it, too. While the endpoint fails, those that have not failed come first.
+-- Before them comes one that was claimed some time ago and whose delivery has not begun.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
@@ -10,13 +11,15 @@
 --            so many processes are needed for, by the latency of the answers; 0 for no such limit
 -- ARGV[5] -> 1 to leave the open batch to a flush, and to return a batch that was claimed before
 --            and whose delivery has not begun, if there is one; else 0
--- ARGV[6] -> 1 where the source keeps the order of its messages, else 0
+-- ARGV[6] -> milliseconds within which a delivery begins
+-- ARGV[7] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns a flat list: id, messages, bytes of each batch; empty when none is ready or the
 --         source is closed to deliveries
 local source = KEYS[1]
 local max_inflight, most, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local stint, continues, ordered = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local stint, continues, patience = tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
+local ordered = ARGV[7] == '1'
 
 -- @include _now
 -- @include _add
@@ -30,6 +33,7 @@ local stint, continues, ordered = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == 
 -- @include _closed_for
 -- @include _limit_of
 -- @include _room_of
+-- @include _abandoned
 -- @include _is_failing
 -- @include _untried
 -- @include _open_first
@@ -42,12 +46,16 @@ if closed_for(source) ~= 0 then
   return claimed
 end
 free_first(source)
-if continues then
-  local id = redis.call('ZPOPMIN', waiting)[1]
-  if id then
-    add(claimed, id, batch_size(source, id, 'inflight'))
+local before = continues and redis.call('ZPOPMIN', waiting)[1]
+  or abandoned(source, time + lease - patience)
+if before then
+  redis.call('ZREM', waiting, before)
+  redis.call('ZADD', inflight, time + lease, before)
+  add(claimed, before, batch_size(source, before, 'inflight'))
+  if continues then
     return claimed
   end
+  most = most - 1
 end
 local room = room_of(source, max_inflight, ordered)
 local count = redis.call('ZCARD', ready)

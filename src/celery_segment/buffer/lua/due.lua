@@ -13,7 +13,11 @@
 -- ARGV[7] -> how many of the youngest batches are not compressed
 -- ARGV[8] -> largest share of its maxmemory that Redis may use; '' not to look
 -- ARGV[9] -> for how long a dead letter is kept, milliseconds; '' for ever
--- ARGV[10] -> 1 where the source keeps the order of its messages, else 0
+-- ARGV[10] -> milliseconds of its lease that a claimed batch has left when its delivery was to have
+--            begun
+-- ARGV[11] -> 1 when the caller did not get the last reply, which may have told it to start a drain;
+--            else 0
+-- ARGV[12] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns 1 when the caller is to start a drain
 -- Returns 0 when there is nothing to do, or when another caller has just got 1
@@ -21,7 +25,8 @@ local source = KEYS[1]
 local shortest, max_inflight, overdue = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local again, longest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local backlog, youngest, max_share = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local retention, ordered = tonumber(ARGV[9]), ARGV[10] == '1'
+local retention, left, is_unsure = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local ordered = ARGV[12] == '1'
 
 -- @include _now
 -- @include _free_first
@@ -34,6 +39,7 @@ local retention, ordered = tonumber(ARGV[9]), ARGV[10] == '1'
 -- @include _limit_of
 -- @include _room_of
 -- @include _compressible_range
+-- @include _abandoned
 local state, ready, inflight = source .. ':state', source .. ':ready', source .. ':inflight'
 local time = now()
 -- A write, though nothing is due: a primary that was demoted, and has lost the new one, would
@@ -56,15 +62,19 @@ local function is_due()
   end
   -- While one batch tests whether the endpoint still fails, a drain could only put others back.
   local probed = is_failing(source) and redis.call('EXISTS', source .. ':probe') == 1
-  return (ready_count > 0 or open > 0) and closed_for(source) == 0 and not probed
+  if probed or closed_for(source) ~= 0 then
+    return false
+  end
+  return (ready_count > 0 or open > 0)
     and room_of(source, max_inflight, ordered) > 0
+    or abandoned(source, time + left)
 end
 
 if not is_due() then
   return 0
 end
 local fields = redis.call('HMGET', state, 'ticked', 'unanswered')
-local unanswered = tonumber(fields[2] or 0)
+local unanswered = is_unsure and 0 or tonumber(fields[2] or 0)
 local wait = unanswered == 0 and shortest or math.min(again * 2 ^ (unanswered - 1), longest)
 if time - (fields[1] or 0) < wait then
   return 0
