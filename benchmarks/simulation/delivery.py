@@ -1,7 +1,7 @@
 """The workers' part: ticks, drains, stints, requests under way, and the rate they keep to.
 
-It follows worker/stint.py and the scripts claim, ack (_grow), due and pace, step by step. Events
-are a flow and a number, batches are single. No request fails.
+It follows worker/stint.py and the scripts claim, take, ack (_grow), due and reserve, step by
+step. Events are a flow and a number, batches are single. No request fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from benchmarks.simulation.engine import Clock, Machine, Queue, Resource, Steps
 from benchmarks.simulation.parameters import Costs
 from celery_segment.buffer.bounds import CLAIM_BATCHES
-from celery_segment.buffer.pace import AHEAD, KEEP
 from celery_segment.worker.bootsteps import PERIOD
 from celery_segment.worker.stint import NEXT, STINT
 from celery_segment.worker.ticker import LOOK, SHORTEST
@@ -93,7 +92,6 @@ class Shard:
         self.ready: deque[int] = deque()
         self.waiting: deque[int] = deque()
         self.sizes: dict[int, int] = {}
-        self._begun: set[int] = set()
         self.inflight = 0
         self.limit, self._latency, self._fastest = 2.0, None, None
         self.ticked, self.answered = -1.0, True
@@ -130,12 +128,12 @@ class Shard:
         self.ticked, self.answered = self._clock.now, False
         return True
 
-    def claim(self, most: int, *, continues: bool = False) -> list[int]:
+    def claim(self, most: int, *, continues: bool = False, begins: bool = True) -> list[int]:
         """Claim batches, as claim.lua does."""
         self.fill()
         self.answered = True
         if continues and self.waiting:
-            return [self.waiting.popleft()]
+            return [self.waiting.popleft() if begins else self.waiting[0]]
         has_open = not continues and self._open >= 1
         latency = LATENCY if self._latency is None else self._latency
         needed = math.ceil((len(self.ready) + has_open) * latency / STINT)
@@ -144,25 +142,20 @@ class Shard:
             self._seal(int(self._open))
         claimed = [self.ready.popleft() for _ in range(max(min(most, len(self.ready)), 0))]
         self.inflight += len(claimed)
-        self.waiting.extend(claimed)
+        self.waiting.extend(claimed[1:] if begins else claimed)
         return claimed
 
-    def begin(self, batch: int) -> bool:
-        """Become the holder of a claimed batch; return False where another one is, or was."""
-        if batch not in self.sizes or batch in self._begun:
+    def take(self, batch: int) -> bool:
+        """Take a batch that waits; return False where another process has done so."""
+        if batch not in self.waiting:
             return False
-        self._begun.add(batch)
-        if batch in self.waiting:
-            self.waiting.remove(batch)
+        self.waiting.remove(batch)
         return True
 
     def release(self, batch: int) -> None:
-        """Put a claimed batch back, unless another process has begun with it."""
-        if batch in self.sizes and batch not in self._begun and batch not in self.ready:
-            if batch in self.waiting:
-                self.waiting.remove(batch)
-            self.ready.appendleft(batch)
-            self.inflight -= 1
+        """Put a claimed batch back."""
+        self.ready.appendleft(batch)
+        self.inflight -= 1
 
     def ack(self, batch: int, duration: float) -> None:
         """Settle a batch, and adapt the limit, as _grow.lua does."""
@@ -175,7 +168,6 @@ class Shard:
             # The threshold is the ceiling, as no request fails.
             self.limit = min(self.limit + 1, ceiling)
         self.inflight -= 1
-        self._begun.remove(batch)
         del self.sizes[batch]
 
 
@@ -248,12 +240,12 @@ class Delivery:
                         tasks.put((shard, None), first=True)
             yield PERIOD
 
-    def _reserve(self, number: int) -> float:
-        """Reserve requests, as pace.lua does, unless they are too far off; return the wait."""
+    def _reserve(self) -> float:
+        """Reserve a request, as reserve.lua does, unless it is too far off; return the wait."""
         at = max(self._pace_at, self.clock.now)
         wait = at - self.clock.now
         if wait <= STINT:
-            self._pace_at = at + number / self._load.requests
+            self._pace_at = at + 1 / self._load.requests
         return wait
 
 
@@ -264,7 +256,6 @@ class _Process:
         self._all, self._name, self._machine, self._tasks = delivery, name, machine, tasks
         self._load, self._costs, self._clock = delivery._load, delivery._costs, delivery.clock
         self._from_redis = [Connection(self._clock, self._load.redis) for _ in delivery.shards]
-        self._reserved, self._left, self._until = 0, 0, 0.0
 
     def run(self) -> Steps:
         while True:
@@ -275,18 +266,20 @@ class _Process:
                 yield 3 * self._load.redis  # reap, expire, claim
                 batches = shard.claim(self._load.max_inflight)
             else:
-                batches = [batch]
+                yield self._load.redis
+                batches = [batch] if shard.take(batch) else []
             yield from self._stint(shard, batches)
 
     def _stint(self, shard: Shard, batches: list[int]) -> Steps:
         """Deliver the first batch, then further ones for a stint; leave the others to others."""
-        began = self._clock.now
+        began, most = self._clock.now, NEXT
         yield from self._hand_on(shard, batches[1:])
         while batches and (yield from self._attempt(shard, batches[0])):
+            continues = self._clock.now - began < STINT
             yield self._load.redis
-            following = shard.claim(NEXT, continues=True)
-            batches = following if self._clock.now - began < STINT else []
-            yield from self._hand_on(shard, following[1:] if batches else following)
+            following, most = shard.claim(most, continues=True, begins=continues), 1
+            batches = following if continues else []
+            yield from self._hand_on(shard, following[1:] if continues else following)
 
     def _hand_on(self, shard: Shard, batches: list[int]) -> Steps:
         for batch in batches:
@@ -294,15 +287,15 @@ class _Process:
             self._all.publish((shard, batch))
 
     def _attempt(self, shard: Shard, batch: int) -> Steps:
-        """Deliver a batch; return whether it was this process's to deliver."""
+        """Deliver a batch; put it back where the rate of all workers allows no request soon."""
         costs, load = self._costs, self._load
-        if not (yield from self._pace()):
+        yield load.redis
+        wait = self._all._reserve()
+        if wait > STINT:
             yield load.redis
             shard.release(batch)
             return False
-        if not shard.begin(batch):
-            yield load.redis
-            return False
+        yield wait
         events = shard.sizes[batch]
         connection = self._from_redis[self._all.shards.index(shard)]
         yield connection.seconds(events * costs.event_bytes)
@@ -341,20 +334,3 @@ class _Process:
 
     def _cpu(self, seconds: float) -> Steps:
         return self._machine.use(self._name, seconds)
-
-    def _pace(self) -> Steps:
-        """Keep to the rate of all workers, as buffer/pace.py does; return whether a request may."""
-        if self._left > 0 and self._clock.now < self._until:
-            self._left -= 1
-            return True
-        again = self._left or self._clock.now >= self._until
-        most = max(int(self._load.requests * AHEAD), 1)
-        number = 1 if again else min(max(2 * self._reserved, 1), most)
-        yield self._load.redis
-        wait = self._all._reserve(number)
-        if wait > STINT:
-            return False
-        yield wait
-        self._reserved, self._left = number, number - 1
-        self._until = self._clock.now + KEEP
-        return True

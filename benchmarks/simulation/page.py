@@ -14,7 +14,7 @@ __all__ = ["PAGE", "costs", "plan", "points", "renew", "renewed"]
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/scaling.md"
 #: A table of the page stands between two comments with its name.
-_TABLE = "<!-- {0} -->\n{1}\n<!-- /{0} -->"
+_TABLE = "<!-- {0} -->\n{1}<!-- /{0} -->"
 
 
 def renew(measured: Measured) -> None:
@@ -23,15 +23,21 @@ def renew(measured: Measured) -> None:
 
 
 def renewed(page: str, measured: Measured) -> str:
-    """Return the page with the tables of a measurement."""
+    """Return the page with the tables of a measurement.
+
+    Raises:
+        ValueError: The page has no place for one of them.
+    """
     tables = {
         "points": points(measured, compare(measured)),
         "costs": costs(measured),
         "plan": plan(measured),
     }
     for name, lines in tables.items():
-        table = _TABLE.format(name, "\n".join(lines))
-        page = re.sub(_TABLE.format(name, "[^<]*"), lambda _: table, page)  # noqa: B023
+        table = _TABLE.format(name, "".join(f"{line}\n" for line in lines))
+        page, count = re.subn(_TABLE.format(name, "[^<]*"), lambda _: table, page)  # noqa: B023
+        if count != 1:
+            raise ValueError(f"{PAGE.name} has {count} places for the table {name!r}")
     return page
 
 

@@ -13,7 +13,7 @@ __all__ = ["ASSUMED", "PLANS", "REQUESTS", "Needs", "needs"]
 #: Segment's limit of requests a second for a workspace.
 REQUESTS = 1_000
 #: Events per second, and segment_max_requests_per_second.
-PLANS = ((100_000, 1_000), (1_000_000, 1_000), (1_000_000, 2_000))
+PLANS = ((100_000, 1_000), (1_000_000, 1_000))
 HOUR = 3_600
 
 

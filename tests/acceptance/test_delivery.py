@@ -290,6 +290,26 @@ def test_a_source_is_closed_by_failures_and_opened_by_a_probe(make_app, server, 
     assert before < 40, "a failing endpoint was flooded"
 
 
+def test_workers_make_as_many_requests_as_the_rate_allows(make_app, server, workers):
+    rate, batches = 60, 300
+    app = make_app(
+        segment_max_requests_per_second=rate,
+        segment_max_batch_messages=10,
+        segment_worker_share=1.0,
+    )
+    server.rule(lambda _: Reply.slow(0.02))
+    with Analytics().batch():
+        for number in range(10 * batches):
+            track.delay("u", "E", {"number": number})
+    for _ in range(2):
+        workers.start(app, processes=3)
+    assert server.wait_for(lambda: len(server.requests) >= batches, timeout=30)
+    times = [request.at for request in server.requests][:batches]
+    # The first find out how many may be under way at the same time.
+    assert 0.85 * rate <= (batches - 61) / (times[-1] - times[60]) <= 1.02 * rate
+    assert server.duplicates == 0
+
+
 def test_a_paused_source_delivers_nothing_until_resumed(make_app, server, workers):
     app = make_app(segment_flush_interval=0.3)
     analytics = Analytics()

@@ -193,11 +193,11 @@ class Machine(Recount, RuleBasedStateMachine):
         for batch in expected if begin else ():
             self.begin_one(self.batches[batch.id], twice=True)
 
-    def to_be_claimed(self, limit, stint, *, flush):
+    def to_be_claimed(self, limit, stint, *, flush, begins=True):
         if self.closed_for() != 0:
             return []
         before = self.abandoned[:1]
-        self.claim_batches(before, waits=False)
+        self.claim_batches(before, waits=not begins)
         if before and not flush:
             return [before[0].reference]
         room = min(limit - len(before), self.concurrency - len(self.at("inflight")))
@@ -212,28 +212,43 @@ class Machine(Recount, RuleBasedStateMachine):
             batch = [*(self.untried() if self.trips.total() else ()), *waiting][0]
             batch.place = "inflight"
             claimed.append(batch)
-        self.claim_batches(claimed, waits=True)
+        first = [] if before or not begins else claimed[:1]
+        self.claim_batches(first, waits=False)
+        self.claim_batches(claimed[len(first) :], waits=True)
         return [batch.reference for batch in (*before, *claimed)]
 
     @precondition(lambda self: any(batch.waits for batch in self.batches.values()))
-    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]))
-    def claim_next(self, limit, stint):
+    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]), begins=st.booleans())
+    def claim_next(self, limit, stint, begins):
         """A delivery takes what was claimed and waits, before it claims anything itself."""
         waiting = [batch for batch in self.at("inflight") if batch.waits]
-        found = self.buffer.claim_next(limit, stint=stint)
+        found = self.buffer.claim_next(limit, stint=stint, begins=begins)
         if self.closed_for() != 0:
             assert found == []
             return
         assert found == [waiting[0].reference]
-        self.claim_batches(waiting[:1], waits=False)
-        self.begin_one(waiting[0], twice=False)
+        self.claim_batches(waiting[:1], waits=not begins)
+        if begins:
+            self.begin_one(waiting[0], twice=False)
 
     @precondition(lambda self: not any(batch.waits for batch in self.batches.values()))
-    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]))
-    def claim_next_of_ready_ones(self, limit, stint):
+    @rule(limit=st.integers(1, 3), stint=st.sampled_from([0.0, 0.25]), begins=st.booleans())
+    def claim_next_of_ready_ones(self, limit, stint, begins):
         """Where none waits, ready ones are claimed; the open batch is left to a flush."""
-        expected = self.to_be_claimed(limit, stint, flush=False)
-        assert self.buffer.claim_next(limit, stint=stint) == expected
+        expected = self.to_be_claimed(limit, stint, flush=False, begins=begins)
+        assert self.buffer.claim_next(limit, stint=stint, begins=begins) == expected
+
+    @rule(pick=PICK)
+    def take(self, pick):
+        """One that was claimed for a task is taken by it, unless another delivery was faster."""
+        names = [*self.batches, "999"]
+        name = names[pick % len(names)]
+        batch = self.batches.get(name)
+        if batch and batch.waits:
+            batch.waits = False
+            assert self.buffer.take(name)
+        else:
+            assert not self.unchanged(lambda: self.buffer.take(name))
 
     @rule(pick=PICK)
     def release(self, pick):

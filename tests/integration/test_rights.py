@@ -113,7 +113,9 @@ def test_a_worker_makes_every_transition(app_as, redis):
     buffer = buffer_of(app)
     buffer.check_rights()
     register_sources(runtime_of(app).topology, "", ["default"])
-    assert Pace(runtime_of(app).topology, 1_000.0).wait(1)
+    pace = Pace(runtime_of(app).topology, 1_000.0)
+    assert pace.wait(1)
+    pace.give_back()
     buffer.admin.claim_ownership("tests")
     assert buffer.admin.note_format(STORES) == STORES
     buffer.append_many([message(n) for n in range(4)])

@@ -81,6 +81,7 @@ TESTS = {
             (("called", "uncalled", "_add", "_keep_callbacks", "_now"), ()),
             (("snapshot",), ("room", "gate")),
             (("mark", "remaining"), ("claim",)),
+            (("reserve", "_set_pace", "unreserve"), ("server_states", "pace")),
         )
         for name in names
     },
@@ -90,7 +91,6 @@ TESTS = {
         *_buffer("gate", "claim", "server_states"),
         "tests/fault/test_damage.py",
     ],
-    "buffer/lua/pace.lua": _buffer("server_states", "pace"),
     "buffer/lua/repair.lua": [*_buffer("server_states"), "tests/fault/test_damage.py"],
     "buffer/lua/stored.lua": [*_buffer("stored"), "tests/fault/test_lost_replies.py"],
 }

@@ -19,7 +19,7 @@ TEXTS = {f.name.removesuffix(".lua"): f.read_text("utf-8") for f in FOLDER.iterd
 TRANSITIONS = sorted(name for name in TEXTS if not name.startswith("_"))
 PARTS = sorted(name for name in TEXTS if name.startswith("_"))
 #: Those that are not about one source.
-SHARED = {"pace", "register"}
+SHARED = {"register", "reserve", "unreserve"}
 SOURCE = "{segment:<source>}, the prefix of the source's keys"
 INCLUDE = re.compile(r"@include\s+(\S+)")
 

@@ -83,28 +83,39 @@ class Buffer:
 
         Before them comes one that was claimed some time ago and whose delivery has not begun.
 
-        No more are in flight than the endpoint's answers allow, ``max_inflight`` at most.
+        No more are in flight than the endpoint's answers allow, ``max_inflight`` at most. The
+        caller begins with the first; the others wait for ``take`` or ``claim_next``.
 
         Args:
             limit: The greatest number of batches.
             stint: Seconds for which one process delivers: no more batches are claimed than
                 so many processes are needed for; 0 for as many as may be.
         """
-        return self._claim(limit, stint, continues=False)
+        return self._claim(limit, stint, continues=0, begins=1)
 
-    def claim_next(self, limit: int, *, stint: float = 0.0) -> list[BatchRef]:
+    def claim_next(self, limit: int, *, stint: float = 0.0, begins: bool = True) -> list[BatchRef]:
         """Return batches for a delivery that has time for another one.
 
-        That is a batch which was claimed before and whose delivery has not begun; where
-        there is none, up to ``limit`` ready ones that are claimed now, as ``claim`` does.
-        """
-        return self._claim(limit, stint, continues=True)
+        That is a batch which was claimed before and waits; where there is none, up to
+        ``limit`` ready ones that are claimed now, as ``claim`` does.
 
-    def _claim(self, limit: int, stint: float, *, continues: bool) -> list[BatchRef]:
+        Args:
+            limit: The greatest number of batches that are claimed now.
+            stint: As for ``claim``.
+            begins: Whether the caller begins with the first. If not, that one waits, too: where
+                it waited before, for the first of two tasks.
+        """
+        return self._claim(limit, stint, continues=1, begins=int(begins))
+
+    def take(self, batch_id: str) -> bool:
+        """Return whether a claimed batch still waited for a delivery; no other takes it now."""
+        return bool(self._server.run(script("take"), self._key, batch_id))
+
+    def _claim(self, limit: int, stint: float, continues: int, begins: int) -> list[BatchRef]:
         s = self.source
         most = min(limit, bounds.CLAIM_BATCHES)
         lease, stint, begin = map(milliseconds, (s.lease, stint, bounds.BEGIN))
-        limits = (s.max_inflight, most, lease, stint, int(continues), begin, int(s.ordered))
+        limits = (s.max_inflight, most, lease, stint, continues, begins, begin, int(s.ordered))
         flat = self._server.run(script("claim"), self._key, *limits, once=True)
         return [
             BatchRef(one_line(i), n, size) for i, n, size in zip(*[iter(flat)] * 3, strict=True)
@@ -293,9 +304,8 @@ class Buffer:
             if not found:
                 return
             name, batch, count, size, why, body, own, reported = found
-            callbacks = tuple(own)
             about = (name.decode(), one_line(batch), token, one_line(why) or None)
-            yield Settled(*about, callbacks, body, count, size, reported=bool(reported))
+            yield Settled(*about, tuple(own), body, count, size, reported=bool(reported))
 
     def called(
         self, settled: Settled, left: Sequence[bytes] = (), *, hook_is_left: bool = False
@@ -318,13 +328,8 @@ class Buffer:
 
     def compressible(self) -> list[str]:
         """Return ids of batches of a backlog that are not compressed yet, the oldest first."""
-        found = self._server.run(
-            script("compressible"),
-            self._key,
-            bounds.BACKLOG,
-            bounds.STORED_BATCHES,
-            bounds.COMPRESSIBLE_BATCHES,
-        )
+        limits = (bounds.BACKLOG, bounds.STORED_BATCHES, bounds.COMPRESSIBLE_BATCHES)
+        found = self._server.run(script("compressible"), self._key, *limits)
         return [batch_id.decode() for batch_id in found]
 
     def compress(self, batch_id: str) -> bool:

@@ -86,8 +86,9 @@ WORKER = Role(
     PRODUCER.scripts
     | {
         *("ack", "begin", "bury", "called", "claim", "compress", "compressible", "damage", "due"),
-        *("expire", "mark", "note_format", "pace", "reap", "register", "release", "remaining"),
-        *("repair", "retry", "snapshot", "split", "uncalled"),
+        *("expire", "mark", "note_format", "reap", "register", "release", "remaining"),
+        *("repair", "reserve", "retry", "snapshot", "split", "take", "uncalled"),
+        "unreserve",
     },
     PRODUCER.plain | {"GET", "GETRANGE", "HGET", "HSETNX", "HVALS"},
     frozenset({"INFO", "WAIT"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from secrets import token_hex
@@ -15,6 +16,7 @@ from celery_segment.buffer import (
     Gone,
     Lease,
     LeasedElsewhere,
+    Pace,
     SourceClosed,
     is_intact,
 )
@@ -28,9 +30,33 @@ from celery_segment.frames import hidden_locals
 from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
 
-__all__ = ["attempt_delivery", "put_back"]
+__all__ = ["attempt_at_pace", "attempt_delivery"]
 
 logger = logging.getLogger("celery_segment")
+
+
+def attempt_at_pace(
+    pace: Pace, longest: float, buffer: Buffer, batch_id: str, key: KeyRecord | None = None
+) -> Report:
+    """Attempt to deliver a batch once the rate of all workers allows a request.
+
+    Args:
+        pace: The rate.
+        longest: The greatest number of seconds to wait; the batch is put back where it would
+            be longer.
+        buffer: As for ``attempt_delivery``, and so are the others.
+        batch_id: The batch's id.
+        key: The answers to the write key so far.
+
+    Raises:
+        BufferUnavailable: Redis is unreachable, as for ``attempt_delivery``.
+    """
+    if not pace.wait(longest):
+        return _put_back(buffer, batch_id, "segment_max_requests_per_second is reached")
+    report = attempt_delivery(buffer, batch_id, key)
+    if not report.is_requested:
+        pace.give_back()
+    return report
 
 
 @hidden_locals()
@@ -51,7 +77,7 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
     """
     source, write_key = buffer.source, buffer.source.write_key
     if write_key is None:
-        return put_back(buffer, batch_id, "this worker has no write key for the source")
+        return _put_back(buffer, batch_id, "this worker has no write key for the source")
     lease = buffer.begin(batch_id, token_hex(8))
     if not isinstance(lease, Lease):
         return _not_begun(lease)
@@ -69,10 +95,10 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
         report = settle_patiently(buffer, lease, posted)
         delivered = isinstance(posted.decision, Delivered)
         end_span(posted.status, "" if delivered else report.text)
-    return report
+    return replace(report, is_requested=bool(posted.status))
 
 
-def put_back(buffer: Buffer, batch_id: str, why: str) -> Report:
+def _put_back(buffer: Buffer, batch_id: str, why: str) -> Report:
     """Give a claimed batch back without an attempt.
 
     Raises:

@@ -80,6 +80,7 @@ class Report:
         buried: Whether the batch became a dead letter.
         rests_for: Seconds for which this worker leaves the source to others, since its write key
             was refused.
+        is_requested: Whether a request was made.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Report:
     may_continue: bool = False
     buried: bool = False
     rests_for: float = 0.0
+    is_requested: bool = False
 
 
 def settle_patiently(buffer: Buffer, lease: Lease, posted: Posted) -> Report:

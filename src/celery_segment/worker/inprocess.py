@@ -120,12 +120,9 @@ class Deliverer:
         return claimed[0].id if claimed else None
 
     def _attempt(self, buffer: Buffer, batch: str) -> None:
-        from celery_segment.delivery.attempt import attempt_delivery
+        from celery_segment.delivery.attempt import attempt_at_pace
 
-        if not self._pace.wait(LONGEST):
-            buffer.release(batch)
-            return
-        report = attempt_delivery(buffer, batch)
+        report = attempt_at_pace(self._pace, LONGEST, buffer, batch)
         self._rests_until = time.monotonic() + report.rests_for
         if report.retry_in is not None:
             heapq.heappush(self._retries, (time.monotonic() + report.retry_in, batch))

@@ -78,14 +78,14 @@ class Stint:
         self.hand_on()
         while True:
             report = self._attempt(batch)
-            following = self._following(report)
+            continues = self._seconds < STINT and not report.buried
+            following = self._following(continues) if report.may_continue else []
             self._done.append(batch)
             self._last = report.text
             if report.rests_for and self._slots is not None:
                 self._slots.rest(self._buffer.source.name, report.rests_for)
             if report.retry_in is not None:
                 self._retry(batch, report.retry_in, DeliveryError(self.text))
-            continues = bool(following) and self._seconds < STINT and not report.buried
             self._others = following[1:] if continues else following
             if continues:
                 self.hand_on()
@@ -93,7 +93,7 @@ class Stint:
                 callbacks.run(self._task.app, self._buffer, report.settled)
             if report.buried:
                 raise DeliveryFailed(self.text)
-            if not continues:
+            if not (continues and following):
                 return self.text
             batch = following[0]
 
@@ -142,17 +142,18 @@ class Stint:
 
     def _attempt(self, batch: BatchRef) -> Report:
         # The HTTP client is loaded by whoever delivers, with the first delivery.
-        from celery_segment.delivery.attempt import attempt_delivery, put_back
+        from celery_segment.delivery.attempt import attempt_at_pace
         from celery_segment.delivery.key import KeyRecord
 
-        if not self._pace.wait(STINT):
-            return put_back(self._buffer, batch.id, "segment_max_requests_per_second is reached")
         slots, source = self._slots, self._buffer.source.name
         key = None if slots is None else KeyRecord(slots.key_times(source))
-        return attempt_delivery(self._buffer, batch.id, key)
+        return attempt_at_pace(self._pace, STINT, self._buffer, batch.id, key)
 
-    def _following(self, report: Report) -> list[BatchRef]:
-        return self._buffer.claim_next(NEXT, stint=STINT) if report.may_continue else []
+    def _following(self, continues: bool) -> list[BatchRef]:
+        # Where all processes are busy, the second one is not delivered by the task that is
+        # published for it, but claimed by a stint that continues. So this is not tried again.
+        limit = 1 if self._done else NEXT
+        return self._buffer.claim_next(limit, stint=STINT, begins=continues)
 
     def _retry(self, batch: BatchRef, countdown: float, cause: SegmentError) -> NoReturn:
         """Have Celery attempt a batch again, as another try of the present task."""

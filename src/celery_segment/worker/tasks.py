@@ -83,6 +83,8 @@ def drain(self: Any, source: str) -> str:
 def deliver(self: Any, source: str, batch: str, messages: int, bytes: int) -> str:  # noqa: A002 - shown in Flower
     """Post a batch, settle it by the outcome, and continue with further ones for a stint."""
     buffer = runtime_of(self.app).buffer(source)
+    if not _takes(self, buffer, batch):
+        return "nothing to do: another delivery has taken the batch, or it was put back"
     why = _left_to_others(self.app, buffer)
     if not why:
         with _stint(self, buffer) as stint:
@@ -114,6 +116,19 @@ def _reap(buffer: Buffer) -> tuple[int, bool]:
 def _cut_off(source: str, error: SegmentBufferError) -> str:
     logger.warning("%s: cut off, the next drain will go on: %s", source, error)
     return f"cut off: {error}"
+
+
+def _takes(task: Any, buffer: Buffer, batch: str) -> bool:
+    """Return whether a batch is left to this task: a stint that had time may have taken it.
+
+    A retry finds that out when it begins.
+    """
+    if task.request.retries:
+        return True
+    try:
+        return buffer.take(batch)
+    except SegmentBufferError:
+        return True  # the attempt fails likewise, and is made again later
 
 
 def _left_to_others(app: Any, buffer: Buffer) -> str:

@@ -24,8 +24,6 @@ class TestClaim:
         assert buffer.claim_next(9) == []
         assert [b.count for b in buffer.claim(9)] == [1]
         buffer.append(message(1))
-        # One that was claimed before comes first; there is no other.
-        assert [b.id for b in buffer.claim_next(9)] == ["1"]
         assert buffer.claim_next(9) == []
         assert buffer.admin.snapshot().buffered.messages == 1
 
@@ -102,6 +100,39 @@ class TestAbandoned:
         assert not buffer.due(0.0)
         assert buffer.due(0.0, unsure=True)
         assert not buffer.due(60, unsure=True), "two drains are so far apart"
+
+
+class TestWaiting:
+    """A claimed batch waits for the task that is published for it, or for who has time before."""
+
+    @pytest.fixture
+    def full(self, make_buffer):
+        buffer = make_buffer(segment_max_batch_messages=1)
+        allow(buffer, 9)
+        buffer.append_many([message(n) for n in range(9)])
+        return buffer
+
+    def test_the_first_is_begun_by_who_claims_it_and_the_others_are_taken_once(self, full):
+        first, second, third = full.claim(3)
+        assert not full.take(first.id)
+        assert full.take(second.id)
+        assert not full.take(second.id)
+        assert full.claim_next(2) == [third]
+        assert not full.take(third.id)
+
+    def test_one_that_is_claimed_at_the_end_of_a_stint_waits_for_either_of_two_tasks(self, full):
+        (batch,) = full.claim_next(1, begins=False)
+        assert full.claim_next(1, begins=False) == [batch]
+        assert full.take(batch.id)
+        assert not full.take(batch.id)
+
+    def test_one_that_was_begun_or_put_back_does_not_wait(self, full):
+        _, second, third = full.claim(3)
+        assert isinstance(full.begin(second.id, "t1"), Lease)
+        assert full.release(third.id)
+        assert not full.take(second.id)
+        assert not full.take(third.id)
+        assert not full.take("999")
 
 
 class TestHolding:

@@ -9,11 +9,15 @@ import threading
 import time
 
 import pytest
+from celery import current_app
 
+from batches import claim_one, hold, message
 from celery_segment.buffer import Pace, connect
-from celery_segment.buffer.scripts import script
+from celery_segment.delivery.attempt import attempt_at_pace
 from celery_segment.errors import BufferUnavailable
-from support import TESTS, free_port, in_child
+from celery_segment.runtime import runtime_of
+from celery_segment.testing import Reply
+from support import TESTS, buffer_of, free_port
 
 KEY = "{segment:}:pace"
 
@@ -48,13 +52,13 @@ def assert_kept(times, rate, ahead):
 
 
 class TestRate:
-    #: A process may hold as many as it reserves at once; a clock of milliseconds adds one.
+    #: A process makes its request somewhat later than it may; a clock of milliseconds adds one.
     def test_of_one(self, make_pace):
         pace, times = make_pace(100.0), []
         for _ in range(50):
             assert pace.wait(5.0)
             times.append(time.monotonic())
-        assert_kept(times, 100, 2 + 1)
+        assert_kept(times, 100, 1 + 1)
 
     def test_of_several_instances_and_threads(self, make_pace):
         rate, instances, threads, each = 200.0, 3, 2, 20
@@ -72,7 +76,7 @@ class TestRate:
         for thread in running:
             thread.join()
         assert len(times) == instances * threads * each
-        assert_kept(times, rate, 4 * instances * threads + 1)
+        assert_kept(times, rate, instances * threads + 1)
 
     def test_of_several_processes(self, redis, redis_server):
         redis.delete(KEY)
@@ -92,7 +96,7 @@ class TestRate:
             output, _ = process.communicate()
             times += json.loads(output)
         assert len(times) == 120
-        assert_kept(times, 150, 3 * 3 + 1)
+        assert_kept(times, 150, 3 + 1)
 
     def test_below_one_a_second(self, make_pace):
         pace = make_pace(0.2)
@@ -123,64 +127,108 @@ class TestLongest:
         assert not make_pace(1_000.0).wait(0)
 
 
-class TestAhead:
-    @pytest.fixture
-    def asked(self, redis):
-        """Count how often Redis was asked."""
-        return lambda: redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
-
-    def test_a_fast_process_reserves_twice_as_many_each_time_up_to_twenty(self, make_pace, asked):
-        pace, counts = make_pace(1_000.0), []
-        pace._server.run(script("register"), "{segment:}")  # asks for the user's rights
-        for _ in range(6):
-            before = asked()
-            assert pace.wait(5)
-            assert asked() == before + 1
-            counts.append(pace._left + 1)
-            for _ in range(counts[-1] - 1):
-                assert pace.wait(0)
-            assert asked() == before + 1
-        assert counts == [1, 2, 4, 8, 16, 20]
-
-    def test_a_slow_one_reserves_one_by_one(self, make_pace, redis, monkeypatch):
-        pace, clock = make_pace(1_000.0), time.monotonic
-        for passed in range(3):
-            monkeypatch.setattr(time, "monotonic", lambda passed=passed: clock() + 2 * passed)
-            assert pace.wait(5)
-        reserve(redis, 30)
+class TestGiveBack:
+    def test_another_one_takes_its_place(self, make_pace):
+        pace, other = make_pace(1.0), make_pace(1.0)
+        assert pace.wait(0)
+        assert not other.wait(0)
+        pace.give_back()
+        assert other.wait(0)
         assert not pace.wait(0)
 
-    def test_what_was_reserved_is_given_up_after_a_second(self, make_pace, redis, monkeypatch):
-        pace, clock = make_pace(1_000.0), time.monotonic
-        for _ in range(2):
-            assert pace.wait(5)
-        assert pace._left == 1
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 1.01)
+    def test_of_one_that_others_wait_behind(self, make_pace, redis):
         reserve(redis, 30)
-        assert not pace.wait(0)
-        redis.delete(KEY)
-        assert pace.wait(5)
-        assert pace._left == 0, "what was not used up in time is not reserved again"
+        pace, before = make_pace(1.0), float(redis.get(KEY))
+        pace.give_back()
+        assert float(redis.get(KEY)) == before - 1_000
+        assert 29_000 < redis.pttl(KEY) <= 30_000
 
-    def test_a_reservation_that_passed_is_not_owed(self, make_pace, redis):
-        reserve(redis, -100)
-        pace = make_pace(50.0)
+    @pytest.mark.parametrize("seconds", [None, -0.5])
+    def test_whose_time_has_passed_is_not_owed(self, make_pace, redis, seconds):
+        if seconds is not None:
+            reserve(redis, seconds)
+        pace = make_pace(1.0)
+        pace.give_back()
         assert pace.wait(0)
         assert not pace.wait(0)
-        assert 0 < redis.pttl(KEY) <= 1_100, "an idle workspace leaves no key"
 
-    def test_a_child_has_none_of_its_parents(self, make_pace, redis):
-        pace = make_pace(1_000.0)
-        for _ in range(2):
-            assert pace.wait(5)
+
+def test_a_request_that_was_not_made_is_not_owed(make_pace, redis):
+    reserve(redis, -100)
+    pace = make_pace(50.0)
+    assert pace.wait(0)
+    assert not pace.wait(0)
+    assert 0 < redis.pttl(KEY) <= 1_100, "an idle workspace leaves no key"
+
+
+class TestAttempts:
+    """Which of them use up what was reserved."""
+
+    @pytest.fixture
+    def buffer(self, make_app):
+        return buffer_of(make_app(segment_max_requests_per_second=1))
+
+    @pytest.fixture
+    def attempt(self, buffer, redis):
+        """Attempt a batch; return the report, and whether a request of the rate was used up."""
+
+        def attempt(batch, longest=0.0):
+            pace, before = runtime_of(current_app).pace, redis.get(KEY)
+            report = attempt_at_pace(pace, longest, buffer, batch)
+            return report, (redis.get(KEY) == before) if before else not pace.wait(0)
+
+        return attempt
+
+    def test_one_that_is_posted_does(self, buffer, attempt, server):
+        buffer.append(message(0))
+        report, is_used = attempt(claim_one(buffer))
+        assert report.text.startswith("delivered 1 message")
+        assert is_used
+        assert len(server.requests) == 1
+
+    def test_so_does_one_that_fails(self, buffer, attempt, server):
+        server.always(Reply.status(503))
+        buffer.append(message(0))
+        report, is_used = attempt(claim_one(buffer))
+        assert report.retry_in is not None
+        assert is_used
+
+    def test_one_that_is_gone_does_not(self, attempt, server):
+        report, is_used = attempt("7")
+        assert report.text.startswith("nothing to do")
+        assert not is_used
+        assert not server.requests
+
+    def test_nor_does_one_of_a_closed_source(self, buffer, attempt, server):
+        buffer.append(message(0))
+        batch = claim_one(buffer)
+        buffer.admin.pause()
+        report, is_used = attempt(batch)
+        assert report.text == "put back: the source is closed until it is resumed"
+        assert not is_used
+        assert not server.requests
+
+    def test_nor_does_one_that_is_damaged(self, buffer, attempt, redis, server):
+        buffer.append(message(0))
+        batch = claim_one(buffer)
+        redis.delete(f"{{segment:default}}:batch:{batch}")
+        report, is_used = attempt(batch)
+        assert report.buried
+        assert not is_used
+        assert not server.requests
+
+    def test_a_batch_whose_wait_would_be_longer_is_ready_again_and_was_never_begun(
+        self, buffer, attempt, redis, server
+    ):
+        buffer.append(message(0))
+        batch = claim_one(buffer)
         reserve(redis, 30)
-        assert not in_child(lambda: pace.wait(0))
-        assert pace.wait(0), "the parent keeps them"
-
-    def test_a_child_does_not_wait_for_a_lock_of_its_parent(self, make_pace):
-        pace = make_pace(1_000.0)
-        with pace._lock:
-            assert in_child(lambda: pace.wait(5))
+        report, is_unchanged = attempt(batch, 20)
+        assert report.text == "put back: segment_max_requests_per_second is reached"
+        assert is_unchanged
+        assert buffer.admin.snapshot().ready.batches == 1
+        assert hold(buffer).requests == 0
+        assert not server.requests
 
 
 def test_without_redis_it_raises():

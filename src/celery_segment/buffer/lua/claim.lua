@@ -10,16 +10,18 @@
 -- ARGV[4] -> for how long one process delivers, milliseconds: no more batches are claimed than
 --            so many processes are needed for, by the latency of the answers; 0 for no such limit
 -- ARGV[5] -> 1 to leave the open batch to a flush, and to return a batch that was claimed before
---            and whose delivery has not begun, if there is one; else 0
--- ARGV[6] -> milliseconds within which a delivery begins
--- ARGV[7] -> 1 where the source keeps the order of its messages, else 0
+--            and waits for its delivery, if there is one; else 0
+-- ARGV[6] -> 1 where the caller begins with the first batch at once; else 0. The others wait for
+--            the tasks that are published for them, or for a delivery that has time before
+-- ARGV[7] -> milliseconds within which a delivery begins
+-- ARGV[8] -> 1 where the source keeps the order of its messages, else 0
 --
 -- Returns a flat list: id, messages, bytes of each batch; empty when none is ready or the
 --         source is closed to deliveries
 local source = KEYS[1]
 local max_inflight, most, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local stint, continues, patience = tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
-local ordered = ARGV[7] == '1'
+local stint, continues, begins = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local patience, ordered = tonumber(ARGV[7]), ARGV[8] == '1'
 
 -- @include _now
 -- @include _add
@@ -46,10 +48,14 @@ if closed_for(source) ~= 0 then
   return claimed
 end
 free_first(source)
-local before = continues and redis.call('ZPOPMIN', waiting)[1]
+local before = continues and redis.call('ZRANGE', waiting, 0, 0)[1]
   or abandoned(source, time + lease - patience)
 if before then
-  redis.call('ZREM', waiting, before)
+  if begins then
+    redis.call('ZREM', waiting, before)
+  else
+    redis.call('ZADD', waiting, batch_number(before), before)
+  end
   redis.call('ZADD', inflight, time + lease, before)
   add(claimed, before, batch_size(source, before, 'inflight'))
   if continues then
@@ -71,12 +77,14 @@ if has_open and (count < most or most > 0 and not ordered and open_first(source)
   count = count + 1
 end
 local failing = is_failing(source) and not ordered
-for _ = 1, math.min(most, count) do
+for n = 1, math.min(most, count) do
   -- While the endpoint fails, one that has not failed yet shows more than one that has.
   local id = failing and untried(source) or redis.call('ZRANGE', ready, 0, 0)[1]
   redis.call('ZREM', ready, id)
   redis.call('ZADD', inflight, time + lease, id)
-  redis.call('ZADD', waiting, batch_number(id), id)
+  if before or n > 1 or not begins then
+    redis.call('ZADD', waiting, batch_number(id), id)
+  end
   local messages, bytes = batch_size(source, id, 'ready')
   move(source, messages, bytes, 'ready', 'inflight')
   add(claimed, id, messages, bytes)
