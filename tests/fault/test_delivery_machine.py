@@ -40,6 +40,7 @@ STEPS = int(os.environ.get("SEGMENT_TEST_STEPS", "25"))
 TAG = keys.prefix("default")
 STATUSES = (302, 400, 401, 403, 404, 413, 429, 451, 500, 501, 503, 599)
 #: Times that a worker remembers, of those that ``Slots`` keeps.
+BATCHES = 1_000
 REMEMBERED = (slots._UNTIL, slots._ACCEPTED, slots._REFUSED)
 #: Rounds within which all is settled, and the seconds that pass in each: more than any pause.
 ROUNDS, ROUND = 6 * STEPS, 400.0
@@ -110,11 +111,16 @@ class Worker:
     def forget(self):
         for which in REMEMBERED:
             self.slots.write("default", which, 0.0)
+        for batch in range(BATCHES):
+            self.slots.write_batch("default", batch, 0.0)
 
     def let_pass(self, seconds):
         for which in REMEMBERED:
             if at := self.slots.read("default", which):
                 self.slots.write("default", which, at - seconds)
+        for batch in range(BATCHES):
+            if at := self.slots.read_batch("default", batch):
+                self.slots.write_batch("default", batch, at - seconds)
 
 
 class Machine(RuleBasedStateMachine):

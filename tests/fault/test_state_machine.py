@@ -387,7 +387,7 @@ class Machine(Recount, RuleBasedStateMachine):
     @precondition(lambda self: self.posting)
     @rule(
         pick=PICK,
-        what=st.sampled_from(["failure", "failure", "own", "asked", "refused"]),
+        what=st.sampled_from(["failure", "failure", "own", "doubtful", "asked", "refused"]),
         hours=st.sampled_from([0, 0, 1, 3]),
         status=STATUS,
         seconds=SECONDS,
@@ -403,7 +403,7 @@ class Machine(Recount, RuleBasedStateMachine):
             close_for = wait
             if self.now + wait >= self.asked[0]:
                 self.asked = (self.now + wait, cause)
-        elif what == "own":
+        elif what in ("own", "doubtful"):
             close_for = 0.0
         else:
             self.failures += 1
@@ -417,7 +417,7 @@ class Machine(Recount, RuleBasedStateMachine):
                 self.refused = batch.id if what == "refused" else self.refused
         if close_for > closed:
             self.gate = (self.now + close_for, what, cause)
-        if what not in ("refused", "own"):
+        if what not in ("refused", "own", "doubtful"):
             self.failed_in(seconds)
         found = self.buffer.retry(lease, what, wait, cause, status, seconds, breaker=BREAKER)
         self.attempts[status] += 1
@@ -426,7 +426,7 @@ class Machine(Recount, RuleBasedStateMachine):
         batch.place, batch.token = "retrying", None
         batch.deadline, batch.cause = self.now + wait, cause
         batch.attempts += what in ("failure", "own")
-        batch.refusals += what == "refused"
+        batch.refusals += what in ("refused", "doubtful")
         batch.failed = self.now if batch.failed is None else batch.failed
         self.count["retries"] += 1
         self.end_probe_of(batch)

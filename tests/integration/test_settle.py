@@ -17,6 +17,7 @@ from support import buffer_of, let_pass
 REPORTS = {
     "delivered": (Delivered(200), (None, True, False, 0)),
     "retry": (Retry(7.0, "503"), (7, False, False, 0)),
+    "doubtful": (Retry(3.0, "401", doubtful=True), (3, False, False, 0)),
     "asked": (Retry(9.0, "429", asked=True), (9, False, False, 0)),
     "refused": (Refused("404"), (5, False, False, 0)),
     "refused key": (Refused("401", key=True), (5, False, False, 6)),

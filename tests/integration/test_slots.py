@@ -296,7 +296,13 @@ class TestNotes:
         times, others = slots.key_times("a"), slots.key_times("b")
         assert (times.accepted, times.refused) == (0, 0)
         times.accepted, times.refused = 2.5, 3.5
+        for batch in (7, 8, 15):
+            times.set_refused_with(batch, batch + 0.5)
         slots.rest("a", 60)
         assert in_child(lambda: (times.accepted, times.refused) == (2.5, 3.5))
+        found = {batch: times.refused_with(batch) for batch in (0, 7, 8, 15, 16, 23)}
+        assert in_child(lambda: times.refused_with(7) == 7.5)
+        assert found == {0: 0, 7: 7.5, 8: 8.5, 15: 15.5, 16: 0, 23: 0}
         assert (others.accepted, others.refused, slots.rests("b")) == (0, 0, False)
+        assert [others.refused_with(batch) for batch in found] == [0] * len(found)
         assert slots.total == 1

@@ -80,7 +80,7 @@ TESTS = {
             (("compress", "compressible", "_compressible_range", "_count_saved"), ("compression",)),
             (("called", "uncalled", "_add", "_keep_callbacks", "_now"), ()),
             (("snapshot",), ("room", "gate")),
-            (("mark", "remaining"), ("claim",)),
+            (("mark", "remaining", "take"), ("claim",)),
             (("reserve", "_set_pace", "unreserve"), ("server_states", "pace")),
         )
         for name in names

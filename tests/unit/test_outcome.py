@@ -17,10 +17,12 @@ from celery_segment.delivery.outcome import (
     Bury,
     Delivered,
     Failure,
+    KeyState,
     Past,
     Refused,
     Retry,
     Split,
+    WrongKey,
     backoff,
     decide,
     retry_after,
@@ -29,6 +31,8 @@ from celery_segment.delivery.outcome import (
 UTC = timezone.utc
 NOW = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
 SOURCE = Source(name="default")
+UNKNOWN, CLEARED = KeyState(), KeyState(is_cleared=True)
+ONLY_ONE = KeyState(is_the_only_one_refused=True)
 
 # The tables of DESIGN.md section 3 and WIRE.md, written out once more.
 DELIVERED = set(range(200, 300))
@@ -37,20 +41,20 @@ BAD_DATA = {400, 413, 422}
 STATUSES = range(100, 600)
 
 
-def ask(status, *, headers=(), text="", source=SOURCE, key_works=True, **past):
+def ask(status, *, headers=(), text="", source=SOURCE, key=UNKNOWN, **past):
     answer = Answer(status, CaseInsensitiveDict(headers), text)
-    return decide(answer, source, Past(**{"count": 10, **past}), key_works=key_works, now=NOW)
+    return decide(answer, source, Past(**{"count": 10, **past}), key, NOW)
 
 
 def fail(cause="x", **past):
     """Decide on a request without a response."""
-    return decide(Failure(cause), SOURCE, Past(**past), key_works=True, now=NOW)
+    return decide(Failure(cause), SOURCE, Past(**past), UNKNOWN, NOW)
 
 
 def test_a_configuration_that_reaches_no_endpoint_is_no_attempt():
     failure = Failure("no way", "configuration")
     past = Past(1, attempts=10**6, age=1e9)
-    many = decide(failure, SOURCE, past, key_works=True, now=NOW)
+    many = decide(failure, SOURCE, past, UNKNOWN, NOW)
     assert isinstance(many, Refused)
     assert many.cause.startswith("no way; check segment_proxies")
     assert "proxies" in ask(407).cause
@@ -325,16 +329,29 @@ REFUSED = [*range(300, 400), *(s for s in range(400, 600) if s not in RETRIED | 
 
 @pytest.mark.parametrize("status", REFUSED)
 def test_a_refusal_while_others_are_delivered_is_about_what_the_batch_holds(status):
-    many, one = (ask(status, count=n, others_delivered=True, text="no") for n in (10, 1))
+    known = {"key": CLEARED, "others_delivered": True, "text": "no"}
+    many, one = (ask(status, count=n, **known) for n in (10, 1))
     assert type(many) is Split
     assert many.answered
     assert one == Bury(many.cause, answered=True, text="no")
 
 
-def test_a_key_that_is_refused_is_not_the_fault_of_the_data():
-    for past in ({}, {"alone": True}, {"others_delivered": True}):
-        assert type(ask(401, key_works=False, **past)) is Refused
-    assert type(ask(401, others_delivered=True)) is Split
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_key_that_is_refused_may_be_at_fault_while_others_are_delivered(count):
+    for refusals in range(20):
+        decision = ask(401, count=count, others_delivered=True, refusals=refusals)
+        assert decision == Retry(0.5, decision.cause, doubtful=True)
+    assert ask(401, count=count, others_delivered=True, refusals=20).key
+    assert ask(401, count=count).key
+
+
+@pytest.mark.parametrize("count", [1, 10])
+@pytest.mark.parametrize(
+    "past", [{}, {"others_delivered": True}, {"alone": True, "refusals": 1}, {"refusals": 9}]
+)
+def test_where_others_deliver_the_batch_is_left_to_them(count, past):
+    assert type(ask(401, count=count, key=ONLY_ONE, **past)) is WrongKey
+    assert type(ask(403, count=count, key=ONLY_ONE)) is Refused
 
 
 @pytest.mark.parametrize("status", REFUSED)

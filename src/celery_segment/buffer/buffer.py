@@ -213,7 +213,7 @@ class Buffer:
 
         Args:
             lease: The batch.
-            what: "failure", "own", "asked" or "refused", as retry.lua says.
+            what: "failure", "own", "doubtful", "asked" or "refused", as retry.lua says.
             wait: The least number of seconds until the next attempt.
             cause: The cause, for people.
             status: What the attempt is counted under.

@@ -23,7 +23,14 @@ from celery_segment.buffer import (
 from celery_segment.config import Source, WriteKey
 from celery_segment.delivery import transport
 from celery_segment.delivery.key import KeyRecord, record_of
-from celery_segment.delivery.outcome import Answer, Delivered, Past, Refused, WrongKey, decide
+from celery_segment.delivery.outcome import (
+    Answer,
+    Delivered,
+    KeyState,
+    Past,
+    decide,
+    refuses_key,
+)
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_damaged, settle_patiently
 from celery_segment.frames import hidden_locals
@@ -83,18 +90,21 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
         return _not_begun(lease)
     if not is_intact(lease.body, lease.size):
         return settle_damaged(buffer, lease)
-    traces = partial(buffer.traces, lease)
+    traces, began = partial(buffer.traces, lease), time.monotonic()
+    key = key or record_of(source.name, source.host)
     with span_of_delivery(
         source.name, source.batch_name(lease.id), traces, count=lease.count, size=lease.size
     ) as end_span:
         try:
-            posted = _post(source, write_key, lease, key or record_of(source.name, source.host))
+            posted = _post(source, write_key, lease, key)
         except Damaged:
             end_span("", "damaged")
             return settle_damaged(buffer, lease)
         report = settle_patiently(buffer, lease, posted)
         delivered = isinstance(posted.decision, Delivered)
         end_span(posted.status, "" if delivered else report.text)
+    if delivered:
+        key.accept(began)
     return replace(report, is_requested=bool(posted.status))
 
 
@@ -136,13 +146,10 @@ def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> 
     result = transport.post(request, source)
     now = datetime.now(timezone.utc)
     status = str(result.status) if isinstance(result, Answer) else result.kind
-    decision = decide(result, source, _past(lease), key_works=key.works, now=now)
-    if isinstance(decision, Refused) and decision.key:
-        key.refuse()
-        if key.is_the_only_one_refused(lease.delivered_ago):
-            decision = WrongKey("this worker's write key is refused (401), while others deliver")
-    elif isinstance(result, Answer):
-        key.accept()
+    state = KeyState()
+    if refuses_key(result):
+        state = key.refuse(source.batch_name(lease.id), lease.delivered_ago)
+    decision = decide(result, source, _past(lease), state, now)
     if status == "configuration":  # no request was made
         status = ""
     return Posted(decision, status, time.monotonic() - started)

@@ -11,7 +11,9 @@ two kinds of errors are treated differently, so that no valid message is lost:
 
 A response says so of one batch only. Where other batches are delivered meanwhile, it is about
 what this batch holds: a firewall, say, that refuses a message. Such a batch is split until the
-message is alone, whatever the status, and holds up no other.
+message is alone, whatever the status, and holds up no other. But a 401 may be about this worker's
+write key, while others deliver with another: it is the batch's fault only where the key has been
+accepted since the batch was refused before.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ __all__ = [
     "Decision",
     "Delivered",
     "Failure",
+    "KeyState",
     "Past",
     "Refused",
     "Retry",
@@ -42,6 +45,7 @@ __all__ = [
     "decide",
     "is_retryable",
     "rate_limit_reset",
+    "refuses_key",
     "retry_after",
 ]
 
@@ -51,6 +55,10 @@ BAD_DATA = frozenset({400, 413, 422})
 
 #: From so many counted failures on, a batch is suspected to be what fails.
 SUSPECT = 2
+#: How often a batch is tried again whose write key was refused, while others are delivered, until
+#: it is known whether the key is good: seconds between these, and their number, before that closes
+#: the source. Soon, since the batch's other half may be delivered meanwhile, which shows it.
+DOUBT_AGAIN, DOUBTS = 0.5, 20
 
 #: Backoff of Segment's libraries: 0, 0.5, 1, 2, 4 … s, plus up to a tenth of jitter.
 BACKOFF_FIRST = 0.5
@@ -111,12 +119,14 @@ class Retry:
         asked: Whether the endpoint requested the wait (Retry-After). All workers respect
             such a wait, and the attempt does not count towards the retry limits.
         own: Whether the failure is the batch's own, since others are delivered.
+        doubtful: Whether it may be the batch's fault, or that of the write key.
     """
 
     wait: float
     cause: str
     asked: bool = False
     own: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +189,19 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyState:
+    """What is known of a write key that was refused (401).
+
+    Attributes:
+        is_cleared: Whether it was accepted after the batch had been refused with it before.
+        is_the_only_one_refused: Whether others deliver while it is refused.
+    """
+
+    is_cleared: bool = False
+    is_the_only_one_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Bury:
     """Give the batch up: make it a dead letter.
 
@@ -198,7 +221,7 @@ Decision = Delivered | Retry | Refused | WrongKey | Split | Bury
 
 
 def decide(  # noqa: PLR0911 - a table of outcomes
-    result: Answer | Failure, source: Source, past: Past, *, key_works: bool, now: datetime
+    result: Answer | Failure, source: Source, past: Past, key: KeyState, now: datetime
 ) -> Decision:
     """Return what to do with a batch.
 
@@ -206,7 +229,7 @@ def decide(  # noqa: PLR0911 - a table of outcomes
         result: The endpoint's response, or the error.
         source: The source, for its retry limits.
         past: What is known of the batch.
-        key_works: Whether this process' write key was accepted lately.
+        key: What is known of this worker's write key, where it was refused.
         now: The current time, for a Retry-After that is a date.
     """
     if isinstance(result, Failure):
@@ -224,14 +247,30 @@ def decide(  # noqa: PLR0911 - a table of outcomes
         if asked is not None:
             return Retry(asked, f"{cause}, {name} {asked:g} s", asked=True)
         return _again(cause, source, past)
-    about_data = past.others_delivered and (status != HTTPStatus.UNAUTHORIZED or key_works)
+    by_key = refuses_key(result)
+    about_data = key.is_cleared if by_key else past.others_delivered
     if status in BAD_DATA or about_data:
         text = one_line(result.text)[:TEXT]
         return Split(cause) if past.count > 1 else Bury(cause, answered=True, text=text)
+    if by_key and (doubt := _doubted(cause, past, key)):
+        return doubt
     if past.count > 1 and past.alone and past.refusals:
         return Split(cause, answered=False)
-    hint = _HINTS.get(status, _OTHER_HINT)
-    return Refused(cause + hint, key=status == HTTPStatus.UNAUTHORIZED)
+    return Refused(cause + _HINTS.get(status, _OTHER_HINT), key=by_key)
+
+
+def _doubted(cause: str, past: Past, key: KeyState) -> WrongKey | Retry | None:
+    """Decide where others are delivered and the key may be at fault; None where they are not."""
+    if key.is_the_only_one_refused:
+        return WrongKey("this worker's write key is refused (401), while others deliver")
+    if past.others_delivered and past.refusals < DOUBTS:
+        return Retry(DOUBT_AGAIN, cause, doubtful=True)
+    return None
+
+
+def refuses_key(result: Answer | Failure) -> bool:
+    """Return whether a response refuses the write key, or seems to."""
+    return isinstance(result, Answer) and result.status == HTTPStatus.UNAUTHORIZED
 
 
 def is_retryable(status: int) -> bool:

@@ -142,8 +142,8 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
             batch_delivered.send(**about, status=http_status, seconds=seconds)
             text = f"delivered {counted(lease.count, 'message')} in {seconds * 1000:,.0f} ms"
             return Report(f"{text}: {http_status}", settled=settled, may_continue=True)
-        case Retry(wait, cause, asked, own):
-            kind = "asked" if asked else "own" if own else "failure"
+        case Retry(wait, cause, asked, own, doubtful):
+            kind = "asked" if asked else "own" if own else "doubtful" if doubtful else "failure"
             return _retry(buffer, lease, posted, kind, wait, cause)
         case Refused(cause, key):
             report = _retry(buffer, lease, posted, "refused", 0.0, cause)

@@ -31,9 +31,12 @@ _ATTRIBUTE = "_segment_slots"
 #: The file holds the number of slots and, for each shard of a source, times by the clock that all
 #: processes share: since when it waits for a slot (0: it does not); and, with the first shard,
 #: until when the source is left to other workers, and when its write key was accepted and refused
-#: (see ``KeyTimes``).
-_COUNT, _TIME = struct.Struct("<Q"), struct.Struct("<d")
-_SINCE, _UNTIL, _ACCEPTED, _REFUSED, _TIMES = range(5)
+#: (see ``KeyTimes``). Behind these are the last batches that were refused with the key, in a place
+#: by its number: the number, a time.
+_COUNT, _TIME, _BATCH = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<dd")
+_SINCE, _UNTIL, _ACCEPTED, _REFUSED, _FIRST_BATCH = range(5)
+_BATCHES = 16
+_TIMES = _FIRST_BATCH + 2 * _BATCHES
 #: A slot is a locked byte: the first range is that of all sources, then each has one of its own.
 _RANGE = 4_096
 
@@ -143,15 +146,32 @@ class Slots:
 
     def read(self, shard: str, which: int) -> float:
         """Return one of a shard's times; 0 where there is none."""
-        found = os.pread(self._file, _TIME.size, self._place(shard, which))
-        return float(_TIME.unpack(found)[0]) if len(found) == _TIME.size else 0.0
+        return float(self._read(_TIME, shard, which)[0])
 
     def write(self, shard: str, which: int, at: float) -> None:
         """Set one of a shard's times."""
         os.pwrite(self._file, _TIME.pack(at), self._place(shard, which))
 
+    def read_batch(self, source: str, batch: int) -> float:
+        """Return the time that is kept for a batch; 0 where there is none."""
+        number, at = self._read(_BATCH, source, _place_of(batch))
+        return float(at) if number == batch else 0.0
+
+    def write_batch(self, source: str, batch: int, at: float) -> None:
+        """Keep a time for a batch; that of the one before in its place is forgotten."""
+        # Number and time at once: another process reads both or neither.
+        os.pwrite(self._file, _BATCH.pack(batch, at), self._place(source, _place_of(batch)))
+
+    def _read(self, form: struct.Struct, shard: str, which: int) -> tuple[Any, ...]:
+        found = os.pread(self._file, form.size, self._place(shard, which))
+        return form.unpack(found.ljust(form.size, b"\0"))
+
     def _place(self, shard: str, which: int) -> int:
         return _COUNT.size + (_TIMES * self._shards.index(shard) + which) * _TIME.size
+
+
+def _place_of(batch: int) -> int:
+    return _FIRST_BATCH + 2 * (batch % _BATCHES)
 
 
 class _SharedTimes:
@@ -176,6 +196,12 @@ class _SharedTimes:
     @refused.setter
     def refused(self, at: float) -> None:
         self._slots.write(self._source, _REFUSED, at)
+
+    def refused_with(self, batch: int) -> float:
+        return self._slots.read_batch(self._source, batch)
+
+    def set_refused_with(self, batch: int, at: float) -> None:
+        self._slots.write_batch(self._source, batch, at)
 
 
 def slots_of(app: Any) -> Slots | None:

@@ -11,6 +11,8 @@
 --            failure: counted as an attempt; enough of them in a row trip the breaker
 --            own: counted as an attempt, and not held against the endpoint, since others of its
 --            batches were delivered meanwhile
+--            doubtful: not counted, and not held against the endpoint either: the worker's write key
+--            was refused, which may be the key's fault or the batch's
 --            asked: the endpoint asked for a wait (Retry-After); not counted
 --            refused: the configuration seems wrong; not counted, trips the breaker at once. The
 --            pauses grow only when different batches are refused
@@ -56,7 +58,7 @@ if what == 'asked' then
   if time + wait >= tonumber(redis.call('HGET', state, 'asked') or 0) then
     redis.call('HSET', state, 'asked', time + wait, 'asked_cause', cause)
   end
-elseif what ~= 'own' then
+elseif what ~= 'own' and what ~= 'doubtful' then
   local failures = redis.call('HINCRBY', state, 'failures', 1)
   -- While the source is closed, a failure is of a batch that was under way before.
   if closed == 0 and (what == 'refused' or failures >= threshold or is_failing(source)) then
@@ -75,7 +77,7 @@ end
 if what == 'failure' or what == 'own' then
   redis.call('HINCRBY', meta, 'attempts', 1)
 end
-if what == 'refused' then
+if what == 'refused' or what == 'doubtful' then
   redis.call('HINCRBY', meta, 'refusals', 1)
 elseif what ~= 'own' then
   halve(source, time, duration)
