@@ -15,6 +15,7 @@ __all__ = [
     "brief",
     "is_elsewhere",
     "is_refused",
+    "is_unblocked",
     "is_unknown",
     "may_have_written",
     "translated",
@@ -142,6 +143,11 @@ def is_refused(reply: Any) -> bool:
 def is_unknown(reply: Any) -> bool:
     """Return whether a reply says that Redis does not know the script."""
     return isinstance(reply, Exception) and str(reply).startswith("NOSCRIPT")
+
+
+def is_unblocked(reply: Any) -> bool:
+    """Return whether a reply ends a wait early, as where a primary is made a replica meanwhile."""
+    return isinstance(reply, Exception) and str(reply).startswith("UNBLOCKED")
 
 
 def may_have_written(answer: object) -> bool:

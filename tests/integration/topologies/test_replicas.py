@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from celery_segment import Analytics, BufferUnavailable, track
@@ -69,6 +71,21 @@ def test_a_frozen_replica_is_waited_for_within_the_timeout(app, replica):
     replica.resume()
     track.delay("u", "E")
     assert Analytics(app=app).stats().accepted == 3
+
+
+def test_a_primary_that_is_demoted_meanwhile_has_confirmed_nothing(make_app, primary, replica):
+    """Redis ends the wait with an error of its own; ``spill`` has to keep such a call."""
+    app = make_app(segment_redis_url=primary.url, segment_wait_replicas=1, segment_redis_timeout=20)
+    track.delay("u", "E")
+    replica.pause()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(app.tasks["segment.track"].delay, "u", "E")
+        wait_until(lambda: command(primary.port, "INFO", "clients")["blocked_clients"])
+        command(primary.port, "REPLICAOF", "127.0.0.1", replica.port)
+        with pytest.raises(BufferUnavailable, match="0 of 1 replicas") as caught:
+            call.result(10)
+    assert caught.value.unknown == 1
+    replica.resume()
 
 
 def test_an_interrupted_call_is_confirmed_as_well(make_app, primary, replica):
