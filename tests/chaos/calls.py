@@ -45,7 +45,7 @@ class Calls:
     def failed(self) -> list[str]:
         """Calls that raised where none may."""
         return [
-            f"{call.error}: {volley.names}"
+            f"{call.error}, {call.began - volley.calls_from:.2f} s after: {volley.names}"
             for volley in self.held
             for call in self._within(volley)
             if call.error != "-"

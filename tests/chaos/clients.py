@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chaos.servers import Servers
-from chaos.settings import PRODUCERS, PUBLISHING, Load
+from chaos.settings import PRODUCERS, Load
 from support import TESTS, wait_until
 
 
@@ -59,7 +59,7 @@ class Clients:
 
     Args:
         folder: Where their logs and books are.
-        servers: The Redis servers.
+        servers: The store and the broker.
         conf: Their configuration, but for the addresses of Redis.
         load: What they do.
         messages: How many messages they track in all; 0 until they are stopped.
@@ -141,9 +141,9 @@ class Clients:
         spills = number == PRODUCERS
         conf = {
             **self._conf,
-            "broker_url": self._servers.publishers.url,
-            "broker_transport_options": {"socket_timeout": PUBLISHING},
-            "segment_redis_url": self._servers.producers.url,
+            "broker_url": self._servers.broker.broker_addresses.producers,
+            "broker_transport_options": self._servers.broker.options,
+            "segment_redis_url": self._servers.store.store_addresses.producers,
             "segment_on_unavailable": "spill" if spills else "raise",
             **self.changes,
         }

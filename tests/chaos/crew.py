@@ -81,7 +81,7 @@ class Crew:
 
     Args:
         folder: Where their logs and books are.
-        servers: The Redis servers.
+        servers: The store and the broker.
         conf: Their configuration, but for the addresses of Redis.
         notes: Gets what happened that nobody ordered.
 
@@ -164,16 +164,18 @@ class Crew:
         return "".join(hand.worker.output for hand in self.hands)
 
     def _start(self, changes, *, is_guest=False):
-        servers = self._servers
-        broker = servers.broker if len(self.hands) % 2 else servers.others
-        urls = {"broker_url": broker.url, "segment_redis_url": servers.workers.url}
+        number = len(self.hands)
+        urls = {
+            "broker_url": self._servers.broker.broker_addresses.worker(number),
+            "segment_redis_url": self._servers.store.store_addresses.worker(number),
+        }
         queue = changes.get("segment_queue")
         options = (
             *("--pool", "prefork", "--concurrency", str(PROCESSES), "--loglevel", "INFO"),
             *(("-Q", f"celery,{queue}") if queue else ()),
         )
         conf = {**self._conf, **urls, **changes}
-        name, more = f"w{len(self.hands) + 1}", {"PYTHONFAULTHANDLER": "1"}
+        name, more = f"w{number + 1}", {"PYTHONFAULTHANDLER": "1"}
         worker = Worker(self._folder, conf, name, options, more)
         self.hands.append(Hand(worker, is_guest=is_guest))
         return self.hands[-1]

@@ -17,7 +17,8 @@ from random import Random
 
 from celery_segment.errors import SegmentBufferError
 from chaos import application
-from chaos.faults import FAULTS, FOUND, WORK, Effect, Fault
+from chaos.faults import FOUND, WORK, Effect, Fault
+from chaos.faults.workers import kill_worker
 from chaos.stage import Stage
 
 #: How many faults a volley may have: one as often as several.
@@ -128,10 +129,21 @@ class Story:
 
 
 class Director:
-    def __init__(self, stage: Stage, seed: int, kinds: Sequence[Fault] = FAULTS) -> None:
+    """Does faults to the stage.
+
+    Args:
+        stage: What they are done to.
+        seed: Decides on the faults and their order.
+        kinds: The kinds of fault.
+        first: Those of them that come before the others.
+    """
+
+    def __init__(
+        self, stage: Stage, seed: int, kinds: Sequence[Fault], first: Sequence[Fault] = ()
+    ) -> None:
         self._stage = stage
         self._chance = Random(seed)
-        self._kinds = kinds
+        self._kinds, self._first = kinds, first
         self._alone, self._together = self._deal(), self._deal()
         self.story = Story()
 
@@ -147,17 +159,16 @@ class Director:
             self._recover(volley)
             volley.slowness = self._stage.control.slowness(volley.ended)
             self._await_the_application(volley)
-            self._stage.rewrite_file()
+            self._stage.store.rewrite_files()
             volley.deaths = self._stage.crew.deaths - deaths
         self.story.seconds = time.monotonic() - began
         return self.end()
 
     def kill_a_worker_every(self, seconds: float) -> Story:
         """Kill a worker again and again until the producers are done, and wait for delivery."""
-        (kill,) = (fault for fault in FAULTS if fault.name == "kill worker")
         while self._stage.clients.present:
             volley = Volley(began=time.monotonic())
-            self._inject(volley, iter([kill]))
+            self._inject(volley, iter([kill_worker]))
             if volley.faults:
                 self.story.volleys.append(volley)
             self._rest(seconds)
@@ -193,6 +204,7 @@ class Director:
 
     def _deal(self) -> Iterator[Fault]:
         """Give faults in random order, each kind equally often."""
+        yield from self._chance.sample(self._first, len(self._first))
         while True:
             yield from self._chance.sample(self._kinds, len(self._kinds))
 
@@ -207,7 +219,7 @@ class Director:
         while not all(injected.undone for injected in volley.faults):
             self._undo(volley)
             self._rest(LOOK)
-        self._stage.servers.heal()
+        self._stage.heal()
         volley.ended = time.monotonic()
 
     def _inject(self, volley: Volley, deck: Iterator[Fault]) -> None:
@@ -242,7 +254,8 @@ class Director:
 
     def _await_the_application(self, volley: Volley) -> None:
         """Wait until Celery has connected to the broker again, where it was cut off."""
-        if any(injected.effect.tasks for injected in volley.faults):
+        effects = [injected.effect for injected in volley.faults]
+        if any(effect.tasks or effect.cuts_broker for effect in effects):
             since = time.monotonic()
             while time.monotonic() < since + LONGEST:
                 if application.is_flowing(self._stage.folder, since):

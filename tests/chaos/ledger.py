@@ -12,7 +12,7 @@ from typing import Any
 from chaos.books import Books
 from chaos.calls import Calls
 from chaos.director import Story, Volley, balances
-from chaos.faults import FOUND, WORK
+from chaos.faults import FOUND, WORK, Fault
 from chaos.faults.disk import FullDisk
 from chaos.faults.endpoint import WITHIN
 from chaos.poison import Poisoned
@@ -108,7 +108,7 @@ class Ledger:
             strays=stage.stray_keys(),
             notes=stage.notes,
             tasks=Tasks.draw_up(stage, story),
-            calls=Calls.draw_up(books.calls, story, stage.servers.forgotten),
+            calls=Calls.draw_up(books.calls, story, stage.forgotten),
             poisoned=Poisoned.draw_up(stage.poison, stage.dead_ids()),
             batch=stage.load.batch,
             disk="a disk of its own" if stage.disk else "a file with a bound",
@@ -188,6 +188,11 @@ class Ledger:
             or self.stored_again[1] > self.resendable
             or any(self.problems.values())
         )
+
+    @property
+    def kinds(self) -> set[Fault]:
+        """The kinds of fault that were done."""
+        return {injected.fault for injected in self.story.faults}
 
     @property
     def problems(self) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 Its books are append-only, a line per fact: ``? id`` a call began, ``! id Error`` it
 raised and will be repeated with the same messageId, ``+ id`` it returned, ``- id`` it was
 refused because the buffer, or the disk, is full, and is not repeated. Refusals have a book
-of their own, and so have calls that took long or raised: ``began seconds Error``, by
+of their own, and so have calls that took long or raised: ``began seconds Error: text``, by
 ``time.monotonic()``, ``-`` in place of the error for one that returned.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from celery_segment import Analytics, track
 from celery_segment.errors import BufferFull, SegmentBufferError
 from celery_segment.runtime import runtime_of
+from celery_segment.text import one_line
 from chaos.application import Publisher
 from chaos.settings import SLOW
 from support import new_app
@@ -112,7 +113,7 @@ class Producer:
                     for each in ids:
                         track.delay("user", "Ordered", {"text": text}, message_id=each)
         except SegmentBufferError as error:
-            self._time("raised", began, _name_of(error))
+            self._time("raised", began, f"{_name_of(error)}: {one_line(str(error))}")
             return _name_of(error)
         except Exception as error:  # noqa: BLE001 - told in the report
             return f"unexpected {error!r}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import redis
 from kombu import pools
 
 from celery_segment import Analytics
-from celery_segment.errors import BufferFull, SegmentBufferError
+from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.spill import Spill
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
 from chaos.clients import Clients
@@ -24,14 +25,18 @@ from chaos.servers import Servers
 from chaos.settings import CONF, DISK, Load
 from support import WRITE_KEY, buffer_of, new_app
 
+#: Makes the servers in a folder, with a configuration of each Redis.
+MakeServers = Callable[[Path, Mapping[str, Any]], Servers]
+
 
 class Stage:
     """Everything that runs.
 
     Attributes:
         load: What the producers do, until they are stopped or have tracked ``messages``.
-        servers: The Redis servers, the buffer's and the broker's. They sync their append-only
-            files before each reply, and evict nothing.
+        store: The buffer's Redis. It syncs its append-only file before each reply, and evicts
+            nothing.
+        broker: The broker, which may be the same.
         server: The endpoint.
         reply: What it replies to each batch; None to accept it.
         control: How slow the machine is.
@@ -45,14 +50,15 @@ class Stage:
         endpoint_fails: Whether a fault has the endpoint failing.
     """
 
-    def __init__(self, folder: Path, load: Load, messages: int = 0) -> None:
+    def __init__(self, folder: Path, load: Load, servers: MakeServers, messages: int = 0) -> None:
         self.folder = folder
         self.load = load
         config = {"appendfsync": "always", "maxmemory": f"{load.memory}mb"}
         if load.memory:
             # Redis 6.2 takes 10 MB more while it rewrites its file: the calm is for that.
             config["auto-aof-rewrite-percentage"] = 0
-        self.servers = Servers(folder, config)
+        self._servers = servers(folder, config)
+        self.store, self.broker = self._servers
         self.server = SegmentServer(record="ids", in_flight_grace=0.25, write_keys=[WRITE_KEY])
         self.control = Control()
         self.reply: Reply | None = None
@@ -67,21 +73,25 @@ class Stage:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.control)
-            stack.enter_context(self.servers)
+            stack.enter_context(self._servers.running())
             stack.enter_context(self.server)
             self.server.rule(self._answer)
             self.disk = stack.enter_context(_small_disk(self.folder / "disk"))
             conf = self._conf()
             self._spill = Spill(conf["segment_spill_path"], DISK)
-            url = self.servers.others.url
-            own = {"broker_url": url, "segment_redis_url": url, "segment_on_unavailable": "raise"}
+            own = {
+                "broker_url": self.broker.broker_addresses.stage,
+                "segment_redis_url": self.store.store_addresses.stage,
+                "segment_on_unavailable": "raise",
+            }
             self.app = new_app({**conf, **own})
+            conf |= self.store.conf
             stack.callback(self._close_app)
             self.buffer = buffer_of(self.app)
             self.analytics = Analytics(app=self.app)
-            self.crew = Crew(self.folder, self.servers, conf, self.notes)
+            self.crew = Crew(self.folder, self._servers, conf, self.notes)
             self.clients = Clients(
-                self.folder, self.servers, conf, self.load, self._messages, self.notes
+                self.folder, self._servers, conf, self.load, self._messages, self.notes
             )
             stack.callback(self._kill_all)
             self.crew.start()
@@ -100,8 +110,9 @@ class Stage:
         self.poison[name] = Poison(status, time.monotonic())
         try:
             self.analytics.track("user", "Poison", message_id=name)
-        except BufferFull:
-            del self.poison[name]
+        except (BufferFull, BufferUnavailable) as error:
+            if not error.unknown:
+                del self.poison[name]
             raise
 
     def _answer(self, request) -> Reply | None:
@@ -122,11 +133,22 @@ class Stage:
 
     @property
     def redis(self) -> EmbeddedRedis:
-        return self.servers.primary
+        return self.store.primary
 
     @property
     def client(self) -> redis.Redis:
-        return self.servers.client
+        return self.store.client
+
+    @property
+    def forgotten(self) -> int:
+        """How many connections to the buffer the proxies have forgotten."""
+        links = (*self.store.producers_links, *self.store.workers_links)
+        return sum(link.forgotten for link in links)
+
+    def heal(self) -> None:
+        """Have the proxies harm nothing any more."""
+        self.store.heal()
+        self.broker.heal()
 
     @property
     def spilled(self) -> int:
@@ -145,17 +167,6 @@ class Stage:
             *self.client.scan_iter(r"{segment:*}:meta:*"),
         ]
         return [key for key in keys if key.rpartition(b":")[2] not in known]
-
-    def rewrite_file(self) -> None:
-        """Have Redis rewrite its append-only file, so that it starts quickly."""
-        with contextlib.suppress(redis.RedisError):  # it is being rewritten, say
-            self.client.bgrewriteaof()
-
-    def tasks_left(self) -> set[str]:
-        """Return the ids of the tasks that the broker still has, queued or with a worker."""
-        queued = [json.loads(message) for message in self.client.lrange("celery", 0, -1)]
-        unacked = [json.loads(entry)[0] for entry in self.client.hvals("unacked")]
-        return {message["headers"]["id"] for message in queued + unacked}
 
     def snapshot(self):
         """Return the buffer's figures, or None while Redis is unreachable."""

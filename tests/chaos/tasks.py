@@ -13,7 +13,6 @@ from typing import Any
 from chaos import application
 from chaos.director import Story, Volley
 from chaos.faults.endpoint import Outage
-from chaos.settings import HELD
 from chaos.stage import Stage
 
 #: Seconds within which 95 of 100 tasks must begin to run, in calm and while the endpoint fails.
@@ -36,6 +35,7 @@ class Tasks:
             began, the time that it raised, the error.
         runs: When each task began to run, once or more often.
         left: Tasks that the broker still has: those of killed workers.
+        held: How many may be lost with a worker that ended by itself.
     """
 
     volleys: list[Volley]
@@ -43,10 +43,16 @@ class Tasks:
     errors: list[tuple[float, float, str]] = field(default_factory=list)
     runs: dict[str, list[float]] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
+    held: int = 0
 
     @classmethod
     def draw_up(cls, stage: Stage, story: Story) -> Tasks:
-        tasks = cls(story.volleys, runs=application.runs(stage.folder), left=stage.tasks_left())
+        tasks = cls(
+            story.volleys,
+            runs=application.runs(stage.folder),
+            left=stage.broker.tasks_left(),
+            held=stage.broker.held,
+        )
         began = {}
         for mark, name, at, error in application.publications(stage.folder):
             if mark == "?":
@@ -66,7 +72,7 @@ class Tasks:
     @property
     def unexplained(self) -> list[str]:
         """Tasks that never ran, and that no fault of a volley explains."""
-        room = [explained(volley) for volley in self.volleys]
+        room = [self.explained(volley) for volley in self.volleys]
         found = []
         for name in sorted(self.never_run, key=lambda name: self.published[name]):
             at = self.published[name]
@@ -77,6 +83,11 @@ class Tasks:
             else:
                 room[volley] -= 1
         return found
+
+    def explained(self, volley: Volley) -> int:
+        """Return how many tasks a volley may have lost, at the most."""
+        lost = sum(injected.effect.tasks for injected in volley.faults)
+        return lost + volley.deaths * self.held
 
     @property
     def run_again(self) -> int:
@@ -158,7 +169,7 @@ class Tasks:
         yield "… run more than once", self.run_again
         yield "… never run", len(self.never_run)
         yield "… of these, with the broker still", len(self.left & {*self.never_run})
-        yield "… at most, by the faults", sum(map(explained, self.volleys))
+        yield "… at most, by the faults", sum(map(self.explained, self.volleys))
         yield "… never run and not explained", len(self.unexplained)
         yield "… refused by the broker", _listed(Counter(error for _, _, error in self.errors))
         yield "… while the endpoint alone failed", _listed(self.refused)
@@ -190,11 +201,6 @@ class Tasks:
         """Return the volleys that a task may have met, by when it was published."""
         first = max(bisect_right(self._starts, at) - 1, 0)
         return range(first, bisect_right(self._starts, at + BEFORE))
-
-
-def explained(volley: Volley) -> int:
-    """Return how many tasks a volley may have lost, at the most."""
-    return sum(injected.effect.tasks for injected in volley.faults) + volley.deaths * HELD
 
 
 def p95(waits: list[float]) -> float:

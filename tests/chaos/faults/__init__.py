@@ -1,17 +1,8 @@
-"""The faults: one small function each; what takes several steps is a class."""
+"""The faults: one small function each; what takes several steps is a class.
 
-from chaos.faults import connections, disk, endpoint, redis, workers
-from chaos.faults.base import FAULTS, FOUND, WORK, Effect, Fault
+A module has those of which the same is harmed; ``chaos.topologies`` says which there are where.
+"""
 
-__all__ = [
-    "FAULTS",
-    "FOUND",
-    "WORK",
-    "Effect",
-    "Fault",
-    "connections",
-    "disk",
-    "endpoint",
-    "redis",
-    "workers",
-]
+from chaos.faults.base import FOUND, WORK, Effect, Fault
+
+__all__ = ["FOUND", "WORK", "Effect", "Fault"]

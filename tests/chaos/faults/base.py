@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from chaos.settings import LEASE, TICK
+from chaos.settings import LEASE, TICK, WORKERS
 from chaos.stage import Stage
 
 #: Seconds within which a volley must be recovered from, once its faults have ended: until a
@@ -39,6 +39,8 @@ class Effect:
         tasks: How many of the application's tasks may have been lost, at the most: Celery's
             Redis transport loses what Redis was sending, and gives back what a worker held
             only after an hour.
+        cuts_broker: Whether workers have to connect to the broker again, though no task
+            may be lost.
         spilled: How many messages that had been spilled it may have had stored again, at the
             most: a part for each process that it ended, or cut off from Redis.
         work: Seconds that the work may take by which it is recovered from.
@@ -51,6 +53,7 @@ class Effect:
     undo: Callable[[], None] = lambda: None
     doubtful: int = 0
     tasks: int = 0
+    cuts_broker: bool = False
     spilled: int = 0
     work: float = WORK
     calls_from: float | None = None
@@ -85,13 +88,9 @@ class Fault:
         return self.name.startswith("endpoint")
 
 
-FAULTS: list[Fault] = []
-
-
-def fault(function):
-    """Register a function as the fault of its name."""
-    FAULTS.append(Fault(function.__name__.replace("_", " "), function))
-    return function
+def fault(function) -> Fault:
+    """Make the fault of a function's name."""
+    return Fault(function.__name__.replace("_", " "), function)
 
 
 def on_redis(function):
@@ -102,6 +101,16 @@ def on_redis(function):
 
     inject.__name__ = function.__name__
     return inject
+
+
+def held(stage) -> int:
+    """Return how many tasks a worker that is killed may take with it."""
+    return stage.broker.held
+
+
+def held_by_redis(stage) -> int:
+    """Return how many tasks may be lost with the connections to the buffer's Redis."""
+    return WORKERS * stage.broker.held if stage.broker is stage.store else 0
 
 
 def givers(stage) -> int:

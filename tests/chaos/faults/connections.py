@@ -1,11 +1,10 @@
-"""Faults of the connections to Redis: killed, replies lost, idle ones forgotten."""
+"""Faults on the way to Redis: replies lost, idle connections forgotten."""
 
 from __future__ import annotations
 
 import time
 
-from chaos.faults.base import Effect, fault, givers, on_redis
-from chaos.settings import HELD, WORKERS
+from chaos.faults.base import Effect, fault, givers
 
 #: How many replies a proxy loses at the most.
 REPLIES = 5
@@ -16,47 +15,43 @@ AFTER = 1.5
 
 
 @fault
-@on_redis
-def kill_connections(stage, _):
-    for kind in ("normal", "pubsub"):
-        stage.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    doubtful = stage.crew.deliveries * stage.load.batch
-    return Effect(doubtful=doubtful, tasks=WORKERS * HELD, spilled=givers(stage))
-
-
-@fault
 def cut_producers_replies(stage, chance):
-    return _lose(stage, chance, "cut", stage.servers.producers, stage.servers.publishers)
+    return _lose_producers(stage, chance, "cut")
 
 
 @fault
 def mute_producers_replies(stage, chance):
-    return _lose(stage, chance, "mute", stage.servers.producers, stage.servers.publishers)
+    return _lose_producers(stage, chance, "mute")
 
 
 @fault
 def cut_workers_replies(stage, chance):
-    return _lose(stage, chance, "cut", stage.servers.workers)
+    return _lose_workers(stage, chance, "cut")
 
 
 @fault
 def mute_workers_replies(stage, chance):
-    return _lose(stage, chance, "mute", stage.servers.workers)
+    return _lose_workers(stage, chance, "mute")
 
 
-def _lose(stage, chance, manner, *links):
+def _lose_producers(stage, chance, manner):
+    messages = _lose(
+        stage, chance, manner, [*stage.store.producers_links, *stage.broker.publishers_links]
+    )
+    return Effect(spilled=messages)
+
+
+def _lose_workers(stage, chance, manner):
+    messages = _lose(stage, chance, manner, stage.store.workers_links)
+    return Effect(doubtful=messages, spilled=messages)
+
+
+def _lose(stage, chance, manner, links):
+    """Have replies lost; return how many messages they are about, at the most."""
     replies = chance.randint(1, REPLIES)
     for link in links:
         getattr(link, manner)(replies)
-    messages = replies * stage.load.batch
-    doubtful = messages if stage.servers.workers in links else 0
-    return Effect(doubtful=doubtful, spilled=messages)
-
-
-@fault
-def cut_broker_replies(stage, chance):
-    stage.servers.broker.cut(chance.randint(1, REPLIES))
-    return Effect(tasks=WORKERS * HELD)
+    return replies * stage.load.batch
 
 
 class _IdleFlows:
@@ -67,7 +62,7 @@ class _IdleFlows:
 
     def __init__(self, stage) -> None:
         self._stage = stage
-        self._links = (stage.servers.producers, stage.servers.workers)
+        self._links = [*stage.store.producers_links, *stage.store.workers_links]
         self._quiet_until = time.monotonic() + QUIET
         self._until = self._quiet_until + AFTER
         self._is_quiet = True
@@ -90,3 +85,12 @@ class _IdleFlows:
 @fault
 def forget_idle_connections(stage, _):
     return Effect.of(_IdleFlows(stage), spilled=givers(stage), calls_from=time.monotonic())
+
+
+FAULTS = (
+    cut_producers_replies,
+    mute_producers_replies,
+    cut_workers_replies,
+    mute_workers_replies,
+    forget_idle_connections,
+)

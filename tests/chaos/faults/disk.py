@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from chaos.faults.base import Effect, fault, givers, on_redis
-from chaos.settings import HELD, WORKERS
+from chaos.faults.base import Effect, fault, givers, held_by_redis, on_redis
 from chaos.stage import fill
 
 #: Seconds within which the disk must be full; then Redis returns all the same.
@@ -30,8 +29,9 @@ class FullDisk:
         self._filler = stage.disk / "filler" if stage.disk else None
         self._until = time.monotonic() + FILLING
         self._is_away = True
+        self._redis = stage.redis
         stage.redis_is_away = True
-        stage.redis.kill()
+        self._redis.kill()
         stage.clients.fill(self._clients)
 
     def over(self) -> bool:
@@ -56,7 +56,7 @@ class FullDisk:
         return sum(client.refusals() for client in self._clients)
 
     def _return_redis(self) -> None:
-        self._stage.redis.start()
+        self._redis.start()
         self._stage.redis_is_away = self._is_away = False
 
     def _fill_up(self) -> None:
@@ -72,5 +72,8 @@ def full_disk_while_redis_is_away(stage, _):
         return None
     doubtful = stage.crew.deliveries * stage.load.batch
     return Effect.of(
-        FullDisk(stage), doubtful=doubtful, tasks=WORKERS * HELD, spilled=givers(stage)
+        FullDisk(stage), doubtful=doubtful, tasks=held_by_redis(stage), spilled=givers(stage)
     )
+
+
+FAULTS = (full_disk_while_redis_is_away,)

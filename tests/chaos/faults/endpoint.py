@@ -7,12 +7,12 @@ import time
 from dataclasses import replace
 from random import Random
 
-from celery_segment.errors import BufferFull
+from celery_segment.errors import BufferFull, BufferUnavailable
 from celery_segment.testing import Reply
 from chaos.crew import Hand
-from chaos.faults.base import FAULTS, FOUND, Effect, Fault, fault, on_redis
+from chaos.faults.base import FOUND, Effect, Fault, fault, held, on_redis
 from chaos.faults.workers import any_ready
-from chaos.settings import HELD, LEASE, PROCESSES, STARTING, TIMEOUT
+from chaos.settings import LEASE, PROCESSES, STARTING, TIMEOUT
 from chaos.stage import Stage
 
 #: Seconds within which calls must be refused; then an outage ends all the same.
@@ -26,7 +26,7 @@ WITHIN = 30.0
 
 
 def episode(name, reply, shortest, longest):
-    """Register a time in which the endpoint gives one reply to every batch."""
+    """Make the fault in which the endpoint gives one reply to every batch for some time."""
 
     def inject(stage, chance):
         if stage.endpoint_fails:
@@ -40,19 +40,21 @@ def episode(name, reply, shortest, longest):
 
         return Effect(chance.uniform(shortest, longest), undo)
 
-    FAULTS.append(Fault(f"endpoint {name}", inject))
+    return Fault(f"endpoint {name}", inject)
 
 
-episode("500", Reply.status(500), 0.5, 3)
-episode("503", Reply.status(503), 0.5, 3)
-episode("429, Retry-After 1", Reply.status(429, retry_after=1), 0.2, 2)
-episode("reset", Reply.reset(), 0.5, 3)
-episode("slow", Reply.slow(1), 1, 3)
-episode("hangs beyond the lease", Reply.hang(LEASE + 1), 0.5, 3)
-# These accept, and the worker cannot know: the endpoint's records count their messages.
-episode("accepts, then closes", Reply.accept_then_close(), 0.2, 1.5)
-episode("accepts, answers too late", replace(Reply.slow(LEASE + 1), name="late"), 0.2, 1.5)
-episode("401", Reply.status(401), 1, 4)
+EPISODES = (
+    episode("500", Reply.status(500), 0.5, 3),
+    episode("503", Reply.status(503), 0.5, 3),
+    episode("429, Retry-After 1", Reply.status(429, retry_after=1), 0.2, 2),
+    episode("reset", Reply.reset(), 0.5, 3),
+    episode("slow", Reply.slow(1), 1, 3),
+    episode("hangs beyond the lease", Reply.hang(LEASE + 1), 0.5, 3),
+    # These accept, and the worker cannot know: the endpoint's records count their messages.
+    episode("accepts, then closes", Reply.accept_then_close(), 0.2, 1.5),
+    episode("accepts, answers too late", replace(Reply.slow(LEASE + 1), name="late"), 0.2, 1.5),
+    episode("401", Reply.status(401), 1, 4),
+)
 
 
 @fault
@@ -94,7 +96,9 @@ def endpoint_refuses_one_message(stage, chance):
     """All others are delivered in time, and the source opens again."""
     try:
         stage.poison_a_batch(chance.choice(STATUSES))
-    except BufferFull:  # by an outage
+    except (BufferFull, BufferUnavailable) as error:  # by an outage; it has no replicas yet
+        if error.unknown:
+            raise
         return None
     return Effect(work=WITHIN - FOUND)
 
@@ -160,4 +164,15 @@ def endpoint_outage_until_calls_are_refused(stage, chance):
     if stage.endpoint_fails:
         return None
     batch = stage.load.batch
-    return Effect.of(Outage(stage, chance), doubtful=PROCESSES * batch, tasks=HELD, spilled=batch)
+    return Effect.of(
+        Outage(stage, chance), doubtful=PROCESSES * batch, tasks=held(stage), spilled=batch
+    )
+
+
+FAULTS = (
+    *EPISODES,
+    endpoint_closed,
+    endpoint_never_answers,
+    endpoint_refuses_one_message,
+    endpoint_outage_until_calls_are_refused,
+)

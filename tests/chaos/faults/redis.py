@@ -1,40 +1,39 @@
-"""Faults of the Redis server, and what is in it."""
+"""Faults of the buffer's Redis, and what is in it."""
 
 from __future__ import annotations
 
-from chaos.faults.base import Effect, fault, givers, on_redis
-from chaos.settings import HELD, WORKERS
+import contextlib
 
-#: How every key of the buffer begins; the rest of Redis is the broker's.
-BUFFER = b"{segment:"
-#: What becomes of a primary after a failover, see ``Servers.fail_over``.
-MANNERS = ("demoted", "isolated", "left")
+from celery_segment.errors import SegmentBufferError
+from chaos.faults.base import Effect, fault, givers, held_by_redis, on_redis
 
 
 @fault
 @on_redis
 def kill_redis(stage, chance):
-    stage.redis.kill()
+    server = stage.redis
+    server.kill()
     stage.redis_is_away = True
 
     def undo():
-        stage.redis.start()
+        server.start()
         stage.redis_is_away = False
 
     doubtful = stage.crew.deliveries * stage.load.batch
     return Effect(
-        chance.uniform(0.1, 2), undo, doubtful, tasks=WORKERS * HELD, spilled=givers(stage)
+        chance.uniform(0.1, 2), undo, doubtful, tasks=held_by_redis(stage), spilled=givers(stage)
     )
 
 
 @fault
 @on_redis
 def freeze_redis(stage, chance):
-    stage.redis.pause()
+    server = stage.redis
+    server.pause()
     stage.redis_is_away = True
 
     def undo():
-        stage.redis.resume()
+        server.resume()
         stage.redis_is_away = False
 
     doubtful = stage.crew.deliveries * stage.load.batch
@@ -43,17 +42,11 @@ def freeze_redis(stage, chance):
 
 @fault
 @on_redis
-def fail_over_behind_the_same_address(stage, chance):
-    """Calls and deliveries go on: nothing is lost, none fails once the address has moved."""
-    if stage.servers.demoted is not None or not stage.servers.fail_over(chance.choice(MANNERS)):
-        return None
-    return Effect(
-        chance.uniform(2, 4),
-        stage.servers.stop_demoted,
-        tasks=WORKERS * HELD,
-        spilled=givers(stage),
-        calls_from=stage.servers.moved_at,
-    )
+def kill_connections(stage, _):
+    for kind in ("normal", "pubsub"):
+        stage.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    doubtful = stage.crew.deliveries * stage.load.batch
+    return Effect(doubtful=doubtful, tasks=held_by_redis(stage), spilled=givers(stage))
 
 
 @fault
@@ -65,32 +58,12 @@ def flush_scripts(stage, _):
 
 @fault
 @on_redis
-def delete_broker_keys(stage, _):
-    keys = [key for key in stage.client.scan_iter() if not key.startswith(BUFFER)]
-    queued = stage.client.llen("celery")
-    if keys:
-        stage.client.delete(*keys)
-    return Effect(tasks=queued + WORKERS * HELD)
-
-
-@fault
-@on_redis
-def double_messages(stage, _):
-    queued = stage.client.lrange("celery", 0, -1)
-    if queued:
-        stage.client.rpush("celery", *queued)
-    deliver = stage.app.tasks["segment.deliver"]
-    with stage.app.producer_or_acquire() as producer:
-        for batch in stage.client.zrange("{segment:default}:inflight", 0, -1):
-            kwargs = {"source": "default", "batch": batch.decode(), "messages": 0, "bytes": 0}
-            for _ in range(2):
-                deliver.apply_async(kwargs=kwargs, producer=producer, retry=False)
-    return Effect()
-
-
-@fault
-@on_redis
 def pause_the_source(stage, chance):
     """An operator's pause: long enough for a backlog that the workers pack."""
-    stage.buffer.admin.pause()
+    # Where it fails, as without replicas, the source may be paused all the same.
+    with contextlib.suppress(SegmentBufferError):
+        stage.buffer.admin.pause()
     return Effect(chance.uniform(5, 8), stage.buffer.admin.resume)
+
+
+FAULTS = (kill_redis, freeze_redis, kill_connections, flush_scripts, pause_the_source)

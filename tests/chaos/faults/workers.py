@@ -7,8 +7,8 @@ import signal
 import time
 
 from chaos.crew import Hand
-from chaos.faults.base import Effect, fault
-from chaos.settings import CHANGES, HELD, LEASE, PROCESSES, STARTING, TICK
+from chaos.faults.base import Effect, fault, held
+from chaos.settings import CHANGES, LEASE, PROCESSES, STARTING, TICK
 
 #: Seconds for which a guest works once it is ready.
 VISIT = (2.0, 4.0)
@@ -29,7 +29,7 @@ def kill_worker(stage, chance):
     hand.kill()
     stage.crew.add()
     batch = stage.load.batch
-    return Effect(doubtful=PROCESSES * batch, tasks=HELD, spilled=batch)
+    return Effect(doubtful=PROCESSES * batch, tasks=held(stage), spilled=batch)
 
 
 @fault
@@ -168,3 +168,15 @@ def worker_without_its_key(stage, chance):
 @fault
 def worker_with_an_old_key(stage, chance):
     return Effect.of(_Visit(stage, chance, {"segment_write_key": "anoldwritekey"}))
+
+
+FAULTS = (
+    kill_worker,
+    kill_child,
+    stop_worker_beyond_its_lease,
+    roll_worker,
+    deploy_workers_with_other_settings,
+    deploy_producers_with_other_settings,
+    worker_without_its_key,
+    worker_with_an_old_key,
+)

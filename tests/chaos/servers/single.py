@@ -1,13 +1,17 @@
-"""The Redis servers: one is the primary at a time, behind addresses that stay."""
+"""One Redis behind addresses that stay: the store, the broker, or both."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
+from chaos.servers.base import Addresses, rewrite_files
+from chaos.settings import HELD, PUBLISHING
 from support import free_port, wait_until
 
 #: Seconds that each step of a failover may take.
@@ -16,20 +20,24 @@ STEP = 10.0
 PAUSED = 600_000
 
 
-class Servers:
-    """The servers, and the proxies by which everybody reaches the primary.
+class Single:
+    """The servers, of which one is the primary at a time, and the proxies to it.
 
     Attributes:
-        primary: The present one, the buffer's and the broker's.
+        primary: The present one.
         client: A client of it.
         demoted: The one before, after a failover, until it is stopped.
         moved_at: When the addresses were moved last, by ``time.monotonic()``.
         producers: The proxy to the buffer that the producers have.
         workers: That of the workers.
         publishers: The proxy to the broker that the producers have.
-        broker: That of every other worker.
+        consumers: That of every other worker.
         others: That of the other workers, and to the buffer that of the stage itself.
     """
+
+    conf: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, Any]] = {"socket_timeout": PUBLISHING}
+    held = HELD
 
     def __init__(self, folder: Path, config: dict[str, str | int]) -> None:
         self._folder, self._config = folder, config
@@ -45,21 +53,46 @@ class Servers:
             self.primary.start()
             self.client = self.primary.client()
             self._links = [stack.enter_context(Proxy(self.primary.port)) for _ in range(5)]
-            self.producers, self.workers, self.publishers, self.broker, self.others = self._links
+            self.producers, self.workers, self.publishers, self.consumers, self.others = self._links
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
         self._stack.close()
 
+    @property
+    def store_addresses(self) -> Addresses:
+        return Addresses(self.producers.url, [self.workers.url], self.others.url)
+
+    @property
+    def producers_links(self) -> list[Proxy]:
+        return [self.producers]
+
+    @property
+    def workers_links(self) -> list[Proxy]:
+        return [self.workers]
+
+    @property
+    def broker_addresses(self) -> Addresses:
+        workers = [self.others.url, self.consumers.url]
+        return Addresses(self.publishers.url, workers, self.others.url)
+
+    @property
+    def publishers_links(self) -> list[Proxy]:
+        return [self.publishers]
+
     def heal(self) -> None:
         for link in self._links:
             link.heal()
 
-    @property
-    def forgotten(self) -> int:
-        """How many connections the proxies have forgotten."""
-        return sum(link.forgotten for link in self._links)
+    def rewrite_files(self) -> None:
+        rewrite_files([self.client])
+
+    def tasks_left(self) -> set[str]:
+        """Return the ids of the tasks that are queued, or with a worker."""
+        queued = [json.loads(message) for message in self.client.lrange("celery", 0, -1)]
+        unacked = [json.loads(entry)[0] for entry in self.client.hvals("unacked")]
+        return {message["headers"]["id"] for message in queued + unacked}
 
     def fail_over(self, manner: str) -> bool:
         """Promote a replica that has everything, and move all addresses to it.
@@ -79,7 +112,7 @@ class Servers:
         new.start()
         with contextlib.closing(new.client()) as client:
             _follow(client, old.port, self.client)
-            for link in (self.publishers, self.broker, self.others):
+            for link in (self.publishers, self.consumers, self.others):
                 link.close()
             promoted = self._leave(client) if manner == "left" else self._hand_over(new.port)
             if promoted and manner == "isolated":
