@@ -9,7 +9,8 @@ from celery import current_app, shared_task
 
 
 def note(name, what):
-    url = current_app.conf.get("segment_redis_url") or current_app.conf.broker_url
+    names = ("result_backend", "segment_redis_url", "broker_url")
+    url = next(filter(None, map(current_app.conf.get, names)))
     with closing(redis.Redis.from_url(url)) as client:
         client.rpush(name, what)
 

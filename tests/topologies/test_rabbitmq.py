@@ -17,11 +17,6 @@ from support import wait_until
 SOON = 4.0
 
 
-@pytest.fixture
-def noted(redis):
-    return lambda name: [entry.decode() for entry in redis.lrange(name, 0, -1)]
-
-
 def test_calls_are_delivered_and_need_no_broker(rabbit_app, rabbit, server, workers):
     app = rabbit_app()
     workers.start(app)
