@@ -56,6 +56,13 @@ class TestCleared:
         key.accept(began)
         assert not key.refuse("7", None).is_cleared
 
+    def test_not_where_a_batch_of_this_number_in_another_shard_was_refused_before(self, key):
+        assert not key.refuse("2/7", None).is_cleared
+        key.accept(time.monotonic())
+        assert not key.refuse("7", None).is_cleared
+        assert not key.refuse("1/7", None).is_cleared
+        assert key.refuse("2/7.1", None).is_cleared
+
     def test_not_where_another_batch_was_refused_before(self, key):
         key.refuse("8", None)
         key.accept(time.monotonic())

@@ -23,7 +23,7 @@ from celery_segment.buffer.body import (
 )
 from celery_segment.buffer.due import encode_due
 from celery_segment.buffer.keys import batch_key, prefix_of
-from celery_segment.buffer.leases import lease_of, repaired
+from celery_segment.buffer.leases import lease_of, repaired, settled_of, unless_stale
 from celery_segment.buffer.rights import WORKER, check_rights
 from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.topology.types import Topology
@@ -37,7 +37,6 @@ from celery_segment.buffer.types import (
     LeasedElsewhere,
     Settled,
     SourceClosed,
-    Stale,
 )
 from celery_segment.config import Source
 from celery_segment.text import one_line
@@ -196,7 +195,7 @@ class Buffer:
         hooked = self.source.on_delivered is not None
         limits = (milliseconds(self.source.lease), milliseconds(seconds), self.source.max_inflight)
         reply = self._settle("ack", lease, status, int(hooked), *limits)
-        return _settled(lease, "delivered", None, hooked, reply)
+        return settled_of(lease, "delivered", None, hooked, reply)
 
     def retry(
         self,
@@ -227,7 +226,7 @@ class Buffer:
         trip, first, longest = breaker
         limits = (milliseconds(seconds), trip, milliseconds(first), milliseconds(longest))
         reply = self._settle("retry", lease, status, what, milliseconds(wait), *limits, cause)
-        _unless_stale(reply[0])
+        unless_stale(reply[0])
         return reply[0] / 1000, reply[1]
 
     def split(self, lease: Lease, status: str = "", *, answered: bool = True) -> None:
@@ -257,7 +256,7 @@ class Buffer:
             reply = self._settle("split", lease, status, *arguments, own)
         if reply == _NOT_ITS_MESSAGES:
             raise Damaged
-        _unless_stale(reply)
+        unless_stale(reply)
 
     def bury(
         self, lease: Lease, cause: str, text: str = "", status: str = "", *, answered: bool
@@ -281,14 +280,14 @@ class Buffer:
         reply = self._settle("bury", lease, status, reason, *limits, cause)
         if reply[0] == -2:  # noqa: PLR2004 - as bury.lua says
             raise DeadLettersFull
-        return _settled(lease, "dead", cause, hooked, reply)
+        return settled_of(lease, "dead", cause, hooked, reply)
 
     def damage(self, lease: Lease, cause: str) -> Settled | None:
         """Settle a batch that is damaged; return it if there are callbacks to run for it."""
         hooked = self.source.on_failed is not None
         arguments = (lease.id, lease.token, milliseconds(self.source.lease), cause, int(hooked))
         reply = self._server.run(script("damage"), self._key, *arguments, once=True)
-        return _settled(lease, "damaged", cause, False, reply)
+        return settled_of(lease, "damaged", cause, False, reply)
 
     def _settle(self, transition: str, lease: Lease, *arguments: str | bytes | int) -> Any:
         held = (self._key, lease.id, lease.token)
@@ -339,16 +338,3 @@ class Buffer:
         # Also where there is nothing to do: ``compressible`` is not to return it again.
         arguments = (digest_of(content), compressed(content)) if plain else ("", b"")
         return bool(self._server.run(script("compress"), self._key, batch_id, *arguments))
-
-
-def _settled(
-    lease: Lease, how: str, cause: str | None, hooked: bool, reply: list[Any]
-) -> Settled | None:
-    verdict, callbacks = reply
-    _unless_stale(verdict)
-    return Settled.of(lease, how, cause, callbacks, keep_body=hooked) if verdict else None
-
-
-def _unless_stale(reply: int) -> None:
-    if reply < 0:
-        raise Stale

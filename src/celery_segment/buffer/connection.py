@@ -11,6 +11,8 @@ from typing import Any
 
 import hiredis
 
+from celery_segment.buffer.answers import is_unblocked
+
 __all__ = ["Connection"]
 
 #: Bytes that are read at once: most replies are a few, a batch's is half a million.
@@ -76,6 +78,12 @@ class Connection:
             while len(replies) < count and (reply := reader.gets()) is not False:
                 replies.append(reply)
         return replies
+
+    def exchange_confirmed(self, commands: bytes) -> tuple[Any, Any]:
+        """As ``exchange``, of a command and WAIT: how many replicas have confirmed it."""
+        reply, confirmed = self.exchange_many(commands, 2)
+        # Where the server is made a replica meanwhile, nobody says whether another one has it.
+        return reply, 0 if is_unblocked(confirmed) else confirmed
 
     def exchange_bulk(self, command: bytes) -> tuple[Any, Any]:
         """As ``exchange``, of two replies: a list of integers, and a string of any size.

@@ -1,4 +1,7 @@
-"""Leases as begin.lua grants them; where the batch's record was lost, it is written anew."""
+"""Leases as begin.lua grants them, and what their settling returns.
+
+Where the batch's record was lost, it is written anew.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 from celery_segment.buffer.body import measured
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.topology.types import Server
-from celery_segment.buffer.types import Lease
+from celery_segment.buffer.types import Lease, Settled, Stale
 
-__all__ = ["lease_of", "repaired"]
+__all__ = ["lease_of", "repaired", "settled_of", "unless_stale"]
 
 
 def lease_of(batch_id: str, token: str, content: Any, found: list[int]) -> Lease:
@@ -50,3 +53,29 @@ def repaired(server: Server, key: str, lease: Lease) -> Lease:
     count, size = found
     server.run(script("repair"), key, lease.id, lease.token, count, size, once=True)
     return replace(lease, count=count, size=size)
+
+
+def settled_of(
+    lease: Lease, how: str, cause: str | None, hooked: bool, reply: list[Any]
+) -> Settled | None:
+    """Return the settled batch of a transition's reply, if there are callbacks to run for it.
+
+    Args:
+        lease: The batch.
+        how: "delivered", "dead" or "damaged".
+        cause: Why it was given up.
+        hooked: Whether a hook wants its messages.
+        reply: The reply.
+
+    Raises:
+        Stale: The lease's token was refused.
+    """
+    verdict, callbacks = reply
+    unless_stale(verdict)
+    return Settled.of(lease, how, cause, callbacks, keep_body=hooked) if verdict else None
+
+
+def unless_stale(reply: int) -> None:
+    """Raise ``Stale`` where a reply says that a lease's token was refused."""
+    if reply < 0:
+        raise Stale

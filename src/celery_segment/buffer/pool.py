@@ -26,7 +26,6 @@ from celery_segment.buffer.answers import (
     Resting,
     Unproved,
     is_refused,
-    is_unblocked,
     is_unknown,
     may_have_written,
     translated,
@@ -54,19 +53,6 @@ PROOF, ANOTHER_PROOF = 1 / 4, 1 / 40
 #: How a command is sent on a connection.
 _How = Callable[[Connection, bytes], Any]
 _ONE: _How = Connection.exchange
-
-
-def _two(connection: Connection, commands: bytes) -> tuple[Any, Any]:
-    """Send two commands together and return their replies."""
-    one, two = connection.exchange_many(commands, 2)
-    return one, two
-
-
-def _confirmed(connection: Connection, commands: bytes) -> tuple[Any, Any]:
-    """Send a command and WAIT; return the reply, and how many replicas have confirmed it."""
-    reply, confirmed = _two(connection, commands)
-    # Where the server is made a replica meanwhile, nobody says whether another one has it.
-    return reply, 0 if is_unblocked(confirmed) else confirmed
 
 
 class Pool:
@@ -142,7 +128,7 @@ class Pool:
         """
         longest = round(self._timeout * CONFIRM * 1000)
         both = command + encode_command("WAIT", replicas, longest)
-        reply, confirmed = self._send_two(script, both, _confirmed, once=once)
+        reply, confirmed = self._send_two(script, both, Connection.exchange_confirmed, once=once)
         return reply, confirmed
 
     def run_and_get(self, script: Script, command: bytes, key: str) -> tuple[list[int], Any]:

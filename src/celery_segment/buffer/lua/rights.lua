@@ -20,7 +20,7 @@ local ARGUMENTS = {COPY = {key, key}, DECRBY = {key, ''}, DEL = {key}, EXISTS = 
   HGETALL = {key}, HINCRBY = {key, '', ''}, HKEYS = {key}, HLEN = {key}, HMGET = {key, ''},
   HSET = {key, '', '', ''}, HVALS = {key}, INCRBY = {key, ''}, PING = {}, PTTL = {key},
   RENAME = {key, key}, SET = {key, '', 'PX', 0}, STRLEN = {key}, TIME = {},
-  ZADD = {key, '', ''}, ZCARD = {key}, ZCOUNT = {key, 0, 0}, ZPOPMIN = {key},
+  ZADD = {key, '', ''}, ZCARD = {key}, ZCOUNT = {key, 0, 0},
   ZRANGE = {key, 0, 0}, ZRANGEBYSCORE = {key, 0, 0}, ZREM = {key, ''}, ZSCORE = {key, ''}}
 -- What Redis 6.2, 7 and later say of a refused command, and of one that was renamed.
 local REFUSALS = {'The user executing', 'ACL failure', 'NOPERM', 'Unknown Redis command'}
