@@ -238,7 +238,7 @@ class Workers:
         **conf,
     ) -> Worker:
         """Start a worker with the configuration of ``app``, and wait until it is ready."""
-        plain = {k: v for k, v in app.conf.changes.items() if _is_json(v)}
+        plain = settings_of(app)
         name = f"w{len(self._all) + 1}"
         options = ("--pool", pool, "--concurrency", str(processes), *options)
         worker = Worker(self._folder, {**plain, **conf}, name, options, environ, module)
@@ -263,12 +263,15 @@ class Workers:
 class Gunicorn:
     """A web application under gunicorn's prefork processes, ready when entered."""
 
-    def __init__(self, folder: Path, app: str, environ: dict[str, str], processes: int) -> None:
+    def __init__(
+        self, folder: Path, app: str, environ: dict[str, str], processes: int, *options: str
+    ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self._log = folder / "gunicorn.log"
         self._processes = processes
         self._command = [
             *(sys.executable, "-m", "gunicorn", app, f"--workers={processes}"),
+            *options,
             *("--bind", self.url.partition("//")[2]),
             *("--access-logfile=-", "--access-logformat=answered by %(p)s: %(m)s %(U)s %(s)s"),
         ]
@@ -294,6 +297,11 @@ class Gunicorn:
     def __exit__(self, *_):
         self._process.terminate()
         self._process.wait(20)
+
+
+def settings_of(app) -> dict:
+    """Return those settings of an application that another process may be given as JSON."""
+    return {name: value for name, value in app.conf.changes.items() if _is_json(value)}
 
 
 def _is_json(value) -> bool:

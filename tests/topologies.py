@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -295,13 +296,14 @@ class Cluster:
         """Return whether a server takes another one for a primary."""
         return any(each[2][1] == primary for each in command(port, "CLUSTER", "SLOTS"))
 
-    def move(self, key, to):
-        """Move a slot, with its keys, to another primary, as redis-cli does."""
+    def move(self, key, to, seconds=0.0):
+        """Move a slot, with its keys, to another primary, as redis-cli does, in so many seconds."""
         source = self.primary_of(key)
         slot = key_slot(key.encode())
         ids = self.id(source.port), self.id(to.port)
         command(to.port, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
         command(source.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        time.sleep(seconds)
         while keys := command(source.port, "CLUSTER", "GETKEYSINSLOT", slot, 100):
             command(source.port, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
         for server in (to, source):

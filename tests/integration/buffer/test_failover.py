@@ -199,6 +199,40 @@ class TestRefused:
         with pytest.raises(BufferUnavailable, match="refused the user"):
             track.delay("u", "E")
 
+    @pytest.fixture
+    def guarded(self, make_app, tmp_path, monkeypatch):
+        """A client of a Redis with a password, which a provider reads from a file, and the file."""
+        path = tmp_path / "password"
+        path.write_text("first")
+        monkeypatch.setenv("PASSWORD_FILE", str(path))
+        with EmbeddedRedis(appendonly=False, password="first") as server:
+            make_app(segment_redis_url=f"{server.url}?credential_provider=credentials.FromFile")
+            at_once(4, lambda: track.delay("u", "before"))
+            client = server.client()
+            yield client, path
+            client.close()
+
+    def test_a_provider_is_asked_for_the_rotated_password(self, guarded):
+        client, path = guarded
+        client.config_set("requirepass", "second")
+        client.client_kill_filter(_type="normal", skipme=True)
+        for _ in range(3):
+            with pytest.raises(BufferUnavailable, match="refused the user"):
+                track.delay("u", "E")
+        path.write_text("second")
+        at_once(4, lambda: [track.delay("u", "after") for _ in range(5)])
+
+    def test_two_passwords_at_a_time_fail_no_call(self, guarded):
+        client, path = guarded
+        client.execute_command("ACL", "SETUSER", "default", ">second")
+        client.client_kill_filter(_type="normal", skipme=True)
+        at_once(4, lambda: track.delay("u", "E"))
+        path.write_text("second")
+        client.execute_command("ACL", "SETUSER", "default", "<first")
+        at_once(4, lambda: track.delay("u", "E"))  # they are logged in
+        client.client_kill_filter(_type="normal", skipme=True)
+        at_once(4, lambda: track.delay("u", "E"))
+
     def test_a_permission_that_was_taken_away_and_given_back(self, make_app, pair):
         one, _, front = pair
         make_app(segment_redis_url=front.url)
