@@ -19,7 +19,7 @@ __all__ = ["watch"]
 
 #: Seconds between two questions, for which one waits at most, and after which a connection that is
 #: refused is no wait.
-EVERY, LONGEST, QUICK = 0.4, 0.25, 0.1
+EVERY, LONGEST, QUICK = 0.3, 0.2, 0.1
 
 
 def watch(own: Connections, connect: Callable[[float], Connection], timeout: float) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger("celery_segment")
 
 #: Seconds for which Redis is not asked again once it was unreachable, and once it had no room for
 #: what was spilled.
-REST, FULL_REST = 0.2, 1.0
+REST, FULL_REST = 0.1, 1.0
 #: Seconds between two warnings of the same kind.
 QUIET = 10.0
 

@@ -116,9 +116,9 @@ class TestLongest:
         assert redis.get(KEY) == before
 
     def test_a_shorter_one_is_waited_for(self, make_pace, redis):
+        pace, began = make_pace(1_000.0), time.monotonic()
         reserve(redis, 0.3)
-        began = time.monotonic()
-        assert make_pace(1_000.0).wait(20)
+        assert pace.wait(20)
         assert time.monotonic() - began >= 0.29
 
     def test_zero_waits_for_nothing(self, make_pace, redis):

@@ -50,7 +50,7 @@ def test_one_asks_while_calls_fail_at_once(silent):
         slow += time.monotonic() - called > 0.1
         assert len(watchers()) == 1
     assert slow <= 1, "one caller a second tries as well"
-    assert 1 <= front.accepted - accepted <= 3
+    assert 2 <= front.accepted - accepted <= 5
 
 
 def test_the_next_call_after_it_has_heard_redis_succeeds(silent):
