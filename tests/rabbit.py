@@ -98,6 +98,26 @@ class Rabbit:
         with Connection(self.url) as connection:
             return connection.default_channel.queue_declare(queue, passive=True).message_count
 
+    @contextlib.contextmanager
+    def blocked(self):
+        """Have the node block its publishers, as it does without memory."""
+        self._control("set_vm_memory_high_watermark", "absolute", "1")
+        try:
+            yield
+        finally:
+            self._control("set_vm_memory_high_watermark", "0.4")
+
+    def _control(self, *arguments) -> None:
+        program = str(Path(self._server).with_name("rabbitmqctl"))
+        name = self._environ["RABBITMQ_NODENAME"]
+        subprocess.run(
+            [program, "-n", name, *arguments],
+            env=self._environ,
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+        )
+
     def _start(self, command) -> subprocess.Popen:
         """Start a process of the node, which is killed at the end with its children."""
         with (self._folder / "output").open("ab") as output:

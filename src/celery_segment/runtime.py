@@ -28,6 +28,7 @@ from celery_segment.producer import (
     PartStore,
     Producer,
     RecordingProducer,
+    Sender,
     Spill,
     Store,
     Waker,
@@ -85,7 +86,7 @@ class Runtime:
         self._buffers: dict[str, Buffer] = {}
         self._fallbacks: dict[str, Fallback] = {}
         self._producers: dict[str, Producer] = {}
-        self.waker = Waker(app)
+        self.waker, self.sender = Waker(app), Sender(app)
         self.eager = Eager(app)
 
     @property

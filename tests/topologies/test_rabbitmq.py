@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from kombu.exceptions import OperationalError
 
 import callbacktasks
 from celery_segment import Analytics, track
@@ -15,6 +16,14 @@ from support import wait_until
 
 #: Seconds: soon after, and no chance that a worker's tick found it by itself, which takes five.
 SOON = 4.0
+#: Where messages are confirmed, a worker's own events have its event loop wait for the broker.
+WITHOUT_EVENTS = ("--without-heartbeat", "--without-gossip", "--without-mingle")
+
+
+@pytest.fixture
+def only_classic(queue_type):
+    if queue_type != "classic":
+        pytest.skip("the queues make no difference")
 
 
 def test_calls_are_delivered_and_need_no_broker(rabbit_app, rabbit, server, workers):
@@ -127,6 +136,69 @@ def test_a_broker_that_is_restarted_loses_no_call(rabbit_app, rabbit, server, wo
     assert Analytics().flush(10) == 0
     assert set(server.received) == ids
     assert server.duplicates == 0
+
+
+@pytest.mark.usefixtures("only_classic")
+@pytest.mark.parametrize("confirm", [False, True])
+def test_a_broker_that_takes_no_messages_holds_up_no_flush(
+    rabbit_app, rabbit, server, workers, confirm
+):
+    workers.start(
+        rabbit_app(broker_transport_options={"confirm_publish": confirm}), *WITHOUT_EVENTS
+    )
+    track.delay("u", "E")
+    assert Analytics().flush(10) == 0
+    with rabbit.blocked():
+        ids = {track.delay("u", f"E{n}").id for n in range(20)}
+        began = time.monotonic()
+        assert Analytics().flush(SOON) == 0
+        assert time.monotonic() - began < SOON
+    assert ids <= set(server.received)
+    assert server.duplicates == 0
+
+
+@pytest.mark.usefixtures("only_classic")
+@pytest.mark.parametrize("confirm", [False, True])
+def test_a_broker_that_takes_no_messages_holds_up_no_worker(
+    rabbit_app, rabbit, server, workers, noted, confirm
+):
+    """Nor is lost what a worker would publish: further batches, retries, and a ``link``."""
+    app = rabbit_app(
+        broker_transport_options={"confirm_publish": confirm},
+        segment_max_batch_messages=5,
+        segment_lease=4,
+        segment_timeout=2,
+    )
+    server.rule(lambda _: Reply.slow(0.05))
+    workers.start(app, *WITHOUT_EVENTS)
+    track.delay("u", "first")
+    assert Analytics().flush(10) == 0
+    with rabbit.blocked():
+        server.reply(Reply.status(503))
+        with Analytics().batch():
+            ids = {track.delay("u", f"E{n}").id for n in range(100)}
+        linked = track.apply_async(("u", "E"), link=callbacktasks.delivered.s())
+        ids.add(linked.id)
+        assert Analytics().flush(30) == 0
+    assert ids <= set(server.received)
+    wait_until(lambda: linked.id in noted("delivered"), timeout=30)
+    assert server.duplicates == 0
+
+
+@pytest.mark.usefixtures("only_classic")
+def test_a_broker_that_takes_no_messages_fails_what_travels_through_it(rabbit_app, rabbit):
+    rabbit_app(
+        broker_transport_options={"confirm_publish": True},
+        broker_connection_timeout=0.3,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
+    )
+    track.apply_async(("u", "E"), countdown=60)
+    with rabbit.blocked():
+        began = time.monotonic()
+        with pytest.raises(OperationalError):
+            track.apply_async(("u", "E"), countdown=60)
+        assert time.monotonic() - began < SOON
+        assert track.delay("u", "stored").id
 
 
 def test_check_asks_the_workers(rabbit_app, rabbit, workers):

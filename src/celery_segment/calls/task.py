@@ -239,16 +239,16 @@ class Call(FixedTask, Generic[P]):
 
         Another worker may know its source, or Redis have room then.
         """
-        request = self.request
+        request, asked = self.request, f"{self.name}[{self.request.id}]"
         known = error if isinstance(error, SegmentError) else type(error).__name__
-        logger.warning(
-            "%s[%s] is not stored yet, and is tried again: %s", self.name, request.id, known
-        )
+        logger.warning("%s is not stored yet, and is tried again: %s", asked, known)
         is_redis = isinstance(error, SegmentBufferError)
         wait = _BODY_RETRY if is_redis else min(_BODY_RETRY * 2**request.retries, _LONGEST_RETRY)
         try:
-            queue = origin_queue(self)
-            raise self.retry(exc=error, countdown=wait, kwargsrepr=request.kwargsrepr, queue=queue)
+            how = {"countdown": wait, "queue": origin_queue(self), "throw": False}
+            with self._runtime.sender.options() as own:
+                retry = self.retry(exc=error, kwargsrepr=request.kwargsrepr, **how, **own)
+            raise retry
         except Reject as refused:
             # The broker is away or full. Celery would discard the message; returned to its
             # queue, it comes again at once: hence the pause. Where the broker does not take it
@@ -339,8 +339,8 @@ class Call(FixedTask, Generic[P]):
         for name in ("serializer", "soft_time_limit", "time_limit"):
             options.pop(name, None)
         kwargs = {**call_arguments(data), "source": source}
-        result: CallResult = super().apply_async((), kwargs, task_id=task_id, **options)
-        return result
+        with self._runtime.sender.options(options) as own:
+            return super().apply_async((), kwargs, task_id, **{**own, **options})  # type: ignore[no-any-return]
 
     def _receipt(self, task_id: str) -> CallResult:
         return CallResult(task_id, app=self.app, backend=self.backend, task_name=self.name)

@@ -9,7 +9,13 @@ from celery_segment.producer.recording import RecordingProducer, recorded
 from celery_segment.producer.sharding import ByUser, InTurn
 from celery_segment.producer.spill import Spill
 from celery_segment.producer.store import PartStore, Store
-from celery_segment.producer.waker import DELIVER, DRAIN, Waker, impatient_connection
+from celery_segment.producer.waker import (
+    DELIVER,
+    DRAIN,
+    Sender,
+    Waker,
+    impatient_connection,
+)
 
 __all__ = [
     "DELIVER",
@@ -22,6 +28,7 @@ __all__ = [
     "PartStore",
     "Producer",
     "RecordingProducer",
+    "Sender",
     "Spill",
     "Store",
     "Waker",

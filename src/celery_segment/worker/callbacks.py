@@ -219,7 +219,10 @@ class _Runner:
 
     def _link(self, stored: Any, task_id: str, result: str) -> None:
         signature = maybe_signature(stored, app=self._app)
-        signature.apply_async((result,), parent_id=task_id, root_id=task_id)
+        with runtime_of(self._app).waker.options() as options:
+            # A chord would have its body published with the others, too.
+            own = {"producer": options["producer"]} if options else {}
+            signature.apply_async((result,), parent_id=task_id, root_id=task_id, **own)
 
     def _link_error(self, stored: Any, task_id: str, _: str) -> None:
         request = Context(id=task_id, errbacks=[stored], delivery_info={})
@@ -233,6 +236,7 @@ def _run_hook(app: Any, hook: Any, source: Source, settled: Settled) -> None:
     batch = SettledBatch(*about, settled.cause, settled.body)
     if hasattr(hook, "apply_async"):
         names = ("source", "batch", "messages", "bytes", "cause")
-        hook.apply_async(kwargs={name: getattr(batch, name) for name in names})
+        with runtime_of(app).waker.options() as options:
+            hook.apply_async(kwargs={name: getattr(batch, name) for name in names}, **options)
     else:
         hook(batch)

@@ -54,6 +54,7 @@ class Stint:
 
     def __init__(self, task: Any, buffer: Buffer, pace: Pace) -> None:
         self._task = task
+        self._runtime = runtime_of(task.app)
         self._buffer = buffer
         self._pace = pace
         self._began = time.monotonic()
@@ -104,13 +105,13 @@ class Stint:
         """
         if not self._others:
             return
-        app = self._task.app
-        queue = runtime_of(app).settings.queue
+        task = self._task.app.tasks[DELIVER]
+        queue = self._runtime.settings.queue
         try:
-            with app.producer_or_acquire() as producer:
+            with self._runtime.waker.options() as options:
                 while self._others:
                     reference = _reference(self._buffer.source.shard_name, self._others[0])
-                    app.tasks[DELIVER].apply_async(**reference, queue=queue, producer=producer)
+                    task.apply_async(**reference, queue=queue, **options)
                     del self._others[0]
         except Exception as error:  # noqa: BLE001 - what is under way goes on
             logger.warning(
@@ -171,8 +172,9 @@ class Stint:
             **reference,
         )
         try:
-            signature.apply_async()
-        except Exception as error:
+            with self._runtime.waker.options() as options:
+                signature.apply_async(**options)
+        except Exception as error:  # a tick finds that the retry is overdue
             raise Reject(error, requeue=False) from error
         raise Retry(exc=cause, when=countdown, sig=signature) from None
 
