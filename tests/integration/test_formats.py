@@ -6,6 +6,8 @@ import pytest
 
 from celery_segment import Analytics, ConfigurationError, track
 from celery_segment.buffer import READS, STORES, check_format
+from celery_segment.operations.metrics import Collector
+from celery_segment.testing import EmbeddedRedis
 from checks import findings, rendered
 from commands import failed, ok
 from moving import AFTER, BEFORE, fill
@@ -59,6 +61,48 @@ def test_a_worker_of_which_a_newer_one_takes_over_goes_on(app, redis, workers, s
     redis.hset(STATE, "format", NEWER)
     track.delay("u", "Delivered")
     wait_until(lambda: len(server.received) == 1)
+
+
+@pytest.mark.parametrize("number", [STORES, NEWER])
+def test_a_worker_that_started_while_redis_was_away_looks_later(make_app, workers, server, number):
+    with EmbeddedRedis(appendonly=False) as own:
+        app = make_app(segment_redis_url=own.url, segment_redis_timeout=0.3)
+        track.delay("u", "Stored")
+        with own.client() as client:
+            client.hset(STATE, "format", number)
+        own.pause()
+        worker = workers.start(app, processes=1)
+        own.resume()
+        if number == STORES:
+            wait_until(lambda: len(server.received) == 1)
+            assert "this release of celery-segment reads" not in worker.output
+        else:
+            wait_until(lambda: f"{REFUSED}; this worker leaves it to others" in worker.output)
+            assert Analytics().stats().buffered.messages == 1
+            assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("dead", "list"), ("dead", "show", "1"), ("dead", "export", "-")]
+)
+def test_a_command_that_reads_refuses_a_newer_format(app, redis, command):
+    track.delay("u", "Stored")
+    redis.hset(STATE, "format", NEWER)
+    assert failed(app, *command) == f"Error: {REFUSED}\n"
+
+
+def test_the_metrics_have_no_figures_of_a_newer_format(app, redis, caplog):
+    track.delay("u", "Stored")
+    redis.hset(STATE, "format", NEWER)
+    collector = Collector(app)
+    for _ in range(2):
+        up, *families = collector.collect()
+        assert [sample.value for sample in up.samples] == [0]
+        assert not any(family.samples for family in families)
+    assert [record.getMessage() for record in caplog.records] == [f"default: no figures: {REFUSED}"]
+    redis.hset(STATE, "format", STORES)
+    up, *_ = collector.collect()
+    assert [sample.value for sample in up.samples] == [1]
 
 
 def test_deliver_refuses_a_newer_format(app, redis):

@@ -13,11 +13,10 @@ import msgspec
 from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.text import Text
 
-from celery_segment.cli.common import app_of, console_of, json_option, table
+from celery_segment.cli.common import console_of, json_option, table
 from celery_segment.cli.export import export
-from celery_segment.cli.selecting import Filters, filter_options, source_option
+from celery_segment.cli.selecting import Filters, dead_letters_of, filter_options, source_option
 from celery_segment.operations.dead_letters import DeadLetters
-from celery_segment.operations.source import Analytics
 from celery_segment.text import counted, one_line, printable
 
 __all__ = ["dead"]
@@ -53,7 +52,7 @@ dead.add_command(export)
 @handle_preload_options
 def list_(ctx: click.Context, source: str, filters: Filters, as_json: bool) -> None:
     """List dead letters, oldest first."""
-    letters = list(Analytics(source, app=app_of(ctx)).dead_letters.select(**filters._asdict()))
+    letters = list(dead_letters_of(ctx, source).select(**filters._asdict()))
     if as_json:
         click.echo(json.dumps([asdict(letter) for letter in letters]))
         return
@@ -81,7 +80,7 @@ def list_(ctx: click.Context, source: str, filters: Filters, as_json: bool) -> N
 @handle_preload_options
 def show(ctx: click.Context, batch: str, source: str, as_json: bool) -> None:
     """Show the messages of a dead letter as JSON."""
-    messages = Analytics(source, app=app_of(ctx)).dead_letters.raw(batch)
+    messages = dead_letters_of(ctx, source).raw(batch)
     if not messages:
         raise _unknown([batch], source)
     # The stored bytes are formatted, since a float does not keep all digits of a number.
@@ -99,7 +98,7 @@ def replay(
     ctx: click.Context, batches: tuple[str, ...], every: bool, source: str, filters: Filters
 ) -> None:
     """Deliver dead letters again, with their attempts counted from zero."""
-    letters = Analytics(source, app=app_of(ctx)).dead_letters
+    letters = dead_letters_of(ctx, source)
     _check_selection(batches, every, filters)
     known, unknown = _split_known(letters, batches)
     if not batches:
@@ -127,7 +126,7 @@ def purge(
     yes: bool,
 ) -> None:
     """Delete dead letters permanently."""
-    letters = Analytics(source, app=app_of(ctx)).dead_letters
+    letters = dead_letters_of(ctx, source)
     _check_selection(batches, every, filters)
     known, unknown = _split_known(letters, batches)
     if not batches:

@@ -8,9 +8,7 @@ from typing import Any, BinaryIO, cast
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from celery_segment.cli.common import app_of
-from celery_segment.cli.selecting import Filters, filter_options, source_option
-from celery_segment.operations.source import Analytics
+from celery_segment.cli.selecting import Filters, dead_letters_of, filter_options, source_option
 from celery_segment.text import counted, one_line, printable
 
 __all__ = ["export"]
@@ -34,7 +32,7 @@ def export(
     Each line contains one message; - is standard output. The file appears when it is
     complete, and only its owner may read it.
     """
-    letters = Analytics(source, app=app_of(ctx)).dead_letters
+    letters = dead_letters_of(ctx, source)
     to_output = file == "-"
     if to_output and purge:
         raise click.UsageError(

@@ -11,9 +11,15 @@ from typing import Any, NamedTuple
 
 import click
 
+from celery_segment.cli.common import app_of
 from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.operations.admin import admin_of
+from celery_segment.operations.dead_letters import DeadLetters
+from celery_segment.operations.reading import read_figures
+from celery_segment.operations.source import Analytics
+from celery_segment.runtime import runtime_of
 
-__all__ = ["Filters", "filter_options", "source_option"]
+__all__ = ["Filters", "dead_letters_of", "filter_options", "source_option"]
 
 source_option = click.option(
     "--source",
@@ -84,6 +90,18 @@ _until = click.option(
     metavar="TIME",
     help="Only dead letters given up before TIME: ISO 8601, or an age such as 30m or 7d.",
 )
+
+
+def dead_letters_of(ctx: click.Context, source: str) -> DeadLetters:
+    """Return the dead letters of a source.
+
+    Raises:
+        ConfigurationError: They are stored in a format that this release does not read.
+    """
+    app = app_of(ctx)
+    analytics = Analytics(source, app=app)
+    read_figures(admin_of(runtime_of(app), analytics.source), analytics.source)
+    return analytics.dead_letters
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -27,6 +27,7 @@ from celery_segment.cli.common import (
 )
 from celery_segment.errors import SegmentError
 from celery_segment.operations.admin import admin_of
+from celery_segment.operations.reading import read_figures
 from celery_segment.operations.unconfigured import figures_of, find_unconfigured
 from celery_segment.runtime import runtime_of
 from celery_segment.text import duration, one_line
@@ -75,7 +76,7 @@ def status(
         admins = {buffer.source.shard_name: buffer.admin for buffer in shards}
 
     def look() -> _Figures:
-        configured = {name: admin.snapshot() for name, admin in admins.items()}
+        configured = {name: read_figures(admin, name) for name, admin in admins.items()}
         return configured, figures_of(runtime.topology, runtime.settings, others) if others else {}
 
     console = console_of(ctx)

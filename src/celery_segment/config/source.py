@@ -116,9 +116,11 @@ class Source:
     wait_replicas: int = setting(
         0,
         parsers.whole(0, 100),
-        "Number of replicas of Redis that have a message before its call returns. Where they do not"
-        " confirm it in time, `segment_on_unavailable` applies. By default, only the primary has it"
-        " for sure, and a failover loses what no replica had received.",
+        "Number of replicas of Redis that have a message before its call returns, an import goes"
+        " on, a spilled message is deleted from its file, or a moved one from where it was. Where"
+        " they do not confirm a call in time, `segment_on_unavailable` applies; the others stop, or"
+        " try again later. By default, only the primary has it for sure, and a failover loses what"
+        " no replica had received.",
     )
     on_invalid: str = setting(
         "raise",

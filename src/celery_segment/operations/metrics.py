@@ -6,6 +6,7 @@ such process is enough, and the workers need no port.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,12 +17,15 @@ from prometheus_client.registry import Collector as BaseCollector
 
 from celery_segment.buffer import Snapshot
 from celery_segment.config import DEFAULT_SOURCE, Source
-from celery_segment.errors import SegmentError
+from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.operations.admin import admin_of
+from celery_segment.operations.reading import read_figures
 from celery_segment.operations.unconfigured import noted_unconfigured
 from celery_segment.runtime import runtime_of
 
 __all__ = ["METRICS", "UNCONFIGURED", "UP", "Collector", "Metric"]
+
+logger = logging.getLogger("celery_segment")
 
 #: Sources that are read at the same time, so that a hanging Redis delays a scrape only once.
 TOGETHER = 16
@@ -269,9 +273,10 @@ METRICS = (
 class Collector(BaseCollector):
     """Collector of an application's figures, for a prometheus_client registry.
 
-    A source whose Redis is unreachable has ``segment_up`` 0 and no other figures. Of sources that
-    are not configured, those are found for which a worker was ever started: no scrape searches
-    the database.
+    A source whose Redis is unreachable, or that a newer release stores in a format which this
+    one does not read, has ``segment_up`` 0 and no other figures; the log tells the latter. Of
+    sources that are not configured, those are found for which a worker was ever started: no
+    scrape searches the database.
 
     Args:
         app: The Celery application.
@@ -285,6 +290,7 @@ class Collector(BaseCollector):
         runtime = runtime_of(app)
         names = sources or [source.name for source in runtime.settings.enabled]
         self._runtime, self._application = runtime, app.main or ""
+        self._refused: set[str] = set()
         self._sources = [runtime.settings.source(name) for name in names]
         for source in self._sources:
             admin_of(runtime, source.name)  # which needs a Redis
@@ -315,6 +321,13 @@ class Collector(BaseCollector):
 
     def _look(self, source: Source) -> Snapshot | None:
         try:
-            return admin_of(self._runtime, source.name).snapshot()
+            figures = read_figures(admin_of(self._runtime, source.name), source.name)
+        except ConfigurationError as error:
+            if source.name not in self._refused:
+                logger.warning("%s: no figures: %s", source.name, error)
+            self._refused.add(source.name)
+            return None
         except SegmentError:
             return None
+        self._refused.discard(source.name)
+        return figures

@@ -8,6 +8,7 @@ a drain, the next tick of any worker finds it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 from celery import bootsteps
 from celery.worker.state import active_requests
 
-from celery_segment.buffer import STORES, Buffer, RightsMissing, check_format, register_sources
+from celery_segment.buffer import (
+    STORES,
+    Buffer,
+    BufferAdmin,
+    RightsMissing,
+    check_format,
+    register_sources,
+)
 from celery_segment.calls.requests import answer_again, forget_answers
 from celery_segment.config import Settings, Source
 from celery_segment.errors import ConfigurationError, SegmentBufferError
@@ -57,18 +65,9 @@ class Check(bootsteps.Step):
         if settings.enabled:
             check_content(worker.app)
             check_queues(worker.app)
+        unread = set()
         for source in settings.enabled:
-            for buffer in runtime.shards(source.name):
-                _check_rights(buffer)
-                _check_format(buffer)
-            for hook in (source.on_delivered, source.on_failed):
-                hook_of(worker.app, hook)
-            for buffer in runtime.shards(source.name):
-                _claim_ownership(worker.app, buffer)
-            if source.write_key is None:
-                logger.warning(
-                    "%s: no write key; its messages wait until a worker has one", source.name
-                )
+            unread |= _prepare(worker.app, runtime, source)
         if settings.enabled:
             _register_sources(runtime)
         slots = Slots(
@@ -76,8 +75,28 @@ class Check(bootsteps.Step):
             1.0 if _is_dedicated(worker.app, settings) else settings.worker_share,
         )
         slots.resize(worker.concurrency or 1)
+        slots.unread = unread
         # Before the pool: its processes inherit them.
         share_slots(worker.app, slots)
+
+
+def _prepare(app: Any, runtime: Runtime, source: Source) -> set[str]:
+    """Check a source; return its shards of which is not known yet whether this release reads them.
+
+    Raises:
+        ConfigurationError: The worker cannot deliver it.
+    """
+    shards = runtime.shards(source.name)
+    for buffer in shards:
+        _check_rights(buffer)
+    unread = {each.source.shard_name for each in shards if not _reads_format(each.admin)}
+    for hook in (source.on_delivered, source.on_failed):
+        hook_of(app, hook)
+    for buffer in shards:
+        _claim_ownership(app, buffer)
+    if source.write_key is None:
+        logger.warning("%s: no write key; its messages wait until a worker has one", source.name)
+    return unread
 
 
 def _check_rights(buffer: Buffer) -> None:
@@ -90,10 +109,17 @@ def _check_rights(buffer: Buffer) -> None:
         pass
 
 
-def _check_format(buffer: Buffer) -> None:
-    """Note in which format this release stores a source; refuse one that is stored in a newer."""
-    with suppress(SegmentBufferError):  # to be told by the tick, if it lasts
-        check_format(buffer.source.shard_name, buffer.admin.note_format(STORES))
+def _reads_format(admin: BufferAdmin) -> bool:
+    """Note in which format this release stores a source; return False where Redis is away.
+
+    Raises:
+        ConfigurationError: It is stored in a newer one.
+    """
+    try:
+        check_format(admin.source.shard_name, admin.note_format(STORES))
+    except SegmentBufferError:  # to be told by the tick, if it lasts
+        return False
+    return True
 
 
 def _claim_ownership(app: Any, buffer: Buffer) -> None:
@@ -168,10 +194,26 @@ class Tick(bootsteps.StartStopStep):
             shards = runtime.settings.shards
             resting = {n for n, s in shards.items() if slots is not None and slots.rests(s.name)}
             for shard in ticker.tick(free=_has_free_process(consumer), but=resting):
-                run_here(consumer, DRAIN, self._queue, shard)
+                if _may_drain(ticker, slots, shards[shard]):
+                    run_here(consumer, DRAIN, self._queue, shard)
         self._count += 1
         if self._count % SPILL == 0 and not ticker.is_cut_off:
             _give_back(runtime)
+
+
+def _may_drain(ticker: Ticker, slots: Slots | None, source: Source) -> bool:
+    """Return whether this worker reads a source, which may not have been known at its start."""
+    if slots is None or source.shard_name not in slots.unread:
+        return True
+    try:
+        found = _reads_format(BufferAdmin(ticker.topology, source))
+    except ConfigurationError as error:
+        logger.error("%s; this worker leaves it to others, until it is started again", error)  # noqa: TRY400
+        slots.rest(source.name, math.inf)
+        return False
+    if found:
+        slots.unread.discard(source.shard_name)
+    return found
 
 
 def _has_free_process(consumer: Any) -> bool:

@@ -50,6 +50,10 @@ class Slots:
     Args:
         shards: The name of the source of each shard, by the shard's own.
         share: The share of the worker's processes that may deliver at the same time.
+
+    Attributes:
+        unread: The shards of which is not known yet whether this release reads them, since Redis
+            was away when the worker started.
     """
 
     def __init__(self, shards: Mapping[str, str], share: float) -> None:
@@ -59,6 +63,7 @@ class Slots:
         self._share = share
         self._lock = Lock()
         self._own: set[int] = set()
+        self.unread: set[str] = set()
         self._file = _new_file()
         weakref.finalize(self, os.close, self._file)
         self.resize(1)

@@ -137,7 +137,7 @@ def _left_to_others(app: Any, buffer: Buffer) -> str:
         return "this worker has no write key for the source"
     slots = slots_of(app)
     if slots is not None and slots.rests(buffer.source.name):
-        return "this worker's write key was refused, and other workers are to try theirs"
+        return "this worker leaves the source to others at present; its log says why"
     return ""
 
 

@@ -41,6 +41,7 @@ class Ticker:
         timeout: Seconds that a round trip may take in any case.
 
     Attributes:
+        topology: The same.
         is_cut_off: Whether no server answered the last time.
     """
 
@@ -48,13 +49,13 @@ class Ticker:
         self, sources: Sequence[Source], topology: Topology, period: float, timeout: float
     ) -> None:
         self._due = Due(sources, SHORTEST * period)
-        self._names = [source.name for source in sources]
+        self._names = [source.shard_name for source in sources]
         # Until when it is not known if a drain of a source was due that has not begun.
         self._unsure_until = dict.fromkeys(self._names, 0.0)
-        self._topology = topology
+        self.topology = topology
         self._usual, self._longest = min(PATIENCE, timeout), min(LONGEST, timeout)
         self._patience = self._usual
-        self._topology.set_timeout(self._patience)
+        self.topology.set_timeout(self._patience)
         self.is_cut_off = False
         self._count = 0
         # The errors that were logged, by source; "" for those of all.
@@ -75,7 +76,7 @@ class Ticker:
         began = time.monotonic()
         unsure = {name for name in self._names if began < self._unsure_until[name]}
         try:
-            answers = list(self._due.ask(self._topology, look=look, but=but, unsure=unsure))
+            answers = list(self._due.ask(self.topology, look=look, but=but, unsure=unsure))
         except SegmentError as error:
             self._note("", error)
             self.is_cut_off = True
@@ -95,7 +96,7 @@ class Ticker:
     def _set_patience(self, seconds: float) -> None:
         if seconds != self._patience:
             self._patience = seconds
-            self._topology.set_timeout(seconds)
+            self.topology.set_timeout(seconds)
 
     def _note(self, source: str, error: SegmentError | None) -> None:
         """Note an error of a source, or of all; log it once, until that works again."""
