@@ -119,6 +119,6 @@ def test_an_autoscaled_pool_grows_and_shrinks(app, server, workers, pool):
 )
 def test_processes_that_are_replaced_repeat_nothing(app, server, workers, option):
     worker = workers.start(app, *option, processes=3)
-    ids = store()
+    ids = store(TOTAL // 4)  # each batch costs a process
     check_all(server, ids)
     assert worker.stop() == 0

@@ -132,7 +132,7 @@ def test_a_broker_that_is_restarted_loses_no_call(rabbit_app, rabbit, server, wo
     assert Analytics().flush(0.5) > 0
     rabbit.restart()
     # The worker connects again by itself.
-    assert server.wait_for_messages(120, timeout=30)
+    assert server.wait_for_messages(120, timeout=60)
     assert Analytics().flush(10) == 0
     assert set(server.received) == ids
     assert server.duplicates == 0
