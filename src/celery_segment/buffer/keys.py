@@ -61,8 +61,9 @@ clock.
                          compression saves in ready and inflight
     :totals      hash    :stats, while they are moved to another source
     :origins     hash    for each source that was moved to this one, by its name as an origin:
-                         the numbers of the last mover and of the last move. It stays for good:
-                         a mover that was stopped, and goes on much later, doubles nothing
+                         the numbers of the last mover and of the last move, and a digest of what
+                         that had. It stays for good: a mover that was stopped, and goes on much
+                         later, doubles nothing
 
 A batch's id is its number in the source; the halves of batch 7 are 7.1 and 7.2.
 One that was moved from another source is 0.000000001 and so on.

@@ -310,6 +310,25 @@ def test_what_holds_something_is_not_removed(before, app):
         assert old.admin.remove() == (what == "totals")  # the totals
 
 
+def test_a_number_that_is_given_again_to_another_batch_loses_nothing(before, app, redis):
+    """After a failover to a replica that was behind, a source numbers its moves once more."""
+    old, new = buffer_of(before, "old"), buffer_of(app, "new")
+    for first in (0, 10, 20):
+        fill(before, first, 10)
+        old.admin.mark()
+    origin, mover = old.admin.start_move()
+    for _ in range(2):
+        moving = old.admin.next_move(mover, largest_dead=0)
+        assert new.admin.receive(origin, mover, moving)
+        assert not new.admin.receive(origin, mover, moving), "it was stored before"
+        old.admin.end_move(moving)
+    redis.hset("{segment:old}:state", mapping={"mover": mover - 1, "moves": 1})
+    fill(before, 30, 10)
+    assert move(app).remaining == 0
+    assert stats(app).ready.messages == 40
+    assert_accounted(redis, "new")
+
+
 def test_the_old_sources_states_are_not_the_new_ones(before, app, redis):
     """Where content was lost, by an eviction, states that are no totals may be wrong."""
     old = buffer_of(before, "old")

@@ -2,6 +2,9 @@
 -- nothing. A batch gets an id of its own, 0.000000001 and so on, which lets it be claimed before
 -- this source's own batches, since its messages are older.
 --
+-- A move is recognized by its number and what it has: after a failover to a replica that was behind,
+-- the other source numbers other batches as some that are stored here.
+--
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1] -> the other source's name as an origin
@@ -33,12 +36,13 @@ local origins, state, stats = source .. ':origins', source .. ':state', source .
 local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
   dead = true, dead_bytes = true, saved_bytes = true}
 
-local last = redis.call('HGET', origins, origin) or '0 0'
-local last_mover, last_number = string.match(last, '^(%d+) (%d+)$')
+local last = redis.call('HGET', origins, origin) or '0 0 '
+local last_mover, last_number, last_digest = string.match(last, '^(%d+) (%d+) (%x*)$')
 if mover < tonumber(last_mover) then
   return -1
 end
-local is_new = number > tonumber(last_number)
+local digest = redis.sha1hex(what == 'totals' and table.concat(values) or what .. content)
+local is_new = number > tonumber(last_number) or digest ~= last_digest
 if is_new and share < 1 then
   local used, most = memory()
   if used and used > share * most then
@@ -46,7 +50,7 @@ if is_new and share < 1 then
   end
 end
 free_first(source)
-redis.call('HSET', origins, origin, mover .. ' ' .. (is_new and number or last_number))
+redis.call('HSET', origins, origin, mover .. ' ' .. number .. ' ' .. digest)
 if not is_new then
   return 0
 end
