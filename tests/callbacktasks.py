@@ -9,7 +9,7 @@ from celery import current_app, shared_task
 
 
 def note(name, what):
-    names = ("result_backend", "segment_redis_url", "broker_url")
+    names = ("notes_url", "segment_redis_url", "broker_url")
     url = next(filter(None, map(current_app.conf.get, names)))
     with closing(redis.Redis.from_url(url)) as client:
         client.rpush(name, what)

@@ -14,6 +14,7 @@ from celery_segment.config import Source, WriteKey
 from celery_segment.delivery.outcome import (
     Answer,
     Delivered,
+    KeyState,
     Past,
     Retry,
     backoff,
@@ -67,7 +68,7 @@ def theirs(endpoint, reply, **options):
 def ours(status, attempts=0, **headers):
     answer = Answer(status, CaseInsensitiveDict(headers))
     now = datetime.now(timezone.utc)
-    return decide(answer, SOURCE, Past(1, attempts), key_works=True, now=now)
+    return decide(answer, SOURCE, Past(1, attempts), KeyState(), now)
 
 
 @pytest.mark.parametrize("status", STATUSES)

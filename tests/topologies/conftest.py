@@ -122,7 +122,8 @@ def placed_app(make_app, place, redis_server):
     def make(**conf):
         common = {
             "imports": ["celery_segment", "callbacktasks"],
-            "result_backend": redis_server.url,  # receipts, and what the callbacks note
+            "result_backend": redis_server.url,
+            "notes_url": redis_server.url,  # for what the callbacks note
             "segment_signing_key": "k" * 32,
             "task_default_queue": name,
         }
