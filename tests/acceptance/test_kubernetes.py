@@ -50,7 +50,7 @@ def test_the_probes_tell_a_worker_that_works_hangs_and_stops(server, contained):
     wait_until(lambda: worker.probe("livenessProbe") == 0, 60)
 
     # SIGTERM, as the kubelet sends it to the first process alone, while a request is under way.
-    server.always(Reply.slow(5))
+    server.always(Reply.slow(3))
     track.delay("u", "E")
     assert server.wait_for(lambda: len(server.requests) == 1, timeout=20)
     worker.process.terminate()

@@ -12,8 +12,10 @@ from support import DEFAULTS, wait_until
 
 #: Seconds within which all other messages are delivered.
 WITHIN = 30.0
+#: Messages of each source, and which of them is refused.
+COUNT, POISON = 50, 12
 #: Of each kind that differs: redirects, the configuration, the data, retried ones.
-STATUSES = (302, 308, 400, 401, 403, 404, 405, 408, 413, 429, 451, 500, 501, 503, 511, 599)
+STATUSES = (302, 400, 401, 404, 408, 413, 429, 500, 511, 599)
 
 
 def poisoned(status):
@@ -43,12 +45,12 @@ def test_the_others_are_delivered_and_their_sources_stay_open(make, server):
     sources = {status: Analytics(source=str(status)) for status in STATUSES}
     for status, source in sources.items():
         with source.batch():
-            for number in range(300):
-                source.track("u", "poison" if number == 123 else f"{status} {number}")
+            for number in range(COUNT):
+                source.track("u", "poison" if number == POISON else f"{status} {number}")
 
     def missing():
         counts = {s: source.stats().delivered.messages for s, source in sources.items()}
-        return {status: 299 - count for status, count in counts.items() if count < 299}
+        return {status: COUNT - 1 - n for status, n in counts.items() if n < COUNT - 1}
 
     deadline = time.monotonic() + WITHIN
     while (left := missing()) and time.monotonic() < deadline:
@@ -61,7 +63,7 @@ def test_the_others_are_delivered_and_their_sources_stay_open(make, server):
         assert letter.reason.startswith(str(status))
         assert source.stats().gate.state == "open"
         source.track("u", f"{status} later")
-    assert server.wait_for(lambda: len(server.received) == len(STATUSES) * 300, timeout=WITHIN)
+    assert server.wait_for(lambda: len(server.received) == len(STATUSES) * COUNT, timeout=WITHIN)
     assert server.duplicates == 0
 
 
@@ -80,7 +82,7 @@ def test_a_wrong_key_is_no_poison(make_app, workers):
             for number in range(300):
                 track.delay("u", f"E{number}")
         worker = workers.start(app)
-        wait_until(lambda: len(server.requests) >= 4, timeout=40)
+        wait_until(lambda: len(server.requests) >= 3, timeout=40)
         wait_until(lambda: Analytics().stats().gate.refused)
         stats = Analytics().stats()
         assert (stats.dead.messages, stats.splits) == (0, 1)
@@ -95,7 +97,7 @@ def test_a_worker_with_an_old_key_leaves_the_messages_to_others(make_app, worker
         app = make_app(segment_host=server.url, segment_write_key="right", segment_timeout=5)
         workers.start(app)
         old = workers.start(app, segment_write_key="wrong")
-        deadline, count = time.monotonic() + 12, 0
+        deadline, count = time.monotonic() + 7, 0
         while time.monotonic() < deadline:
             track.delay("u", f"E{count}")
             count += 1

@@ -58,7 +58,8 @@ SUSPECT = 2
 #: How often a batch is tried again whose write key was refused, while others are delivered, until
 #: it is known whether the key is good: seconds between these, and their number, before that closes
 #: the source. Soon, since the batch's other half may be delivered meanwhile, which shows it.
-DOUBT_AGAIN, DOUBTS = 0.5, 20
+#: A batch that is alone is split before: one half may show whether it is the other's fault.
+DOUBT_AGAIN, DOUBTS, DOUBTS_ALONE = 0.5, 20, 3
 
 #: Backoff of Segment's libraries: 0, 0.5, 1, 2, 4 … s, plus up to a tenth of jitter.
 BACKOFF_FIRST = 0.5
@@ -263,7 +264,8 @@ def _doubted(cause: str, past: Past, key: KeyState) -> WrongKey | Retry | None:
     """Decide where others are delivered and the key may be at fault; None where they are not."""
     if key.is_the_only_one_refused:
         return WrongKey("this worker's write key is refused (401), while others deliver")
-    if past.others_delivered and past.refusals < DOUBTS:
+    doubts = DOUBTS_ALONE if past.count > 1 and past.alone else DOUBTS
+    if past.others_delivered and past.refusals < doubts:
         return Retry(DOUBT_AGAIN, cause, doubtful=True)
     return None
 
