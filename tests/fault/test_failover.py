@@ -14,7 +14,7 @@ from support import wait_until
 
 THREADS, CALLS, RATE = 8, 600, 100.0
 #: A call that waits is one of these: the rest take some hundred microseconds.
-SLOW = 0.1
+SLOW = 0.2
 
 
 @pytest.fixture
