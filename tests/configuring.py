@@ -14,6 +14,7 @@ PASSWORD = "p4ssw0rd"
 #: The settings of a source and their defaults.
 DEFAULTS = {
     "write_key": None,
+    "oauth": None,
     "host": "https://api.segment.io",
     "allow_http": False,
     "enabled": True,

@@ -6,13 +6,16 @@ from celery_segment.config.declaration import declared
 from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load, redis_of
 from celery_segment.config.masking import mask_settings
-from celery_segment.config.parsers import WriteKey
+from celery_segment.config.oauth import OAuth
+from celery_segment.config.parsers import PrivateKey, WriteKey
 from celery_segment.config.settings import Settings
 from celery_segment.config.source import DEFAULT_SOURCE, Source
 
 __all__ = [
     "DEFAULT_SOURCE",
     "Eager",
+    "OAuth",
+    "PrivateKey",
     "Settings",
     "Source",
     "WriteKey",

@@ -22,6 +22,11 @@ __all__ = ["load", "redis_of"]
 logger = logging.getLogger("celery_segment")
 
 PREFIX = "segment_"
+#: Settings whose environment variables are JSON, each with an example.
+_JSON = {
+    "proxies": '{"https": "http://proxy:3128"}',
+    "oauth": '{"client_id": "...", "private_key": "/path/to/key.pem", "key_id": "..."}',
+}
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -159,17 +164,15 @@ def _of_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dic
         variable = f"{PREFIX}{name}".upper()
         text = environ.get(variable)
         if text and declaration.metadata["from_environment"] and given.get(name) in (None, ""):
-            found[name] = _decoded(variable, text) if name == "proxies" else text
+            found[name] = _decoded(variable, text, _JSON[name]) if name in _JSON else text
     return found
 
 
-def _decoded(variable: str, text: str) -> Any:
+def _decoded(variable: str, text: str, example: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ConfigurationError(
-            f'{variable} must be JSON such as {{"https": "http://proxy:3128"}}'
-        ) from None
+        raise ConfigurationError(f"{variable} must be JSON such as {example}") from None
 
 
 def _in(cls: type[Settings | Source], given: Mapping[str, Any]) -> list[tuple[str, Any]]:

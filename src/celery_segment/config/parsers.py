@@ -14,6 +14,7 @@ from typing import Any, NoReturn, cast
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 __all__ = [
+    "PrivateKey",
     "SigningKey",
     "WriteKey",
     "boolean",
@@ -22,6 +23,7 @@ __all__ = [
     "choice",
     "file",
     "host",
+    "is_loopback",
     "json_object",
     "namespace",
     "number",
@@ -38,6 +40,8 @@ __all__ = [
 
 #: The shortest key, in characters.
 MIN_KEY = 32
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 class _Key:
@@ -79,6 +83,17 @@ class SigningKey(_Key):
     """The key with which callbacks are signed, or several: the first of them signs."""
 
     __slots__ = ()
+
+
+class PrivateKey(_Key):
+    """The private key of an OAuth application, as PEM text, or the path of its file."""
+
+    __slots__ = ()
+
+
+def is_loopback(name: str | None) -> bool:
+    """Return whether the host of a URL is this machine."""
+    return _LOOPBACK.fullmatch(name or "") is not None
 
 
 def _within(value: Any, least: float, most: float | None) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from celery_segment.config import parsers
 from celery_segment.config.declaration import setting
+from celery_segment.config.oauth import OAuth, oauth
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["DEFAULT_SOURCE", "MAX_BATCH_BYTES", "MAX_BATCH_MESSAGES", "MIN_BATCH_BYTES", "Source"]
@@ -25,7 +26,8 @@ _LEAST_DEAD_BYTES, _LEAST_BUFFER_BYTES = 1_000_000, 100_000
 MIN_BATCH_BYTES = 33_000
 
 _SHARD_NAME = re.compile(r"([^/]+)/([1-9][0-9]{0,3})")
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+#: How many requests an attempt with OAuth may make: two with the batch, and two for a token.
+_OAUTH_REQUESTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,16 @@ class Source:
         parsers.write_key,
         "Write key of the source. Only workers need it.",
         show="environment variable `SEGMENT_WRITE_KEY`",
+        secret=True,
+        from_environment=True,
+    )
+    oauth: OAuth | None = setting(
+        None,
+        oauth,
+        "Credentials of OAuth 2.0, with which workers get a token that authorizes their requests:"
+        " `client_id`, `private_key` (PEM text or the path of a file), `key_id`, and if need be"
+        " `auth_server` and `scope`. Needs the extra `oauth` in the workers, and the write key.",
+        show="environment variable `SEGMENT_OAUTH`, as JSON",
         secret=True,
         from_environment=True,
     )
@@ -80,7 +92,8 @@ class Source:
     max_batch_bytes: int = setting(
         MAX_BATCH_BYTES,
         parsers.whole(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
-        "Maximum size of a request body in bytes, envelope included, before compression.",
+        "Maximum size of a request body in bytes, envelope included, before compression. With"
+        " `segment_oauth`, the write key in the body comes on top; 500,000 is never exceeded.",
     )
     max_batch_messages: int = setting(
         MAX_BATCH_MESSAGES,
@@ -270,9 +283,16 @@ class Source:
                 f" segment_timeout ({self.timeout:g} s)",
                 hint="raise segment_lease, so that a batch is not taken over from a live worker",
             )
+        if self.oauth is not None and self.lease <= _OAUTH_REQUESTS * self.timeout:
+            raise ConfigurationError(
+                f"segment_lease ({self.lease:g} s) of source {self.name!r} must be longer than"
+                f" {_OAUTH_REQUESTS} times segment_timeout ({self.timeout:g} s) with segment_oauth",
+                hint="raise segment_lease: an attempt may make a request for a token, and both"
+                " requests again where the token is refused",
+            )
         self._check_parts()
         url = urlsplit(self.host)
-        local = _LOOPBACK.fullmatch(url.hostname or "")
+        local = parsers.is_loopback(url.hostname)
         if url.scheme == "http" and not local and not self.allow_http:
             raise ConfigurationError(
                 f"segment_host {self.host!r} of source {self.name!r} would send the write key"

@@ -8,6 +8,7 @@ import pytest
 
 from celery_segment import ConfigurationError
 from celery_segment.config import Settings, Source, WriteKey, declared
+from celery_segment.config.oauth import oauth
 from celery_segment.runtime import runtime_of
 from configuring import DEFAULTS, application, configured
 
@@ -75,6 +76,7 @@ def test_the_default_source_may_be_configured_among_the_sources():
 def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
     given = {
         "write_key": "k",
+        "oauth": {"client_id": "c", "private_key": "key.pem", "key_id": "k"},
         "host": "http://example.com",
         "allow_http": True,
         "enabled": False,
@@ -97,7 +99,7 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
         "max_retries": 0,
         "retry_for": 0,
         "max_inflight": 1,
-        "lease": 1,
+        "lease": 3,
         "max_dead_bytes": 1_000_000,
         "dead_retention": 60,
     }
@@ -106,6 +108,7 @@ def test_every_setting_of_a_source_may_be_given_to_one_source(tmp_path):
     one = settings.source("a")
     expected = {**given, "write_key": WriteKey("k"), "ca_bundle": str(tmp_path)}
     expected["before_send"] = json.loads
+    expected["oauth"] = oauth(given["oauth"])
     assert {name: getattr(one, name) for name in given} == expected
     other = settings.source("default")
     assert {name: getattr(other, name) for name in DEFAULTS} == DEFAULTS

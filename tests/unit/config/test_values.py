@@ -115,6 +115,16 @@ BAD = {
 }
 
 
+OAUTH = {"client_id": "c", "private_key": "k.pem", "key_id": "k"}
+BAD["oauth"] = [
+    *(5, "", "c", ["c"], {}, {**OAUTH, "secret": "s"}, {**OAUTH, 5: "s"}),
+    *({name: value for name, value in OAUTH.items() if name != left_out} for left_out in OAUTH),
+    *({**OAUTH, name: bad} for name in (*OAUTH, "scope") for bad in (5, "", " ", None, b"k")),
+    *({**OAUTH, name: "a\nb"} for name in ("client_id", "key_id", "scope")),
+    *({**OAUTH, "auth_server": bad} for bad in (5, "", "ftp://h", "http://h", "https://u:p@h")),
+]
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_value_is_refused_by_name(name):
     for value in BAD[name]:
