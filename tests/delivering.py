@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from celery_segment.config import load
 from celery_segment.delivery import transport
+from celery_segment.delivery.authorization import by_write_key
 from celery_segment.delivery.request import build
 from support import WRITE_KEY
 
@@ -20,4 +21,6 @@ def source_of(host, **conf):
 def post(host, requests=0, **conf):
     source = source_of(host, **conf)
     now = datetime.now(timezone.utc)
-    return transport.post(build(source, source.write_key, MESSAGES, requests, now), source)
+    return transport.post(
+        build(source, by_write_key(source.write_key), MESSAGES, requests, now), source
+    )

@@ -11,6 +11,7 @@ from segment.analytics.consumer import BATCH_SIZE_LIMIT, MAX_MSG_SIZE, Consumer
 from segment.analytics.request import APIError, parse_retry_after
 
 from celery_segment.config import Source, WriteKey
+from celery_segment.delivery.authorization import by_write_key
 from celery_segment.delivery.outcome import (
     Answer,
     Delivered,
@@ -96,7 +97,7 @@ def test_the_retries_are_counted_alike(endpoint):
     _, _, requests = theirs(endpoint, Reply.status(503), retries=4)
     key, now = WriteKey("k"), datetime.now(timezone.utc)
     for n, request in enumerate(requests):
-        headers = build(SOURCE, key, b"{},", n, now).headers
+        headers = build(SOURCE, by_write_key(key), b"{},", n, now).headers
         assert headers.get("X-Retry-Count") == request.headers.get("X-Retry-Count")
         assert headers["Authorization"] == "Basic azo="
         assert request.write_key == "k"

@@ -186,6 +186,7 @@ def test_only_what_delivers_or_checks_reaches_the_delivery():
     inside = {name for name in MODULES if part_of(name) == "delivery"}
     importers = {name for name, imported in IMPORTS.items() if imported & inside} - inside
     assert importers == {
+        "celery_segment.worker.bootsteps",
         "celery_segment.worker.inprocess",
         "celery_segment.worker.stint",
         "celery_segment.operations.health",
@@ -209,6 +210,7 @@ def test_nor_do_the_integrations(name):
 def test_only_the_transport_speaks_http():
     # http.HTTPStatus is a table of names.
     names = {"celery_segment.delivery.outcome", "celery_segment.text"}
+    names |= {"celery_segment.delivery.oauth.grant"}
     importers = importers_of(*HTTP) - names
     assert {name for name in importers if part_of(name) != "testing"} == SPEAKS_HTTP
 
@@ -221,7 +223,9 @@ def test_only_the_buffers_pool_speaks_to_redis():
     }
 
 
-@pytest.mark.parametrize("name", ["delivery.request", "delivery.outcome", "messages"])
+@pytest.mark.parametrize(
+    "name", ["delivery.request", "delivery.outcome", "delivery.oauth.grant", "messages"]
+)
 def test_what_decides_does_no_io(name):
     reached = {f"{PACKAGE}.{name}", *reached_from(f"{PACKAGE}.{name}")} - {
         module for module in MODULES if part_of(module) == "buffer"

@@ -18,6 +18,7 @@ from celery_segment.buffer import ENVELOPE, body, connect, messages_of
 from celery_segment.buffer.appends import Appends
 from celery_segment.config import Source, WriteKey
 from celery_segment.config.source import MIN_BATCH_BYTES
+from celery_segment.delivery.authorization import by_token, by_write_key
 from celery_segment.delivery.request import build
 from celery_segment.messages import MAX_MESSAGE_BYTES
 
@@ -33,7 +34,7 @@ def source(**own):
 
 
 def post(stored=STORED, requests=0, now=NOW, **own):
-    return build(source(**own), WriteKey(KEY), stored, requests, now)
+    return build(source(**own), by_write_key(WriteKey(KEY)), stored, requests, now)
 
 
 @pytest.fixture(params=["isal", "zlib"])
@@ -96,6 +97,31 @@ def test_sent_at_is_utc_in_milliseconds(now, sent_at):
     assert json.loads(post(now=now, gzip=False).data)["sentAt"] == sent_at
 
 
+@pytest.mark.usefixtures("compressor")
+@pytest.mark.parametrize("key", [KEY, 'quo"te\\'])
+def test_with_a_token_the_write_key_is_in_the_body(key):
+    authorization = by_token("t0k3n", WriteKey(key))
+    for stored in (STORED, body.compressed(STORED)):
+        for compress in (True, False):
+            request = build(source(gzip=compress), authorization, stored, 0, NOW)
+            assert request.headers["Authorization"] == "Bearer t0k3n"
+            data = gzip.decompress(request.data) if compress else request.data
+            content = json.loads(data)
+            assert list(content) == ["batch", "sentAt", "writeKey"]
+            assert content["writeKey"] == key
+            assert content["batch"] == [json.loads(message) for message in MESSAGES]
+            assert content["sentAt"] == "2026-11-23T07:00:09.456Z"
+
+
+@pytest.mark.parametrize(
+    "authorization", [by_token("t0k3n", WriteKey(KEY)), by_write_key(WriteKey(KEY))]
+)
+def test_an_authorization_shows_nothing(authorization):
+    assert repr(authorization) == "Authorization()"
+    assert all(KEY not in text for text in (str(authorization), f"{authorization!a}"))
+    assert len(authorization.secrets) == 2
+
+
 def test_every_attempt_has_its_own_sent_at_and_the_same_messages():
     first = json.loads(post(gzip=False).data)
     second = json.loads(post(gzip=False, requests=1, now=NOW + timedelta(seconds=1)).data)
@@ -154,7 +180,7 @@ def test_its_repr_shows_neither_key_nor_payload():
     token = base64.b64encode(f"{KEY}:".encode()).decode()
     assert request.headers["Authorization"].endswith(token)
     for text in (repr(request), str(request), f"{request}"):
-        assert "https://api.segment.io/v1/batch" in text
+        assert "https://api.segment.io" in text
         assert "jane" not in text
         assert KEY not in text
         assert token not in text

@@ -22,12 +22,15 @@ from celery_segment.buffer import (
 )
 from celery_segment.config import Source, WriteKey
 from celery_segment.delivery import transport
+from celery_segment.delivery.authority import authority_of
 from celery_segment.delivery.key import KeyRecord, record_of
 from celery_segment.delivery.outcome import (
     Answer,
     Delivered,
+    Failure,
     KeyState,
     Past,
+    Unauthorized,
     decide,
     refuses_key,
 )
@@ -138,21 +141,41 @@ def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> 
     Raises:
         Damaged: The batch's content cannot be unpacked.
     """
-    started, now = time.monotonic(), datetime.now(timezone.utc)
-    try:
-        request = build(source, write_key, lease.body, lease.requests, now)
-    except Exception:  # noqa: BLE001 - of zlib, ISA-L or ours: it cannot be unpacked
-        raise Damaged from None
-    result = transport.post(request, source)
+    started = time.monotonic()
+    result = _answer(source, write_key, lease)
     now = datetime.now(timezone.utc)
-    status = str(result.status) if isinstance(result, Answer) else result.kind
     state = KeyState()
     if refuses_key(result):
         state = key.refuse(source.batch_name(lease.id), lease.delivered_ago)
     decision = decide(result, source, _past(lease), state, now)
-    if status == "configuration":  # no request was made
-        status = ""
-    return Posted(decision, status, time.monotonic() - started)
+    return Posted(decision, _status(result), time.monotonic() - started)
+
+
+def _answer(source: Source, write_key: WriteKey, lease: Lease) -> Answer | Failure | Unauthorized:
+    """Post the batch; once more, authorized anew, where that may be what was refused."""
+    authority = authority_of(source, write_key)
+    for requests in (lease.requests, lease.requests + 1):
+        authorization = authority.authorize()
+        if isinstance(authorization, Unauthorized):
+            return authorization
+        now = datetime.now(timezone.utc)
+        try:
+            request = build(source, authorization, lease.body, requests, now)
+        except Exception:  # noqa: BLE001 - of zlib, ISA-L or ours: it cannot be unpacked
+            raise Damaged from None
+        result = transport.post(request, source)
+        if not isinstance(result, Answer) or not authority.is_refused(result.status):
+            break
+    return result
+
+
+def _status(result: Answer | Failure | Unauthorized) -> str:
+    """Return the status under which the metrics count an attempt; "" if none was made."""
+    if isinstance(result, Answer):
+        return str(result.status)
+    if isinstance(result, Unauthorized) or result.kind == "configuration":
+        return ""
+    return result.kind
 
 
 def _past(lease: Lease) -> Past:

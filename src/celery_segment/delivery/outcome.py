@@ -40,6 +40,7 @@ __all__ = [
     "Refused",
     "Retry",
     "Split",
+    "Unauthorized",
     "WrongKey",
     "backoff",
     "decide",
@@ -52,6 +53,10 @@ __all__ = [
 RETRYABLE = frozenset({408, 410, 429, 460})
 NOT_IMPLEMENTED = frozenset({501, 505})
 BAD_DATA = frozenset({400, 413, 422})
+
+#: Seconds for which a worker whose write key is refused leaves the source to other workers, while
+#: they deliver.
+WRONG_KEY = 30.0
 
 #: From so many counted failures on, a batch is suspected to be what fails.
 SUSPECT = 2
@@ -104,6 +109,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """No request: there is nothing that authorizes it.
+
+    Attributes:
+        cause: Why.
+        wait: Seconds until there may be something; None if the configuration is refused.
+    """
+
+    cause: str
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """Acknowledge the batch: the endpoint has accepted it."""
 
@@ -117,8 +135,9 @@ class Retry:
     Attributes:
         wait: Seconds until the next attempt.
         cause: Why the attempt failed.
-        asked: Whether the endpoint requested the wait (Retry-After). All workers respect
-            such a wait, and the attempt does not count towards the retry limits.
+        asked: Whether the endpoint requested the wait (Retry-After), or no request could be
+            authorized. All workers respect such a wait, and the attempt does not count towards
+            the retry limits.
         own: Whether the failure is the batch's own, since others are delivered.
         doubtful: Whether it may be the batch's fault, or that of the write key.
     """
@@ -136,7 +155,7 @@ class Refused:
 
     Attributes:
         cause: Why.
-        key: Whether it is the write key that is refused (401).
+        key: Whether it is the write key that is refused (401), or what gets a token.
     """
 
     cause: str
@@ -145,9 +164,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class WrongKey:
-    """Leave the batch to other workers: they deliver, while this one's write key is refused."""
+    """Leave the batch to other workers: they deliver, while this one is not authorized.
+
+    Attributes:
+        cause: Why.
+        seconds: How long to leave the source to them.
+    """
 
     cause: str
+    seconds: float = WRONG_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,21 +247,23 @@ Decision = Delivered | Retry | Refused | WrongKey | Split | Bury
 
 
 def decide(  # noqa: PLR0911 - a table of outcomes
-    result: Answer | Failure, source: Source, past: Past, key: KeyState, now: datetime
+    result: Answer | Failure | Unauthorized,
+    source: Source,
+    past: Past,
+    key: KeyState,
+    now: datetime,
 ) -> Decision:
     """Return what to do with a batch.
 
     Args:
-        result: The endpoint's response, or the error.
+        result: The endpoint's response, or the error, or why no request was made.
         source: The source, for its retry limits.
         past: What is known of the batch.
         key: What is known of this worker's write key, where it was refused.
         now: The current time, for a Retry-After that is a date.
     """
-    if isinstance(result, Failure):
-        if result.kind == "configuration":
-            return Refused(result.cause + _ROUTE_HINT)
-        return _again(result.cause, source, past)
+    if not isinstance(result, Answer):
+        return _unanswered(result, source, past, key)
     status = result.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Delivered(status)
@@ -270,9 +297,27 @@ def _doubted(cause: str, past: Past, key: KeyState) -> WrongKey | Retry | None:
     return None
 
 
-def refuses_key(result: Answer | Failure) -> bool:
-    """Return whether a response refuses the write key, or seems to."""
-    return isinstance(result, Answer) and result.status == HTTPStatus.UNAUTHORIZED
+def refuses_key(result: Answer | Failure | Unauthorized) -> bool:
+    """Return whether a response refuses the write key, or seems to; or there is no token."""
+    if isinstance(result, Answer):
+        return result.status == HTTPStatus.UNAUTHORIZED
+    return isinstance(result, Unauthorized)
+
+
+def _unanswered(
+    result: Failure | Unauthorized, source: Source, past: Past, key: KeyState
+) -> Decision:
+    if isinstance(result, Unauthorized):
+        # It says nothing of the batch, which is neither split nor given up for it.
+        if key.is_the_only_one_refused:
+            seconds = WRONG_KEY if result.wait is None else result.wait
+            return WrongKey(f"{result.cause}; others deliver", seconds)
+        if result.wait is None:
+            return Refused(result.cause, key=True)
+        return Retry(result.wait, result.cause, asked=True)
+    if result.kind == "configuration":
+        return Refused(result.cause + _ROUTE_HINT)
+    return _again(result.cause, source, past)
 
 
 def is_retryable(status: int) -> bool:

@@ -45,9 +45,8 @@ class Breaker(NamedTuple):
 FAILING = Breaker(5, 1.0, 60.0)
 REFUSING = Breaker(1, 5.0, 300.0)
 
-#: Seconds for which a worker whose write key is refused leaves the source to other workers: while
-#: they deliver; and after a refusal, by how much later than they it tries again.
-WRONG_KEY, LATER = 30.0, 1.0
+#: Seconds by which a worker whose write key was refused tries again later than other workers.
+LATER = 1.0
 
 #: Seconds between attempts to record an outcome while Redis is unavailable.
 SETTLE_AGAIN = 0.25
@@ -149,10 +148,10 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
             report = _retry(buffer, lease, posted, "refused", 0.0, cause)
             # Another worker may have another key: it is to be the first that tries again.
             return replace(report, rests_for=(report.retry_in or 0.0) + LATER) if key else report
-        case WrongKey(cause):
+        case WrongKey(cause, rest):
             buffer.release(lease.id, lease.token)
             logger.error("%s: %s; it leaves the messages to them", buffer.source.shard_name, cause)
-            return Report(f"put back: {cause}", rests_for=WRONG_KEY)
+            return Report(f"put back: {cause}", rests_for=rest)
         case Split(cause, answered):
             buffer.split(lease, status, answered=answered)
             return Report(f"split {lease.count:,} messages in two: {cause}", may_continue=True)

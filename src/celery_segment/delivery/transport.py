@@ -5,7 +5,6 @@ Only this module, ``deadline`` and ``socks_proxy`` use HTTP.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import socket
@@ -23,7 +22,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from celery_segment.config import Source
 from celery_segment.delivery.deadline import DeadlineAdapter, ProxyRefusedError
 from celery_segment.delivery.outcome import Answer, Failure, is_retryable
-from celery_segment.delivery.request import USER_AGENT, Request
+from celery_segment.delivery.request import BATCH, USER_AGENT, Request
 from celery_segment.frames import hidden_locals
 from celery_segment.text import http_phrase, one_line
 
@@ -51,13 +50,13 @@ _routes: tuple[int, _Routes] | None = None
 
 @hidden_locals()
 def post(request: Request, source: Source) -> Answer | Failure:
-    """Send a request and return the response or the failure.
+    """Send a request by the way of a source, and return the response or the failure.
 
     The whole exchange takes at most ``source.timeout`` seconds, not counting the time of the
     name resolution. Redirects are not followed and cookies are not kept. The environment's
     proxies do not override configured ones, and netrc files are ignored.
     """
-    return _exchange("POST", request.url, request.headers, request.data, source)
+    return _exchange("POST", request, source)
 
 
 @hidden_locals()
@@ -66,12 +65,12 @@ def reach(source: Source) -> Answer | Failure:
 
     A response with any status means that the endpoint can be reached.
     """
-    return _exchange("GET", f"{source.host}/v1/batch", {"User-Agent": USER_AGENT}, None, source)
+    request = Request(source.host, BATCH, {"User-Agent": USER_AGENT}, None)
+    return _exchange("GET", request, source)
 
 
-def _exchange(
-    method: str, url: str, headers: dict[str, str], data: bytes | None, source: Source
-) -> Answer | Failure:
+def _exchange(method: str, request: Request, source: Source) -> Answer | Failure:
+    url = request.url
     proxies = source.proxies
     if proxies is None:
         proxies = _environ_proxies(url, tuple(map(os.environ.get, _PROXY_VARIABLES)))
@@ -79,14 +78,14 @@ def _exchange(
     try:
         route = _of_this_process().route(url, proxies, verify)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        return _no_route(error, source)
+        return _no_route(error, request)
     deadline = time.monotonic() + source.timeout
     try:
         response = route.pool.urlopen(
             method,
             route.target,
-            body=data,
-            headers=headers,
+            body=request.data,
+            headers=request.headers,
             timeout=source.timeout,
             retries=False,
             redirect=False,
@@ -95,9 +94,9 @@ def _exchange(
             decode_content=False,
         )
         with closing(response):
-            return Answer(response.status, response.headers, _text(response, source))
+            return Answer(response.status, response.headers, _text(response, request))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        return _failure(error, source, route.pool.proxy, deadline)
+        return _failure(error, request, source.timeout, route.pool.proxy, deadline)
 
 
 class _Route(NamedTuple):
@@ -151,7 +150,7 @@ def _of_this_process() -> _Routes:
     return _routes[1]
 
 
-def _text(response: Any, source: Source) -> str:
+def _text(response: Any, request: Request) -> str:
     """Return the start of the response's body; "" if it echoes the credentials.
 
     Errors while reading the body are ignored, since the status alone decides.
@@ -160,33 +159,32 @@ def _text(response: Any, source: Source) -> str:
         text: str = response.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
     except (HTTPError, OSError, ValueError):
         return ""
-    return "" if _has_credentials(text, source) else text
+    return "" if _has_credentials(text, request) else text
 
 
-def _has_credentials(text: str, source: Source) -> bool:
-    """Return whether a text quotes the write key, or the header that has it."""
-    if source.write_key is None:
-        return False
-    key = source.write_key.reveal()
-    return key in text or base64.b64encode(f"{key}:".encode()).decode() in text
+def _has_credentials(text: str, request: Request) -> bool:
+    """Return whether a text quotes what authorizes a request."""
+    return any(secret in text for secret in request.secrets)
 
 
-def _said(error: BaseException, source: Source) -> str:
+def _said(error: BaseException, request: Request) -> str:
     """Return an error's text, which may quote the endpoint or a proxy, shortened."""
     text = one_line(str(error))
-    return "it quotes the credentials" if _has_credentials(text, source) else text[:ERROR_TEXT]
+    return "it quotes the credentials" if _has_credentials(text, request) else text[:ERROR_TEXT]
 
 
-def _no_route(error: Exception, source: Source) -> Failure:
+def _no_route(error: Exception, request: Request) -> Failure:
     """Return the failure where no request can be made: the proxy's URL is not usable."""
-    text = "" if "@" in str(error) else f": {_said(error, source)}"  # it may quote a password
-    cause = f"no way to {source.host}: {type(error).__name__}{text}"
+    text = "" if "@" in str(error) else f": {_said(error, request)}"  # it may quote a password
+    cause = f"no way to {request.server}: {type(error).__name__}{text}"
     if "SOCKS" in text:
         cause += " Install them by `pip install 'requests[socks]'`"
     return Failure(cause, "configuration")
 
 
-def _failure(error: Exception, source: Source, proxy: Any, deadline: float) -> Failure:
+def _failure(
+    error: Exception, request: Request, timeout: float, proxy: Any, deadline: float
+) -> Failure:
     """Return the failure with its innermost error; the texts of the wrappers repeat each other."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
@@ -196,14 +194,14 @@ def _failure(error: Exception, source: Source, proxy: Any, deadline: float) -> F
     # urllib3 makes a refused connection a kind of timeout.
     timed_out = isinstance(error, HTTPTimeoutError) and not isinstance(error, NewConnectionError)
     if timed_out or isinstance(inner, TimeoutError):
-        return Failure(f"no answer from {source.host} within {source.timeout:g} s", "timeout")
+        return Failure(f"no answer from {request.server} within {timeout:g} s", "timeout")
     if refused := _refused_by_proxy(error, inner, proxy, deadline):
-        cause = f"the proxy refuses the connection to {source.host}: {refused}"
+        cause = f"the proxy refuses the connection to {request.server}: {refused}"
         return Failure(cause, "configuration")
     if isinstance(inner, FileNotFoundError):
-        cause = f"the CA certificates for {source.host} are missing: check REQUESTS_CA_BUNDLE"
+        cause = f"the CA certificates for {request.server} are missing: check REQUESTS_CA_BUNDLE"
         return Failure(cause, "configuration")
-    cause = f"no answer from {source.host}: {type(inner).__name__}: {_said(inner, source)}"
+    cause = f"no answer from {request.server}: {type(inner).__name__}: {_said(inner, request)}"
     is_tls = any(isinstance(each, SSLError | ssl.SSLError) for each in (error, inner))
     return Failure(cause, "tls" if is_tls else "network")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from email.message import Message
 
 __all__ = ["MAX_DECODED_BYTES", "Problem", "Request", "read_request"]
@@ -58,6 +58,7 @@ class Request:
         method: The method.
         path: The target.
         headers: The headers by ``Title-Case`` name, without Authorization.
+        scheme: The scheme of Authorization: ``basic``, or ``bearer`` for a token; "" without one.
         write_key: The write key; None if there is no readable one.
         size: The size of the uncompressed body, in bytes.
         message_ids: The messageIds, in order; "" where one is missing.
@@ -71,6 +72,7 @@ class Request:
     method: str
     path: str
     headers: dict[str, str] = field(repr=False)
+    scheme: str
     write_key: str | None = field(repr=False)
     size: int
     message_ids: tuple[str, ...]
@@ -93,6 +95,7 @@ class Request:
 class _Envelope(msgspec.Struct):
     batch: list[msgspec.Raw]
     sent_at: str = msgspec.field(name="sentAt", default="")
+    write_key: str | None = msgspec.field(name="writeKey", default=None)
 
 
 class _Identity(msgspec.Struct):
@@ -114,6 +117,7 @@ def read_request(
     *,
     write_keys: frozenset[str] | None,
     strict_keys: bool,
+    check_token: Callable[[str], str] | None,
     decode: bool,
 ) -> Request:
     """Read a request and find all of its problems.
@@ -126,23 +130,26 @@ def read_request(
         data: The body as it was received.
         write_keys: The write keys that are accepted; None for any that is not empty.
         strict_keys: Whether to answer a wrong write key with 401; Segment answers 200.
+        check_token: Returns what is wrong with a token, "" if nothing is; None if none is
+            accepted.
         decode: Whether to decode the messages now, which finds invalid JSON within them.
     """
     problems = list(_route_problems(method, path, headers))
-    write_key, batch, retry_count = None, _Batch(), 0
+    scheme, write_key, batch, retry_count = "", None, _Batch(), 0
     # If the request is not a batch at all, further problems would only be consequences.
     if not any(problem.code in _ELSEWHERE for problem in problems):
-        write_key = _read_key(headers.get("Authorization"), problems)
+        batch = _read_batch(data, headers.get("Content-Encoding"), problems, decode=decode)
+        scheme, write_key = _read_authorization(headers, batch, check_token, problems)
         if not write_key or (write_keys is not None and write_key not in write_keys):
             code = 401 if strict_keys else 200
             problems.append(Problem("the write key is wrong or missing", code, violation=False))
-        batch = _read_batch(data, headers.get("Content-Encoding"), problems, decode=decode)
         retry_count = _read_retry_count(headers.get("X-Retry-Count"), problems)
     request = Request(
         at=at,
         method=method,
         path=path,
         headers={n.title(): v for n, v in headers.items() if n.lower() != "authorization"},
+        scheme=scheme,
         write_key=write_key,
         size=batch.size,
         message_ids=batch.ids,
@@ -163,6 +170,7 @@ class _Batch(NamedTuple):
     ids: tuple[str, ...] = ()
     sent_at: str = ""
     messages: tuple[dict[str, Any], ...] | None = None
+    write_key: str | None = None
 
 
 def _route_problems(method: str, path: str, headers: Message) -> Iterator[Problem]:
@@ -176,15 +184,31 @@ def _route_problems(method: str, path: str, headers: Message) -> Iterator[Proble
         yield Problem("Content-Length is missing", 411)
 
 
-def _read_key(authorization: str | None, problems: list[Problem]) -> str | None:
-    if authorization is None:
+def _read_authorization(
+    headers: Message,
+    batch: _Batch,
+    check_token: Callable[[str], str] | None,
+    problems: list[Problem],
+) -> tuple[str, str | None]:
+    """Return the scheme and the write key, which is in the body where there is a token."""
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    scheme = scheme.lower()
+    if scheme != "bearer" or check_token is None:
+        return scheme, _read_key(scheme, credentials, problems)
+    if problem := check_token(credentials):
+        # That a token was revoked, no client can know.
+        problems.append(Problem(problem, 401, violation="expired" in problem))
+    return scheme, batch.write_key
+
+
+def _read_key(scheme: str, encoded: str, problems: list[Problem]) -> str | None:
+    if not scheme:
         return None
-    scheme, _, encoded = authorization.partition(" ")
     try:
         key, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         key, colon, password = "", "", ""
-    if scheme.lower() != "basic" or not colon or password:
+    if scheme != "basic" or not colon or password:
         problems.append(Problem("Authorization is not Basic with a write key and no password", 401))
         return None
     return key
@@ -224,7 +248,9 @@ def _read_batch(
     if not envelope.sent_at:
         problems.append(Problem("sentAt is missing"))
     problems.extend(_message_problems(envelope.batch, ids))
-    return _Batch(len(body), tuple(envelope.batch), ids, envelope.sent_at, messages)
+    return _Batch(
+        len(body), tuple(envelope.batch), ids, envelope.sent_at, messages, envelope.write_key
+    )
 
 
 def _read_id(raw: msgspec.Raw) -> str:

@@ -48,7 +48,9 @@ class Received:
         reply: The name of the scripted ``Reply``; ``ok`` without a script, ``refused`` if
             the request was outside of Segment's limits.
         headers: The headers by ``Title-Case`` name, without Authorization.
-        write_key: The write key; None if there is no readable one.
+        scheme: The scheme of Authorization: ``basic``, or ``bearer`` for a token; "" without one.
+        write_key: The write key, of the body where there is a token; None if there is no
+            readable one.
         bytes: The size of the uncompressed body.
         message_ids: The messageIds, in order; "" where one is missing.
         messages: The messages; empty with ``record="ids"``.
@@ -64,6 +66,7 @@ class Received:
     status: int | None
     reply: str
     headers: dict[str, str] = field(repr=False)
+    scheme: str
     write_key: str | None = field(repr=False)
     bytes: int
     message_ids: tuple[str, ...]
@@ -100,6 +103,9 @@ class SegmentServer:
         in_flight_grace: Seconds after a Retry-After was sent for which other requests are
             not violations, since they may have been in flight already.
         on_request: Called with each ``Received``, one at a time.
+        check_token: Has the server accept tokens of OAuth as well (``Authorization: Bearer``). It
+            is called with each, and returns what is wrong with it, "" if nothing is: that is
+            answered with 401, and an "expired" token is a violation.
 
     Attributes:
         requests: All requests, in the order in which they were decided.
@@ -119,6 +125,7 @@ class SegmentServer:
         strict_keys: bool = True,
         in_flight_grace: float = 0.0,
         on_request: Callable[[Received], None] | None = None,
+        check_token: Callable[[str], str] | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -131,6 +138,7 @@ class SegmentServer:
         self._keep_messages = record == "messages"
         self._grace = in_flight_grace
         self._on_request = on_request
+        self._check_token = check_token
         self._changed = threading.Condition()
         self._listener: Listener | None = None
         self._pauses: dict[str | None, _Pause] = {}
@@ -233,6 +241,7 @@ class SegmentServer:
             data,
             write_keys=self._write_keys,
             strict_keys=self._strict_keys,
+            check_token=self._check_token,
             decode=self._keep_messages,
         )
         reply = self._settle(request)
@@ -279,6 +288,7 @@ class SegmentServer:
             status=reply.answered_status,
             reply=reply.name,
             headers=request.headers,
+            scheme=request.scheme,
             write_key=request.write_key,
             bytes=request.size,
             message_ids=request.message_ids,

@@ -86,6 +86,7 @@ def _prepare(app: Any, runtime: Runtime, source: Source) -> set[str]:
     Raises:
         ConfigurationError: The worker cannot deliver it.
     """
+    _check_key(source)
     shards = runtime.shards(source.name)
     for buffer in shards:
         _check_rights(buffer)
@@ -97,6 +98,14 @@ def _prepare(app: Any, runtime: Runtime, source: Source) -> set[str]:
     if source.write_key is None:
         logger.warning("%s: no write key; its messages wait until a worker has one", source.name)
     return unread
+
+
+def _check_key(source: Source) -> None:
+    """Refuse a key of OAuth that cannot sign."""
+    if source.oauth is not None:
+        from celery_segment.delivery.oauth.assertion import check_key  # needs the extra
+
+        check_key(source.name, source.oauth)
 
 
 def _check_rights(buffer: Buffer) -> None:

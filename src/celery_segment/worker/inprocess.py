@@ -110,7 +110,9 @@ class Deliverer:
         if self._buffer.source.write_key is None:
             return "this process has no write key for the source"
         if time.monotonic() < self._rests_until and not self.gate.refused:
-            return "this process' write key is refused (401), while others deliver"
+            is_key = self._buffer.source.oauth is None
+            what = "write key is refused (401)" if is_key else "requests are not authorized"
+            return f"this process' {what}, while others deliver"
         return ""
 
     def _next_batch(self, buffer: Buffer) -> str | None:
@@ -131,8 +133,17 @@ class Deliverer:
 
 
 def deliverers_of(app: Any, source: str) -> list[Deliverer]:
-    """Return what delivers a source in this process: one for each shard."""
-    shards = runtime_of(app).settings.source(source).split()
+    """Return what delivers a source in this process: one for each shard.
+
+    Raises:
+        ConfigurationError: There is no such source, or its key of OAuth cannot sign.
+    """
+    found = runtime_of(app).settings.source(source)
+    if found.oauth is not None:
+        from celery_segment.delivery.oauth.assertion import check_key  # needs the extra
+
+        check_key(source, found.oauth)
+    shards = found.split()
     return [Deliverer(app, shard) for shard in shards]
 
 
