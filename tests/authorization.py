@@ -70,19 +70,28 @@ class AuthorizationServer:
         self._seen = set()
         self._numbers = count(1)
         self._lock = threading.Lock()
+        self._port = 0
         self._own = {KEY_ID: new_key()}
         self.keys[KEY_ID] = self._own[KEY_ID].public_key()
 
     def __enter__(self):
-        self._listener = Listener(("127.0.0.1", 0), self._answer, self._failed)
+        self.start()
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        """Start to listen; after a ``stop()``, at the same port."""
+        self._listener = Listener(("127.0.0.1", self._port), self._answer, self._failed)
+        self._port = self._listener.server_port
+
+    def stop(self):
         self._listener.stop()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._listener.server_port}"
+        return f"http://127.0.0.1:{self._port}"
 
     def pem(self, key_id=KEY_ID):
         return pem_of(self._own[key_id])

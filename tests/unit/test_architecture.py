@@ -189,7 +189,7 @@ def test_only_what_delivers_or_checks_reaches_the_delivery():
         "celery_segment.worker.bootsteps",
         "celery_segment.worker.inprocess",
         "celery_segment.worker.stint",
-        "celery_segment.operations.health",
+        "celery_segment.operations.remote",
         "celery_segment.operations.findings",
     }
 

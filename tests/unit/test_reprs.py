@@ -34,7 +34,7 @@ _TEXTS = {
     *("unconfigured", "figures", "options", "allowed_callbacks", "misnamed", "on_invalid"),
     *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
     *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
-    *("client_id", "key_id", "auth_server", "scope"),
+    *("client_id", "key_id", "auth_server", "scope", "oauth_fingerprint", "remote"),
     *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
 }
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from celery_segment.config import Source
 from celery_segment.operations.interviews import Answers
-from celery_segment.operations.worker_findings import of_agreement, of_key, of_workers
+from celery_segment.operations.worker_findings import of_agreement, of_key, of_oauth, of_workers
 from celery_segment.worker.interview import Facts, SourceFacts, TrustFacts
 
 OWN = Facts(
@@ -257,3 +257,42 @@ def test_a_worker_that_captures_or_keeps_silent_is_named():
         "warn b logs none of this library's errors: its logger is off: name the logger"
         " 'celery_segment' in LOGGING, or set disable_existing_loggers False"
     )
+
+
+# ---------------------------------------------------------------- OAuth
+
+
+def oauth(own="o1", **workers):
+    """What is told of the credentials of OAuth, given their fingerprints."""
+
+    def facts(base, found):
+        known = SourceFacts(enabled=True, fingerprint="f1", oauth_fingerprint=found)
+        return replace(base, sources={"default": known})
+
+    given = {name: facts(WORKER, found) for name, found in workers.items()}
+    answers = Answers({}, given, facts(OWN, own))
+    return told(of_oauth(Source(name="default"), answers)).get("oauth")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (oauth(None, a=None), None),
+        (oauth(None, a="o1", b="o1"), "ok present in the workers"),
+        (oauth(a="o1"), "ok present"),
+        (oauth(), "ok present"),
+        (oauth(a=None), "warn no worker has it, only this process: they use the write key alone"),
+        (oauth(None, a="o1", b=None), "warn absent in b, which uses the write key alone"),
+        (oauth(a="o1", b="o2"), "warn differs between a, b, as it does while a key is replaced"),
+        (oauth(a="o2"), "warn differs from the workers', which is the one that is used"),
+    ],
+)
+def test_credentials_of_oauth(found, expected):
+    if expected is None or expected.startswith("ok"):
+        assert found == expected
+    else:
+        assert found.startswith(f"{expected}: give ")
+
+
+def test_without_workers_nothing_is_compared():
+    assert [*of_oauth(Source(name="default"), Answers())] == []

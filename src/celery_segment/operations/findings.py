@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from celery_segment.buffer import check_format
-from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.outcome import Answer, Failure, Unauthorized
 from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.operations.unconfigured import is_of_another
 from celery_segment.producer.recording import CAPTURE
@@ -20,6 +20,7 @@ from celery_segment.text import counted, duration, one_line
 if TYPE_CHECKING:
     from celery_segment.buffer import Snapshot
     from celery_segment.config import Source
+    from celery_segment.delivery.oauth.tokens import Token
     from celery_segment.operations.unconfigured import Unconfigured
 
 __all__ = [
@@ -33,11 +34,14 @@ __all__ = [
     "of_owner",
     "of_spilled",
     "of_stray",
+    "of_token",
     "of_unconfigured",
 ]
 
 #: Seconds for which messages of another application's source may wait.
 OF_ANOTHER = 3_600
+#: Seconds by which a clock may differ from the authorization server's.
+CLOCK = 30
 #: The status of a proxy that asks for a user and a password.
 PROXY_LOGIN = 407
 #: Seconds after which a message was claimed, had a worker looked at the source.
@@ -190,6 +194,28 @@ def of_endpoint(source: Source, result: Answer | Failure, took: float) -> Findin
     if result.kind == "configuration":
         hint = proxy
     return Finding("endpoint", source.name, "fail", one_line(result.cause), hint)
+
+
+def of_token(source: Source, result: Token | Unauthorized, skew: float) -> Finding:
+    """Judge whether the authorization server grants this process a token.
+
+    Args:
+        source: The source.
+        result: The token, or why there is none.
+        skew: By how many seconds this host's clock is ahead of the server's.
+    """
+    if isinstance(result, Unauthorized):
+        hint = "compare segment_oauth with the OAuth application, and its keys, in Segment"
+        if result.wait is not None:
+            hint = "check auth_server in segment_oauth, the firewall, and segment_proxies"
+        return Finding("token", source.name, "fail", one_line(result.cause), hint)
+    found = f"granted for {duration(result.life)}"
+    if abs(skew) > CLOCK:
+        way = "ahead of" if skew > 0 else "behind"
+        found += f"; this host's clock is {duration(abs(skew))} {way} the authorization server's"
+        hint = "set the clock of this host; until then, deliveries allow for it"
+        return Finding("token", source.name, "warn", found, hint)
+    return Finding("token", source.name, "ok", found)
 
 
 def of_figures(

@@ -7,27 +7,23 @@ are always in the same order.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import Thread
 from typing import Any, TypeVar
 
 from celery_segment.buffer import BufferAdmin, Snapshot, Topology, connect
 from celery_segment.buffer.rights import OPERATOR, PRODUCER
 from celery_segment.buffer.server_info import ServerInfo, count_leased, read_servers
 from celery_segment.config import DEFAULT_SOURCE, Settings, Source
-from celery_segment.delivery.outcome import Answer, Failure
-from celery_segment.delivery.transport import reach
 from celery_segment.errors import SegmentError
 from celery_segment.operations.findings import (
     Finding,
     is_waited_for_workers,
     of_capture,
-    of_endpoint,
     of_error,
     of_figures,
     of_format,
@@ -37,11 +33,13 @@ from celery_segment.operations.findings import (
     of_unconfigured,
 )
 from celery_segment.operations.interviews import Answers, Unaskable, ask_workers
+from celery_segment.operations.remote import LIMIT, Remote, ask_remote, in_thread, left
 from celery_segment.operations.server_findings import of_server
 from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
 from celery_segment.operations.worker_findings import (
     of_agreement,
     of_key,
+    of_oauth,
     of_unaskable,
     of_worker,
     of_workers,
@@ -52,14 +50,9 @@ from celery_segment.worker.receiving import check_content
 __all__ = ["check_all", "check_redis", "check_worker"]
 
 T = TypeVar("T")
-#: The result of a request to an endpoint, and how many seconds it took.
-_Reached = Future[tuple[Answer | Failure, float]]
 
-#: Seconds after which a missing answer is reported as a failure.
-LIMIT = 7.0
-#: Longest time for one operation on Redis and for one request, in seconds, even if the
-#: settings allow more.
-REDIS, ENDPOINT = 2.0, 5.0
+#: Longest time for one operation on Redis, in seconds, even if the settings allow more.
+REDIS = 2.0
 VALID = Finding("settings", None, "ok", "valid")
 
 
@@ -97,14 +90,14 @@ class _Asked:
 
     Attributes:
         stored: The answers of Redis, if there are any.
-        endpoints: Those of the endpoints, by the source's name.
+        remote: Those of the endpoints and the authorization servers.
         answers: Those of the workers.
         stray: The right names of settings that are not read as they are spelt.
         queue: The queue of the workers' tasks, if it is set by segment_queue.
     """
 
     stored: _Stored | None = None
-    endpoints: Mapping[str, _Reached] = field(default_factory=dict)
+    remote: Remote = field(default_factory=Remote)
     answers: Answers = field(default_factory=Answers)
     stray: Mapping[str, str] = field(default_factory=dict)
     queue: str | None = None
@@ -133,13 +126,13 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
         check_content(app)
     except SegmentError as error:
         yield of_error("tasks", error)
-    workers = _in_thread(partial(ask_workers, app))
-    endpoints = _ask_endpoints(enabled) if ask_endpoints else {}
-    redis = _in_thread(partial(_ask_redis, app.main or "", runtime, enabled))
+    workers = in_thread(partial(ask_workers, app))
+    remote = ask_remote(enabled) if ask_endpoints else Remote()
+    redis = in_thread(partial(_ask_redis, app.main or "", runtime, enabled))
     stored = yield from _of_redis(redis, runtime, enabled, deadline)
     queue = runtime.settings.queue
     answers = yield from _of_workers(workers, queue, stored, deadline)
-    asked = _Asked(stored, endpoints, answers, stray, queue)
+    asked = _Asked(stored, remote, answers, stray, queue)
     yield from _of_sources(sources, asked, deadline)
 
 
@@ -148,7 +141,7 @@ def _of_redis(
 ) -> Generator[Finding, None, _Stored | None]:
     """Judge Redis; return its answers, or None."""
     try:
-        stored = asked.result(_left(deadline))
+        stored = asked.result(left(deadline))
         yield from _of_servers(stored.servers, enabled)
         if isinstance(stored.unconfigured, SegmentError):
             yield of_error("sources", stored.unconfigured)
@@ -176,27 +169,9 @@ def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding
     """Check one worker, without Redis and the endpoints: restarting it would not fix those."""
     deadline = time.monotonic() + LIMIT
     yield VALID
-    found = _answers(_in_thread(partial(ask_workers, app, name)), deadline, name)
+    found = _answers(in_thread(partial(ask_workers, app, name)), deadline, name)
     yield of_worker(name, found) if isinstance(found, Answers) else found
     yield from _of_sources(sources, _Asked(), deadline)
-
-
-def _in_thread(ask: Callable[[], T]) -> Future[T]:
-    """Call in a daemon thread, which can be abandoned: name resolution has no timeout."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0)
 
 
 def _of_servers(servers: Sequence[ServerInfo], sources: list[Source]) -> Iterator[Finding]:
@@ -243,24 +218,6 @@ def _figures(topology: Topology, source: Source) -> tuple[Snapshot, int] | Segme
         return error
 
 
-def _ask_endpoints(sources: list[Source]) -> dict[str, _Reached]:
-    """Send a request to the endpoint of each source; once if several sources share it."""
-
-    def ask(source: Source) -> tuple[Answer | Failure, float]:
-        started = time.monotonic()
-        result = reach(replace(source, timeout=min(source.timeout, ENDPOINT)))
-        return result, time.monotonic() - started
-
-    asked: dict[tuple[object, ...], _Reached] = {}
-    found = {}
-    for source in sources:
-        route = (source.host, source.timeout, source.ca_bundle, str(source.proxies))
-        if route not in asked:
-            asked[route] = _in_thread(partial(ask, source))
-        found[source.name] = asked[route]
-    return found
-
-
 def _of_workers(
     asked: Future[Answers], queue: str | None, stored: _Stored | None, deadline: float
 ) -> Generator[Finding, None, Answers]:
@@ -284,7 +241,7 @@ def _answers(
     """Return the workers' answers, or why there are none."""
     hint = "check broker_url, and that the broker runs: workers are reached through it"
     try:
-        return asked.result(_left(deadline))
+        return asked.result(left(deadline))
     except Unaskable as why:
         return of_unaskable(str(why), worker)
     except Overdue:
@@ -302,8 +259,8 @@ def _of_sources(sources: list[Source], asked: _Asked, deadline: float) -> Iterat
             )
             continue
         yield of_key(source, asked.answers, _stray_key(source, asked.stray))
-        if source.name in asked.endpoints:
-            yield _of_endpoint(source, asked.endpoints[source.name], deadline)
+        yield from of_oauth(source, asked.answers)
+        yield from asked.remote.judge(source, deadline)
         stored = asked.stored
         found = stored.figures.get(source.name) if stored else None
         if isinstance(found, SegmentError):
@@ -324,11 +281,3 @@ def _stray_key(source: Source, stray: Mapping[str, str]) -> str:
         f"{names[0]} in your settings is not read: rename it to {right}, or set it in the"
         " environment"
     )
-
-
-def _of_endpoint(source: Source, asked: _Reached, deadline: float) -> Finding:
-    try:
-        result, took = asked.result(_left(deadline))
-    except Overdue:
-        result, took = Failure(f"no answer from {source.host} within {LIMIT:g} s", "timeout"), LIMIT
-    return of_endpoint(source, result, took)

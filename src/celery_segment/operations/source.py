@@ -112,6 +112,7 @@ class Analytics:
 
         Raises:
             BufferUnavailable: Redis did not answer; nothing is lost.
+            ConfigurationError: The private key of ``segment_oauth`` cannot sign.
         """
         return self._deliver(timeout)
 

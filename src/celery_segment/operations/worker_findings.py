@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from celery_segment.operations.interviews import Answers
     from celery_segment.worker.interview import Facts, SourceFacts
 
-__all__ = ["of_agreement", "of_key", "of_unaskable", "of_worker", "of_workers"]
+__all__ = ["of_agreement", "of_key", "of_oauth", "of_unaskable", "of_worker", "of_workers"]
 
 
 def of_workers(
@@ -226,10 +226,7 @@ def of_key(source: Source, answers: Answers, stray: str = "") -> Finding:
     """
     own = answers.own
     if own is not None:
-        ours = _ours(answers.facts, own)
-        here = {worker: facts for worker, facts in ours.items() if _is_here(facts, own)}
-        workers = _consuming(here) or here or ours
-        known = {w: f.sources[source.name] for w, f in workers.items() if source.name in f.sources}
+        known = _delivering(source, answers.facts, own)
         return _of_workers_key(source, known, own.sources.get(source.name), stray)
     if source.write_key is not None:
         return Finding("write key", source.name, "ok", "present")
@@ -237,6 +234,18 @@ def of_key(source: Source, answers: Answers, stray: str = "") -> Finding:
         return Finding("write key", source.name, "fail", "absent", stray)
     hint = f"if this is a worker's environment, set {_key(source.name)}"
     return Finding("write key", source.name, "warn", "absent; only workers need it", hint)
+
+
+def _delivering(
+    source: Source, workers: Mapping[str, Facts], own: Facts
+) -> Mapping[str, SourceFacts]:
+    """Return what those know of a source who deliver it, or may be meant to."""
+    ours = _ours(workers, own)
+    here = {worker: facts for worker, facts in ours.items() if _is_here(facts, own)}
+    found = _consuming(here) or here or ours
+    return {
+        w: facts.sources[source.name] for w, facts in found.items() if source.name in facts.sources
+    }
 
 
 def _key(source: str) -> str:
@@ -283,6 +292,36 @@ def _of_keys(name: str, keys: Mapping[str, str], lacking: list[str], mine: str |
         hint = "give this process the same key, or none: only workers need it"
         return Finding("write key", name, "warn", found, hint)
     return Finding("write key", name, "ok", "present" if mine else "present in the workers")
+
+
+def of_oauth(source: Source, answers: Answers) -> Iterator[Finding]:
+    """Judge whether those who deliver a source have the same credentials of OAuth."""
+    if answers.own is None:
+        return
+    known = _delivering(source, answers.facts, answers.own)
+    enabled = {worker: facts for worker, facts in known.items() if facts.enabled}
+    ids = {w: f.oauth_fingerprint for w, f in enabled.items() if f.oauth_fingerprint is not None}
+    own = answers.own.sources.get(source.name)
+    mine = own.oauth_fingerprint if own else None
+    if mine is None and not ids:
+        return
+    name, hint = source.name, "give all workers the same segment_oauth, and restart them"
+    if enabled and not ids:
+        found = "no worker has it, only this process: they use the write key alone"
+        yield Finding("oauth", name, "warn", found, hint)
+    elif lacking := [worker for worker in enabled if worker not in ids]:
+        found = f"absent in {_names(lacking)}, which uses the write key alone"
+        yield Finding("oauth", name, "warn", found, hint)
+    elif len({*ids.values()}) > 1:
+        found = f"differs between {_names(ids)}, as it does while a key is replaced"
+        yield Finding("oauth", name, "warn", found, hint)
+    elif mine is not None and ids and mine not in ids.values():
+        found = "differs from the workers', which is the one that is used"
+        hint = "give this process the same segment_oauth, or none: only workers need it"
+        yield Finding("oauth", name, "warn", found, hint)
+    else:
+        where = "present" if mine else "present in the workers"
+        yield Finding("oauth", name, "ok", where)
 
 
 def _names(workers: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from celery_segment.buffer import connect
 from celery_segment.buffer.server_info import read_run_id
-from celery_segment.config import Settings, WriteKey
+from celery_segment.config import Settings, Source
 from celery_segment.errors import SegmentError
 from celery_segment.producer import DRAIN
 from celery_segment.runtime import runtime_of
@@ -44,12 +44,14 @@ class SourceFacts(msgspec.Struct, frozen=True):
         fingerprint: That of its write key; None where there is none.
         shards: The number of its shards.
         ordered: Whether the order of its messages is kept.
+        oauth_fingerprint: That of its client and key of OAuth, by their ids; None without.
     """
 
     enabled: bool
     fingerprint: str | None
     shards: int = 1
     ordered: bool = False
+    oauth_fingerprint: str | None = None
 
 
 class TrustFacts(msgspec.Struct, frozen=True):
@@ -120,9 +122,10 @@ def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
         sources={
             name: SourceFacts(
                 source.enabled,
-                _fingerprint(source.write_key, salt),
+                _of_key(source, salt),
                 source.shards,
                 source.ordered,
+                _of_oauth(source, salt),
             )
             for name, source in settings.sources.items()
         },
@@ -159,7 +162,18 @@ def _redis(settings: Settings) -> dict[str, Any]:
             return {**where, "problem": error.problem}
 
 
-def _fingerprint(key: WriteKey | None, salt: str) -> str | None:
-    if key is None:
+def _of_key(source: Source, salt: str) -> str | None:
+    return None if source.write_key is None else _fingerprint(source.write_key.reveal(), salt)
+
+
+def _of_oauth(source: Source, salt: str) -> str | None:
+    """Return the fingerprint of what the key is known by: its file may be another's to read."""
+    oauth = source.oauth
+    if oauth is None:
         return None
-    return hmac.new(salt.encode(), key.reveal().encode(), "sha256").hexdigest()[:DIGITS]
+    ids = (oauth.client_id, oauth.key_id, oauth.server_of(source.host), oauth.scope)
+    return _fingerprint("\n".join(ids), salt)
+
+
+def _fingerprint(secret: str, salt: str) -> str:
+    return hmac.new(salt.encode(), secret.encode(), "sha256").hexdigest()[:DIGITS]

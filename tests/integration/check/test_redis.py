@@ -14,7 +14,7 @@ from celery_segment import Analytics, BufferFull
 from celery_segment.buffer import connect
 from celery_segment.buffer.rights import OPERATOR
 from celery_segment.buffer.server_info import read_servers
-from celery_segment.operations import health
+from celery_segment.operations import health, remote
 from celery_segment.operations.server_findings import of_server
 from celery_segment.testing import EmbeddedRedis
 from checks import findings, rendered, store
@@ -56,9 +56,10 @@ def test_a_redis_that_hangs_holds_the_check_up_for_seconds_only(
 def test_what_heeds_no_timeout_is_left_behind(app, monkeypatch):
     """As a resolver does, in which no timeout of a socket counts."""
     released = threading.Event()
-    monkeypatch.setattr(health, "LIMIT", 0.4)
-    for name in ("read_servers", "ask_workers", "reach"):
-        monkeypatch.setattr(health, name, lambda *_: released.wait(60))
+    asking = [(health, "read_servers"), (health, "ask_workers"), (remote, "reach")]
+    for module, name in asking:
+        monkeypatch.setattr(module, "LIMIT", 0.4)
+        monkeypatch.setattr(module, name, lambda *_: released.wait(60))
     started = time.monotonic()
     found = findings(app, status=1)
     assert time.monotonic() - started < 2

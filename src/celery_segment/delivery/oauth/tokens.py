@@ -49,11 +49,13 @@ class Token:
 
     Attributes:
         text: The token.
-        renew_at: When half of its life has passed, by ``time.monotonic()``.
+        life: The seconds for which it is valid.
+        renew_at: When half of them have passed, by ``time.monotonic()``.
         unused_from: When it is too close to its end to be used.
     """
 
     text: str = field(repr=False)
+    life: float
     renew_at: float
     unused_from: float
 
@@ -128,9 +130,10 @@ class Tokens:
 
     def _keep(self, grant: Granted, asked_at: float) -> Token:
         self._failures, self._last = 0, None
-        end = asked_at + grant.life
-        self._token = Token(grant.token, asked_at + grant.life / 2, end - grant.life * MARGIN)
-        return self._token
+        life = grant.life
+        half, end = asked_at + life / 2, asked_at + life * (1 - MARGIN)
+        self._token = token = Token(grant.token, life, half, end)
+        return token
 
     def _asked_for(self, source: Source) -> Grant:
         """Ask for a token; once more where the assertion's times were wrong."""
