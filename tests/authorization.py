@@ -123,6 +123,11 @@ class AuthorizationServer:
     def always(self, reply):
         self._always = reply
 
+    def restore(self):
+        """Have no request fail any more."""
+        with self._lock:
+            self._replies, self._always = [], None
+
     def check_token(self, token):
         """Return what is wrong with a token, as ``SegmentServer`` asks it; "" if nothing is."""
         with self._lock:

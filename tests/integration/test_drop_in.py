@@ -12,9 +12,11 @@ from decimal import Decimal
 import pytest
 from segment.analytics import Client as SegmentsClient
 
+from authorization import CLIENT, KEY_ID, AuthorizationServer
 from celery_segment import Analytics, BufferFull, BufferUnavailable, ConfigurationError, analytics
 from celery_segment.analytics import Client
 from celery_segment.messages import LIBRARY
+from celery_segment.testing import SegmentServer
 from support import WRITE_KEY, buffer_of, content_of, wait_until
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=timezone.utc)
@@ -281,3 +283,22 @@ def test_an_eager_application_delivers_before_the_call_returns(make_app, server)
     ids = [client.track("u", f"E{n}")[1]["messageId"] for n in range(3)]
     assert list(server.received) == ids
     assert client.queue.empty()
+
+
+def test_credentials_of_oauth_given_to_a_client_deliver_where_they_are_the_sources(make_app, redis):
+    with AuthorizationServer() as auth, SegmentServer(check_token=auth.check_token) as server:
+        given = {
+            "oauth_client_id": CLIENT,
+            "oauth_client_key": auth.pem(),
+            "oauth_key_id": KEY_ID,
+            "oauth_auth_server": auth.url,
+        }
+        app = make_app(segment_oauth=auth.oauth(), segment_host=server.url)
+        client = Client(WRITE_KEY, **given, app=app)
+        assert client.track("u", "E")[0]
+        assert Analytics(app=app).deliver(timeout=10) == 0
+        assert [r.scheme for r in server.requests] == ["bearer"]
+        other = Client(WRITE_KEY, **{**given, "oauth_key_id": "other"}, app=app)
+        with pytest.raises(ConfigurationError, match="oauth_key_id"):
+            other.track("u", "E")
+    assert not [key for key in redis.keys("*") if b"PRIVATE" in content_of(redis, key)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import pickle
+from dataclasses import fields
 
 import pytest
 import segment.analytics
@@ -12,9 +13,16 @@ from celery import Celery
 
 from celery_segment import ConfigurationError, ValidationError, analytics
 from celery_segment.analytics import Client
-from celery_segment.analytics.source import WORKERS_SETTINGS, choose, without_effect
-from celery_segment.config import Source, declared, load
+from celery_segment.analytics.source import (
+    OAUTH_FIELDS,
+    WORKERS_SETTINGS,
+    check_oauth,
+    choose,
+    without_effect,
+)
+from celery_segment.config import OAuth, Source, declared, load
 
+PEM = "-----BEGIN PRIVATE KEY-----\nb64\n-----END PRIVATE KEY-----\n"
 NO_KEY = {"segment_sources": {"marketing": {}}}
 KEYS = {
     "segment_write_key": "k3y",
@@ -75,6 +83,8 @@ def test_a_key_that_decides_nothing_is_warned_of_and_not_shown(caplog):
 
 def test_the_settings_that_options_are_led_to_exist():
     assert set(WORKERS_SETTINGS.values()) <= set(declared(Source))
+    assert {*OAUTH_FIELDS} == {f.name for f in fields(Client) if f.name.startswith("oauth_")}
+    assert {*OAUTH_FIELDS.values()} == {f.name for f in fields(OAuth)}
 
 
 @pytest.mark.parametrize(
@@ -103,10 +113,61 @@ def test_an_option_that_the_workers_do_not_follow_is_told(given, source, unheede
     assert [text.removesuffix(" instead)") for text in texts] == unheeded
 
 
-def test_oauth_is_told_to_be_unsupported():
-    (text,) = without_effect({"oauth_client_key": "s3cr3t"}, Source(name="default"))
-    assert "not supported" in text
-    assert "s3cr3t" not in text
+OAUTH = {"client_id": "c", "private_key": PEM, "key_id": "k"}
+SAME = {"oauth_client_id": "c", "oauth_client_key": PEM, "oauth_key_id": "k"}
+
+
+def with_oauth(**more):
+    return load({"segment_oauth": {**OAUTH, **more}}, {}).source("default")
+
+
+def test_credentials_of_oauth_that_only_the_workers_have_are_led_to_them():
+    texts = list(without_effect(SAME, Source(name="default")))
+    assert texts == [f"{option} (set segment_oauth in the workers instead)" for option in SAME]
+    check_oauth(SAME, Source(name="default"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        SAME,
+        {},
+        {"oauth_client_key": PEM.replace("\n", "\r\n").encode()},
+        {"oauth_auth_server": "https://oauth2.segment.io/", "oauth_scope": "tracking_api:write"},
+    ],
+)
+def test_the_same_credentials_are_accepted(given):
+    source = with_oauth()
+    check_oauth(given, source)
+    assert list(without_effect(given, source)) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"oauth_client_id": "s3cr3t"},
+        {"oauth_key_id": "s3cr3t"},
+        {"oauth_client_key": PEM + "s3cr3t"},
+        {"oauth_auth_server": "https://s3cr3t"},
+        {"oauth_scope": "s3cr3t"},
+    ],
+)
+def test_other_credentials_are_refused_and_not_shown(given):
+    (option,) = given
+    with pytest.raises(ConfigurationError, match=f"the {option} given to Client is not") as caught:
+        check_oauth(given, with_oauth())
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_key_is_compared_with_its_file_where_that_can_be_read(tmp_path):
+    path = tmp_path / "key.pem"
+    path.write_text(PEM)
+    source = with_oauth(private_key=str(path))
+    check_oauth({"oauth_client_key": PEM}, source)
+    with pytest.raises(ConfigurationError, match="oauth_client_key"):
+        check_oauth({"oauth_client_key": f"{PEM}x"}, source)
+    path.unlink()
+    check_oauth({"oauth_client_key": f"{PEM}x"}, source)
 
 
 def test_the_signatures_are_segments():

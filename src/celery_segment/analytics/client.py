@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, Protocol, ov
 from celery import current_app
 
 from celery_segment import messages
-from celery_segment.analytics.source import choose, without_effect
+from celery_segment.analytics.source import check_oauth, choose, without_effect
 from celery_segment.calls import api
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.task import Call
@@ -103,7 +103,8 @@ class Client:
         WriteKeyMissing: Neither a write key nor a source is given.
         ValueError: A duration is negative or None.
         ConfigurationError: Raised by the first call: the source is not configured, or the
-            write key belongs to another source or to none.
+            write key belongs to another source or to none, or what is given for OAuth
+            contradicts its ``segment_oauth``.
     """
 
     write_key: str | None = None
@@ -267,6 +268,7 @@ class Client:
         source = choose(runtime_of(self._app).settings, self.source, self.write_key)
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         given = {name: value for name, value in given.items() if value != getattr(Client, name)}
+        check_oauth(given, source)
         ignored = ", ".join(without_effect(given, source))
         if ignored:
             self.log.warning("options without effect in the calling process: %s", ignored)

@@ -6,10 +6,19 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from celery_segment.config import DEFAULT_SOURCE, Settings, Source, WriteKey, declared
+from celery_segment.config import (
+    DEFAULT_SOURCE,
+    OAuth,
+    PrivateKey,
+    Settings,
+    Source,
+    WriteKey,
+    declared,
+    read_key,
+)
 from celery_segment.errors import ConfigurationError
 
-__all__ = ["WORKERS_SETTINGS", "choose", "without_effect"]
+__all__ = ["OAUTH_FIELDS", "WORKERS_SETTINGS", "check_oauth", "choose", "without_effect"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -23,6 +32,15 @@ WORKERS_SETTINGS = {
     "upload_size": "max_batch_messages",
     "upload_interval": "flush_interval",
     "max_total_backoff_duration": "retry_for",
+}
+
+#: The fields of ``segment_oauth`` that options of Segment's client stand for.
+OAUTH_FIELDS = {
+    "oauth_client_id": "client_id",
+    "oauth_client_key": "private_key",
+    "oauth_key_id": "key_id",
+    "oauth_auth_server": "auth_server",
+    "oauth_scope": "scope",
 }
 
 
@@ -73,12 +91,47 @@ def _with_key(settings: Settings, key: WriteKey) -> Source:
     return settings.source(DEFAULT_SOURCE)
 
 
+def check_oauth(given: Mapping[str, Any], source: Source) -> None:
+    """Refuse credentials of OAuth that contradict those of the source in this process.
+
+    Raises:
+        ConfigurationError: An option is not what ``segment_oauth`` says.
+    """
+    oauth = source.oauth
+    if oauth is None:
+        return
+    for option, name in OAUTH_FIELDS.items():
+        if option in given and not _agrees(given[option], name, oauth, source.host):
+            raise ConfigurationError(
+                f"the {option} given to Client is not the {name} in segment_oauth of source"
+                f" {source.name!r} in this process",
+                hint="leave out the oauth_ options: the workers use segment_oauth",
+            )
+
+
+def _agrees(value: Any, name: str, oauth: OAuth, host: str) -> bool:
+    if name == "private_key":
+        return _is_same_key(value, oauth.private_key)
+    if name == "auth_server":
+        return str(value).rstrip("/").removesuffix("/token") == oauth.server_of(host)
+    return bool(value == getattr(oauth, name))
+
+
+def _is_same_key(value: Any, key: PrivateKey) -> bool:
+    given = value if isinstance(value, bytes) else str(value).encode()
+    try:
+        return given.split() == read_key(key).split()
+    except (OSError, ValueError):
+        return True  # a process that only makes calls need not be able to read it
+
+
 def without_effect(given: Mapping[str, Any], source: Source) -> Iterator[str]:
     """Yield the given options that differ from the settings, each with what to use instead."""
     settings = declared(Source)
     for option, value in given.items():
-        if option.startswith("oauth_"):
-            yield f"{option} (OAuth is not supported: the workers use the write key)"
+        if option in OAUTH_FIELDS:
+            if source.oauth is None:
+                yield f"{option} (set segment_oauth in the workers instead)"
         elif option in WORKERS_SETTINGS:
             setting = WORKERS_SETTINGS[option]
             try:

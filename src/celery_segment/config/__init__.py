@@ -6,7 +6,7 @@ from celery_segment.config.declaration import declared
 from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load, redis_of
 from celery_segment.config.masking import mask_settings
-from celery_segment.config.oauth import OAuth
+from celery_segment.config.oauth import OAuth, read_key
 from celery_segment.config.parsers import PrivateKey, WriteKey
 from celery_segment.config.settings import Settings
 from celery_segment.config.source import DEFAULT_SOURCE, Source
@@ -22,5 +22,6 @@ __all__ = [
     "declared",
     "load",
     "mask_settings",
+    "read_key",
     "redis_of",
 ]

@@ -6,18 +6,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery_segment.config.parsers import PrivateKey, host, is_loopback
 
-__all__ = ["OAuth", "oauth"]
+__all__ = ["OAuth", "oauth", "read_key"]
 
 SCOPE = "tracking_api:write"
 #: Segment's authorization servers, of its regions; and the hosts of its API in the EU.
 US_SERVER = "https://oauth2.segment.io"
 EU_SERVER = "https://oauth2.eu1.segmentapis.com"
 _EU_HOST = re.compile(r"([a-z0-9-]+\.)?eu1\.([a-z0-9-]+\.)?segmentapis\.com")
+_PEM = "-----BEGIN "
 _EXAMPLE = '{"client_id": "...", "private_key": "/path/to/key.pem", "key_id": "..."}'
 
 
@@ -99,3 +101,14 @@ def _server(value: Any) -> str | None:
     if url.scheme != "https" and not is_loopback(url.hostname):
         raise ValueError("must be a mapping whose auth_server is an https URL")
     return server
+
+
+def read_key(key: PrivateKey) -> bytes:
+    """Return a private key as PEM, from its file where its path is given.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no path.
+    """
+    text = key.reveal()
+    return text.encode() if _PEM in text else Path(text).read_bytes()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from celery_segment.config import OAuth, PrivateKey
+from celery_segment.config import OAuth, PrivateKey, read_key
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
 
@@ -16,7 +15,6 @@ __all__ = ["check_key", "load_key", "sign"]
 BEFORE, AFTER = 5, 55
 #: The least number of bits of an RSA key (RFC 7518, section 3.3).
 BITS = 2_048
-_PEM = "-----BEGIN "
 
 
 def check_key(source: str, oauth: OAuth) -> None:
@@ -59,11 +57,8 @@ def load_key(source: str, oauth: OAuth) -> Any:
 
 
 def _pem(where: str, key: PrivateKey) -> bytes:
-    text = key.reveal()
-    if _PEM in text:
-        return text.encode()
     try:
-        return Path(text).read_bytes()
+        return read_key(key)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is no path"
         raise ConfigurationError(
