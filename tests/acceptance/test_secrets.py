@@ -13,8 +13,9 @@ import urllib.request
 
 import pytest
 
+from authorization import TOKEN, AuthorizationServer
 from celery_segment import Analytics, track
-from celery_segment.testing import Reply
+from celery_segment.testing import Reply, SegmentServer
 from support import DEFAULTS, TESTS, WRITE_KEY, content_of, wait_until
 
 PASSWORD = "p4ssw0rd"
@@ -22,7 +23,20 @@ SECRETS = (
     WRITE_KEY.encode(),
     base64.b64encode(f"{WRITE_KEY}:".encode()),
     PASSWORD.encode(),
+    TOKEN.encode(),
 )
+
+
+@pytest.fixture
+def auth():
+    with AuthorizationServer() as auth:
+        yield auth
+
+
+@pytest.fixture
+def server(auth):
+    with SegmentServer(check_token=auth.check_token) as server:
+        yield server
 
 
 @pytest.fixture
@@ -61,11 +75,11 @@ def flower(app, tmp_path):
     process.wait(10)
 
 
-def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower, tmp_path):
+def test_the_keys_stay_with_the_worker(app, redis, server, auth, workers, flower, tmp_path):
     server.fail_messages(lambda message: message["event"] == "bad")
     server.reply(Reply.status(500))
     proxies = {"ftp": f"http://user:{PASSWORD}@proxy"}
-    worker = workers.start(app, "-E", segment_proxies=proxies)
+    worker = workers.start(app, "-E", segment_proxies=proxies, segment_oauth=auth.oauth())
     for number in range(60):
         track.delay("u", "bad" if number == 30 else f"E{number}", {"payload": "p4yl04d"})
     assert Analytics().flush(20) == 0
@@ -86,9 +100,12 @@ def test_the_write_key_stays_with_the_worker(app, redis, server, workers, flower
         # The worker is at work: a key may be gone by now, and holds nothing then.
         places[f"redis {key!r}"] = (redis.dump(key) or b"") + key + content_of(redis, key)
     assert len(places) > 15
+    assert auth.granted
+    lines = [line.encode() for line in auth.pem().splitlines() if "-----" not in line]
+    secrets = (*SECRETS, *lines, *(assertion.encode() for assertion in auth.assertions))
     for place, content in places.items():
         assert content, place
-        for secret in SECRETS:
+        for secret in secrets:
             assert secret not in content, f"a secret is in {place}"
         if not place.startswith("redis"):
             assert b"p4yl04d" not in content, f"a payload is in {place}"
