@@ -18,6 +18,7 @@ from celery import current_app
 from celery_segment import messages
 from celery_segment.analytics.source import check_oauth, choose, without_effect
 from celery_segment.calls import api
+from celery_segment.calls.identity import take_back
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE, Source
@@ -238,6 +239,7 @@ class Client:
                 )
             producer.store(data)
         except SegmentBufferError as error:
+            take_back(shown["messageId"])
             self.log.warning("%s is not stored: %s", shown["type"], error)
             if self.on_error:
                 self.on_error(error, [shown])

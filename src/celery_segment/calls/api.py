@@ -13,6 +13,7 @@ from celery._state import get_current_app
 from celery.local import Proxy
 
 from celery_segment import messages
+from celery_segment.calls.identity import identify_by
 from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.visitor import current_visitor
@@ -89,6 +90,7 @@ def identify(
     return source, messages.build_message(
         messages.Identify,
         current_visitor(),
+        identify_by(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         traits=traits,
@@ -119,6 +121,7 @@ def track(
     return source, messages.build_message(
         messages.Track,
         current_visitor(),
+        identify_by(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         event=event,
@@ -148,6 +151,7 @@ def alias(
     return source, messages.build_message(
         messages.Alias,
         current_visitor(),
+        identify_by(),
         previous_id=previous_id,
         user_id=user_id,
         context=context,
@@ -177,6 +181,7 @@ def group(
     return source, messages.build_message(
         messages.Group,
         current_visitor(),
+        identify_by(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -210,6 +215,7 @@ def page(
     return source, messages.build_message(
         messages.Page,
         current_visitor(),
+        identify_by(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,
@@ -240,6 +246,7 @@ def screen(
     return source, messages.build_message(
         messages.Screen,
         current_visitor(),
+        identify_by(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,

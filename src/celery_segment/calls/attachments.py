@@ -7,10 +7,10 @@ from typing import Any
 from kombu.utils.json import dumps
 
 from celery_segment.buffer import Attachments
-from celery_segment.errors import ValidationError
+from celery_segment.errors import ConfigurationError, ValidationError
 from celery_segment.trust import Trust
 
-__all__ = ["attachments_of", "keeps_results"]
+__all__ = ["attachments_of", "check_receipts", "keeps_results"]
 
 
 def attachments_of(
@@ -54,6 +54,15 @@ def attachments_of(
             f"an argument of a callback's signature has no JSON form ({type(error).__name__}):"
             " convert it",
         ) from error
+
+
+def check_receipts(app: Any) -> None:
+    """Raise ConfigurationError where an application has no result backend for a receipt."""
+    if not keeps_results(app):
+        raise ConfigurationError(
+            "ignore_result=False requests a receipt, which needs a result backend",
+            hint="set result_backend in this process and in the workers",
+        )
 
 
 def keeps_results(app: Any) -> bool:

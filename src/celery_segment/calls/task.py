@@ -19,18 +19,14 @@ from celery.exceptions import Reject
 
 from celery_segment.buffer import Attachments
 from celery_segment.calls.arguments import check_arguments, hide
-from celery_segment.calls.attachments import attachments_of, keeps_results
+from celery_segment.calls.attachments import attachments_of, check_receipts
 from celery_segment.calls.delayed import holdable, origin_queue
 from celery_segment.calls.fixed import FixedTask
+from celery_segment.calls.identity import given_id, take_back
 from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
-from celery_segment.errors import (
-    ConfigurationError,
-    SegmentBufferError,
-    SegmentError,
-    ValidationError,
-)
+from celery_segment.errors import SegmentBufferError, SegmentError, ValidationError
 from celery_segment.messages import Message, call_arguments
 from celery_segment.producer import Producer
 from celery_segment.runtime import Runtime, runtime_of
@@ -115,7 +111,7 @@ class Call(FixedTask, Generic[P]):
             result: CallResult = super().apply_async(args, kwargs, task_id=task_id, **options)
             return result
         try:
-            prepared = self._prepare(args, kwargs, task_id)
+            prepared = self._prepare(args, kwargs, given_id(task_id, options))
         except Exception as error:
             if not is_refused(self._runtime, self.build, args, kwargs, error):
                 hide(error)
@@ -123,7 +119,8 @@ class Call(FixedTask, Generic[P]):
             return DroppedResult(task_id or uuid())
         try:
             return self._dispatch(prepared, task_id, **options)
-        except SegmentError as error:
+        except Exception as error:
+            take_back(prepared.message_id)
             hide(error)
             raise
 
@@ -147,7 +144,7 @@ class Call(FixedTask, Generic[P]):
         from django.db import transaction
 
         try:
-            producer, message = self._build(args, kwargs, task_id)
+            producer, message = self._build(args, kwargs, given_id(task_id, options))
             trace, prepare = trace_context(), producer.await_commit(message)
         except Exception as error:
             if not is_refused(self._runtime, self.build, args, kwargs, error):
@@ -187,7 +184,11 @@ class Call(FixedTask, Generic[P]):
             trace = trace_context()
             attached = Attachments(trace=trace) if trace else None
             producer = self._runtime.producer(source)
-            producer.publish(message, attached)
+            try:
+                producer.publish(message, attached)
+            except SegmentBufferError:
+                take_back(message.message_id)
+                raise
         except SegmentError as error:
             hide(error)
             raise
@@ -278,7 +279,7 @@ class Call(FixedTask, Generic[P]):
         return Prepared(producer, message.message_id, data, trace_context())
 
     def _build(self, args: Any, kwargs: Any, task_id: str | None) -> tuple[Producer, Message]:
-        """Build the message, with the task's id, if there is one, as its messageId."""
+        """Build the message, with the task's id, if one is given, as its messageId."""
         args, kwargs = args or (), kwargs or {}
         if task_id is not None:
             given = inspect.signature(self.build).bind(*args, **kwargs).arguments
@@ -302,7 +303,8 @@ class Call(FixedTask, Generic[P]):
         producer, message_id, data, trace = prepared
         task_id = task_id or message_id
         receipt = ignore_result is False and producer.delivers
-        self._check_receipt(receipt)
+        if receipt:
+            check_receipts(self.app)
         if data is None:
             return StoredResult(task_id, message_id)
         trust = self._runtime.trust
@@ -320,13 +322,6 @@ class Call(FixedTask, Generic[P]):
             producer.store(data, attachments_of(*asked, receipt=receipt, trust=trust))
             result = StoredResult(task_id, message_id)
         return self._receipt(task_id) if receipt else result
-
-    def _check_receipt(self, receipt: bool) -> None:
-        if receipt and not keeps_results(self.app):
-            raise ConfigurationError(
-                "ignore_result=False requests a receipt, which needs a result backend",
-                hint="set result_backend in this process and in the workers",
-            )
 
     def _send(
         self, prepared: Prepared, data: bytes, task_id: str, options: dict[str, Any]

@@ -108,6 +108,13 @@ class Settings:
         "Under pytest and Django's test runner, validate calls and store nothing, unless a test"
         " asks for the buffer.",
     )
+    idempotency: str = setting(
+        "attempt",
+        parsers.choice("attempt", "task", "off"),
+        "What gives a call within a Celery task the same messageId when it is made again, so that"
+        " Segment counts it once: the `attempt`, for a task that the broker delivers again; the"
+        " `task`, also for one that is retried; or nothing, `off`.",
+    )
     signing_key: parsers.SigningKey | None = setting(
         None,
         parsers.signing_key,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from celery_segment.messages.build import LIBRARY, build_message, complete, from_wire
+from celery_segment.messages.build import (
+    LIBRARY,
+    build_message,
+    complete,
+    from_wire,
+    message_id_from,
+)
 from celery_segment.messages.defaults import add_defaults, run_hook
 from celery_segment.messages.encoding import (
     MAX_MESSAGE_BYTES,
     call_arguments,
+    content_of,
     decode,
     encode,
     encode_value,
@@ -40,10 +47,12 @@ __all__ = [
     "build_message",
     "call_arguments",
     "complete",
+    "content_of",
     "decode",
     "encode",
     "encode_value",
     "from_wire",
+    "message_id_from",
     "parse_number",
     "run_hook",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,7 +21,7 @@ from celery_segment.messages.types import TYPES, Message, Page
 from celery_segment.version import __version__
 from celery_segment.visitor import Visitor
 
-__all__ = ["LIBRARY", "RAW_LIBRARY", "build_message", "complete", "from_wire"]
+__all__ = ["LIBRARY", "RAW_LIBRARY", "build_message", "complete", "from_wire", "message_id_from"]
 
 LIBRARY = {"name": "celery-segment", "version": __version__}
 RAW_LIBRARY = msgspec.Raw(msgspec.json.encode(LIBRARY))
@@ -36,6 +36,7 @@ M = TypeVar("M", bound=Message)
 def build_message(
     kind: type[M],
     visitor: Visitor | None = None,
+    identify: Callable[[Message], str | None] | None = None,
     *,
     context: Any = None,
     timestamp: Any = None,
@@ -44,13 +45,15 @@ def build_message(
 ) -> M:
     """Validate the arguments of a call and return its message.
 
-    The caller's objects are never changed. By default, ``message_id`` is a new UUID and
-    ``timestamp`` is the current time; both stay the same across retries. Ids and context
+    The caller's objects are never changed. By default, ``message_id`` is ``identify``'s, or a new
+    UUID, and ``timestamp`` is the current time; both stay the same across retries. Ids and context
     that are not given are the visitor's, unless the call is about another person.
 
     Args:
         kind: The class of the message.
         visitor: The visitor of the current request, if there is one.
+        identify: Returns the id of a message that is given none. The message that it gets has
+            neither an id nor a timestamp, and the context without what is added to each.
         context: The context of the call; its values win over the visitor's.
         timestamp: A datetime or an ISO 8601 string.
         message_id: A string of 1 to 100 characters, or a UUID.
@@ -78,8 +81,13 @@ def build_message(
             "user_id",
             f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
         )
+    if message_id is not None:
+        message_id = parse("message_id", message_id)
+    if message_id is None and identify is not None:
+        given = None if context is None else parse("context", context)
+        message_id = identify(kind(message_id="", timestamp="", context=given, **own))
     return kind(
-        message_id=new_message_id() if message_id is None else _message_id(message_id),
+        message_id=new_message_id() if message_id is None else message_id,
         timestamp=now() if timestamp is None else _timestamp(timestamp),
         context=_CONTEXT if context is None else _context(context),
         **own,
@@ -153,10 +161,6 @@ def from_wire(content: Mapping[str, Any]) -> Message:
     return build_message(kind, **{field: given.get(name) for name, field in names.items()})
 
 
-def _message_id(value: Any) -> str:
-    return parse("message_id", value) or new_message_id()
-
-
 def _timestamp(value: Any) -> str:
     return parse("timestamp", value) or now()
 
@@ -195,3 +199,9 @@ def new_message_id() -> str:
     """
     h = os.urandom(16).hex()
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+def message_id_from(digest: bytes) -> str:
+    """Return the UUID that a digest of 16 bytes makes (RFC 9562, version 8)."""
+    h = digest.hex()
+    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"

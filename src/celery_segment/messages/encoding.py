@@ -17,6 +17,7 @@ from celery_segment.messages.values import MAX_DEPTH, checker, encoder, plain, p
 __all__ = [
     "MAX_MESSAGE_BYTES",
     "call_arguments",
+    "content_of",
     "decode",
     "encode",
     "encode_value",
@@ -96,6 +97,18 @@ def _to_json(message: msgspec.Struct) -> bytes:
     return encoder.encode(plain_message(message))
 
 
+def content_of(message: Message) -> bytes:
+    """Return a message as JSON that is the same in each process: dicts and sets are sorted.
+
+    Raises:
+        ValidationError: A value has no JSON form; the error has its path.
+    """
+    try:
+        return _sorting.encode(message)
+    except Exception:  # noqa: BLE001 - plain_message raises it with its path
+        return _sorting.encode(plain_message(message))
+
+
 def encode_value(value: Any) -> bytes:
     """Return a value as compact JSON, converted as in a message."""
     return encoder.encode(plain(value, "", 0))
@@ -103,3 +116,6 @@ def encode_value(value: Any) -> bytes:
 
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=parse_number)
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_sorting = msgspec.json.Encoder(
+    enc_hook=encoder.enc_hook, decimal_format="number", order="deterministic"
+)
