@@ -8,6 +8,7 @@ import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two ta
 from celery_segment import signals
 from celery_segment.buffer import Amount, DeadLetter, Gate, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
+from celery_segment.calls.surroundings import context
 from celery_segment.config import mask_settings
 from celery_segment.errors import (
     BufferFull,
@@ -53,6 +54,7 @@ __all__ = [
     "WriteKeyMissing",
     "__version__",
     "alias",
+    "context",
     "group",
     "identify",
     "page",

@@ -32,6 +32,7 @@ from celery_segment import (
     Snapshot,
     ValidationError,
     alias,
+    context,
     group,
     identify,
     page,
@@ -225,6 +226,14 @@ def in_requests(visitor: Visitor, shop: Flask) -> None:
     SegmentMiddleware(use_asgi, user_id=lambda scope: scope["user"])
     with acting(visitor):
         track.delay(event="E")
+
+
+def in_blocks() -> None:
+    with context(user_id=5, anonymous_id="a", context={"ip": "192.0.2.1"}, integrations=None):
+        track.delay(event="E")
+    with context(user_id=[]):  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        pass
+    context("u")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
 
 
 async def use_asgi(*_: object) -> None:

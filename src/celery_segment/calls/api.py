@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, ParamSpec, SupportsIndex, cast
-from uuid import UUID
+from typing import Any, ParamSpec, cast
 
 from celery import shared_task
 from celery._state import get_current_app
 from celery.local import Proxy
 
 from celery_segment import messages
-from celery_segment.calls.identity import identify_by
+from celery_segment.calls.arguments import Identifier, Json
+from celery_segment.calls.surroundings import surroundings
 from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.visitor import current_visitor
 
 __all__ = ["CALLS", "Call", "alias", "group", "identify", "page", "screen", "track"]
 
 P = ParamSpec("P")
-Json = Mapping[str, Any] | None
-Identifier = str | SupportsIndex | UUID | Decimal | float | None
 
 
 class _Current(Proxy):
@@ -89,8 +85,7 @@ def identify(
     """
     return source, messages.build_message(
         messages.Identify,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         traits=traits,
@@ -120,8 +115,7 @@ def track(
     """
     return source, messages.build_message(
         messages.Track,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         event=event,
@@ -150,8 +144,7 @@ def alias(
     """
     return source, messages.build_message(
         messages.Alias,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         previous_id=previous_id,
         user_id=user_id,
         context=context,
@@ -180,8 +173,7 @@ def group(
     """
     return source, messages.build_message(
         messages.Group,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -214,8 +206,7 @@ def page(
     """
     return source, messages.build_message(
         messages.Page,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,
@@ -245,8 +236,7 @@ def screen(
     """Record a view of an application's screen. The arguments are those of ``page``."""
     return source, messages.build_message(
         messages.Screen,
-        current_visitor(),
-        identify_by(),
+        *surroundings(),
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from traceback import clear_frames
-from typing import Any
+from typing import Any, SupportsIndex
+from uuid import UUID
 
 from celery_segment.errors import SegmentError, ValidationError
 
-__all__ = ["check_arguments", "hide"]
+__all__ = ["Identifier", "Json", "check_arguments", "hide"]
+
+#: What is accepted as an id, and as properties, traits, context or integrations.
+Identifier = str | SupportsIndex | UUID | Decimal | float | None
+Json = Mapping[str, Any] | None
 
 
 def check_arguments(build: Callable[..., Any], args: Any, kwargs: Any) -> None:

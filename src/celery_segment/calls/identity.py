@@ -7,7 +7,7 @@ a message's id is made from the task and from what the message says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -17,7 +17,7 @@ from celery.utils.threads import get_ident
 from celery_segment.messages import Message, content_of, message_id_from
 from celery_segment.runtime import runtime_of
 
-__all__ = ["current_attempt", "given_id", "identify_by", "take_back"]
+__all__ = ["STACKS", "current_attempt", "given_id", "take_back"]
 
 #: Kinds of messages that are counted for one attempt, some 10 MB. Those beyond have random ids:
 #: nothing is lost, but a task that tracks so many may track some twice.
@@ -27,7 +27,7 @@ _ATTRIBUTE = "_segment_attempt"
 
 #: Celery's stacks of running tasks, by thread or greenlet. It has none while no task runs in this
 #: process, which is found out in a fraction of the time that a look at the top of one takes.
-_stacks = getattr(getattr(_task_stack, "_local", None), "__storage__", True)
+STACKS = getattr(getattr(_task_stack, "_local", None), "__storage__", True)
 
 
 class Attempt:
@@ -86,7 +86,7 @@ def current_attempt() -> Attempt | None:
     It is a worker's: a task that is called directly, or eagerly, within another gets no id that
     it would have again.
     """
-    task = _top(_task_stack) if _stacks else None
+    task = _top(_task_stack) if STACKS else None
     if task is None:
         return None
     request = _top(task.request_stack)
@@ -98,12 +98,6 @@ def current_attempt() -> Attempt | None:
         return request.__dict__[_ATTRIBUTE]  # type: ignore[no-any-return]
     except KeyError:
         return request.__dict__.setdefault(_ATTRIBUTE, Attempt(task, request))  # type: ignore[no-any-return]
-
-
-def identify_by() -> Callable[[Message], str | None] | None:
-    """Return what gives a call's message its id; None where it is to be a random one."""
-    attempt = current_attempt() if _stacks else None
-    return None if attempt is None else attempt.identify
 
 
 def take_back(message_id: str) -> None:
@@ -121,8 +115,11 @@ def given_id(task_id: str | None, options: Mapping[str, Any]) -> str | None:
         would have another one the next time. Celery freezes the tasks of a canvas, which gives
         them a ``reply_to``.
     """
-    is_made_up = "reply_to" in options and identify_by() is not None
-    return None if is_made_up else task_id
+    if task_id is not None and "reply_to" in options:
+        attempt = current_attempt()
+        if attempt is not None and attempt.identify is not None:
+            return None
+    return task_id
 
 
 def _outer() -> tuple[Any, Any]:

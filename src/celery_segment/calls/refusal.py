@@ -12,13 +12,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from celery_segment.config import DEFAULT_SOURCE, Source
-from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError
-from celery_segment.producer.recording import is_view_alone, note_dropped
-from celery_segment.runtime import Runtime
-from celery_segment.visitor import current_visitor
+from celery._state import get_current_app
 
-__all__ = ["is_refused"]
+from celery_segment.config import DEFAULT_SOURCE, Source
+from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError, ValidationError
+from celery_segment.producer.recording import is_view_alone, note_dropped
+from celery_segment.runtime import Runtime, runtime_of
+from celery_segment.visitor import current_visitor, is_request
+
+__all__ = ["is_block_refused", "is_refused"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -46,7 +48,7 @@ def is_refused(
         return False
     source = _source(runtime, (kwargs or {}).get("source", DEFAULT_SOURCE))
     name = build.__name__
-    if isinstance(error, NoIdentity) and (current_visitor() is not None or is_view_alone()):
+    if isinstance(error, NoIdentity) and (is_request(current_visitor()) or is_view_alone()):
         runtime.producer(source.name).drop("unidentified")
         _log(logging.INFO, name, "the visitor has no id: see segment_set_anonymous_id")
         return True
@@ -54,6 +56,15 @@ def is_refused(
         return False
     runtime.producer(source.name).drop("invalid")
     _log(logging.ERROR, name, _problem(build, args or (), kwargs or {}, error))
+    return True
+
+
+def is_block_refused(error: ValidationError) -> bool:
+    """Log what a block gives its calls that is not valid, and return True; False if it raises."""
+    source = runtime_of(get_current_app()).settings.sources[DEFAULT_SOURCE]
+    if source.on_invalid == "raise":
+        return False
+    _log(logging.ERROR, "context", str(error))
     return True
 
 

@@ -19,6 +19,7 @@ from celery_segment.messages.encoding import (
     encode_value,
     parse_number,
 )
+from celery_segment.messages.fields import parse
 from celery_segment.messages.types import (
     ARGUMENTS,
     TYPES,
@@ -30,6 +31,7 @@ from celery_segment.messages.types import (
     Screen,
     Track,
 )
+from celery_segment.messages.values import plain_field
 
 __all__ = [
     "ARGUMENTS",
@@ -53,6 +55,8 @@ __all__ = [
     "encode_value",
     "from_wire",
     "message_id_from",
+    "parse",
     "parse_number",
+    "plain_field",
     "run_hook",
 ]

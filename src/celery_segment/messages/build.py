@@ -19,7 +19,7 @@ from celery_segment.messages.paths import shown_key
 from celery_segment.messages.standing import class_name
 from celery_segment.messages.types import TYPES, Message, Page
 from celery_segment.version import __version__
-from celery_segment.visitor import Visitor
+from celery_segment.visitor import Block, Known, Visitor, is_request, outer_of
 
 __all__ = ["LIBRARY", "RAW_LIBRARY", "build_message", "complete", "from_wire", "message_id_from"]
 
@@ -51,7 +51,7 @@ def build_message(
 
     Args:
         kind: The class of the message.
-        visitor: The visitor of the current request, if there is one.
+        visitor: The visitor of the current block or request, if there is one.
         identify: Returns the id of a message that is given none. The message that it gets has
             neither an id nor a timestamp, and the context without what is added to each.
         context: The context of the call; its values win over the visitor's.
@@ -71,26 +71,32 @@ def build_message(
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
-    if visitor is not None:
-        context = _add_visitor(kind, own, context, visitor)
+    around = visitor
+    while around is not None:  # the innermost first
+        context = _add_visitor(kind, own, context, around)
+        around = outer_of(around)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
-        hint = ""
-        if visitor is not None:
-            hint = "; this request's visitor has neither: see segment_set_anonymous_id"
-        raise NoIdentity(
-            "user_id",
-            f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
-        )
+        raise _no_identity(visitor)
     if message_id is not None:
         message_id = parse("message_id", message_id)
     if message_id is None and identify is not None:
-        given = None if context is None else parse("context", context)
-        message_id = identify(kind(message_id="", timestamp="", context=given, **own))
+        bare = None if context is None else parse("context", context)
+        message_id = identify(kind(message_id="", timestamp="", context=bare, **own))
     return kind(
         message_id=new_message_id() if message_id is None else message_id,
         timestamp=now() if timestamp is None else _timestamp(timestamp),
         context=_CONTEXT if context is None else _context(context),
         **own,
+    )
+
+
+def _no_identity(visitor: Visitor | None) -> NoIdentity:
+    hint = ""
+    if is_request(visitor):
+        hint = "; this request's visitor has neither: see segment_set_anonymous_id"
+    return NoIdentity(
+        "user_id",
+        f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
     )
 
 
@@ -109,12 +115,15 @@ def _add_visitor(kind: type[Message], own: dict[str, Any], context: Any, visitor
     named = next((field for field in theirs if own.get(field) is not None), None)
     if named and theirs[named] not in (None, own[named]):
         return context
-    if named is None or (named == "user_id" and theirs["user_id"] is not None):
+    is_theirs = named is None or (named == "user_id" and theirs["user_id"] is not None)
+    if is_theirs or isinstance(visitor, Block):
         if theirs["anonymous_id"] is None and "anonymous_id" in own:
             theirs["anonymous_id"] = visitor.new_anonymous_id()
         for field, value in theirs.items():
             if field in own and own[field] is None:  # an alias has no anonymous_id
                 own[field] = value
+    if isinstance(visitor, Known) and visitor.integrations:
+        own["integrations"] = {**visitor.integrations, **(own["integrations"] or {})}
     given: Mapping[str, Any] = {**visitor.context, **(parse("context", context) or {})}
     page = given.get("page")
     if kind is Page and isinstance(page, Mapping):

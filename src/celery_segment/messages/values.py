@@ -41,6 +41,7 @@ __all__ = [
     "checker",
     "encoder",
     "plain",
+    "plain_field",
     "plain_message",
 ]
 
@@ -60,11 +61,20 @@ def plain_message(message: msgspec.Struct) -> msgspec.Struct:
     for name in message.__struct_fields__:
         value = getattr(message, name)
         if isinstance(value, Mapping | str):
-            try:
-                changes[name] = plain(value, name, 0)
-            except RecursionError:
-                raise ValidationError(name, _TOO_DEEP) from None
+            changes[name] = plain_field(name, value)
     return msgspec.structs.replace(message, **changes)
+
+
+def plain_field(name: str, value: Any) -> Any:
+    """Return a copy of a field's value in forms that JSON has.
+
+    Raises:
+        ValidationError: A value has no JSON form; the error has its path.
+    """
+    try:
+        return plain(value, name, 0)
+    except RecursionError:
+        raise ValidationError(name, _TOO_DEEP) from None
 
 
 class _NoFormError(TypeError):
