@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from celery import _state
+from celery.signals import before_task_publish
 
 import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two tasks
 from celery_segment import signals
 from celery_segment.buffer import Amount, DeadLetter, Gate, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
-from celery_segment.calls.surroundings import context
+from celery_segment.calls.block import context
+from celery_segment.calls.publishing import carry_visitor
 from celery_segment.config import mask_settings
 from celery_segment.errors import (
     BufferFull,
@@ -71,6 +73,7 @@ def _install(app: object) -> None:
 
 
 mask_settings()
+before_task_publish.connect(carry_visitor)
 _state.connect_on_app_finalize(_install)
 for _app in _state._get_active_apps():  # noqa: SLF001 - as celery.shared_task itself does
     if _app.finalized:

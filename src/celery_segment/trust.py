@@ -21,7 +21,8 @@ __all__ = ["Trust"]
 
 #: What precedes a signed content, and what it is signed for.
 _MARK = b"signed:"
-_CALLBACKS, _MESSAGE, _FINGERPRINT = b"callbacks", b"message", b"fingerprint"
+_CALLBACKS, _MESSAGE, _VISITOR = b"callbacks", b"message", b"visitor"
+_FINGERPRINT = b"fingerprint"
 #: Hexadecimal digits of a key's fingerprint. Two keys differ in it but once in 65,536 times. It is
 #: the same at each request and so short, so that whoever sees it, or asks for it ever again, can
 #: rule out guesses of the key, and yet never confirm one.
@@ -108,6 +109,17 @@ class Trust:
         """
         return not self._keys or self._is_signed(_MESSAGE, message, str(signature))
 
+    def signature_of_visitor(self, task_id: str, content: bytes) -> str:
+        """Return the signature of the visitor that a task's message carries; "" without a key."""
+        return self._signature(_VISITOR, _of_task(task_id, content)) if self._keys else ""
+
+    def is_visitor(self, task_id: str, content: bytes, signature: str) -> bool:
+        """Return whether the visitor that a task's message carries is that of its publisher.
+
+        Without a key, who may publish it may publish any other task.
+        """
+        return not self._keys or self._is_signed(_VISITOR, _of_task(task_id, content), signature)
+
     def _signature(self, what: bytes, content: bytes) -> str:
         return _mac(self._keys[0], what, content)
 
@@ -116,6 +128,10 @@ class Trust:
         return any(
             hmac.compare_digest(_mac(key, what, content).encode(), given) for key in self._keys
         )
+
+
+def _of_task(task_id: str, content: bytes) -> bytes:
+    return b"%b:%b" % (task_id.encode(), content)
 
 
 def _mac(key: bytes, what: bytes, content: bytes) -> str:

@@ -8,14 +8,17 @@ a message's id is made from the task and from what the message says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 from celery._state import _task_stack
 from celery.utils.threads import get_ident
 
+from celery_segment.calls.carried import VISITOR, decoded
 from celery_segment.messages import Message, content_of, message_id_from
 from celery_segment.runtime import runtime_of
+from celery_segment.visitor import Known
 
 __all__ = ["STACKS", "current_attempt", "given_id", "take_back"]
 
@@ -31,15 +34,23 @@ STACKS = getattr(getattr(_task_stack, "_local", None), "__storage__", True)
 
 
 class Attempt:
-    """One attempt to run a task, which gives the messages of its calls their ids.
+    """One attempt to run a task, which gives the messages of its calls their ids, and a visitor.
 
     Args:
         task: The Celery task.
         request: Its request.
+
+    Attributes:
+        task_id: The task's id.
+        header: The header of its message that carries a visitor; None where there is none.
     """
 
     def __init__(self, task: Any, request: Any) -> None:
-        mode = runtime_of(task.app).settings.idempotency
+        self.task_id = str(request.id)
+        headers = request.headers
+        self.header = headers.get(VISITOR) if isinstance(headers, Mapping) else None
+        self._runtime = runtime_of(task.app)
+        mode = self._runtime.settings.idempotency
         #: What gives a message its id; None where that is to be a random one.
         self.identify = None if mode == "off" else self._identify
         # A task that replaces itself keeps its id.
@@ -49,6 +60,13 @@ class Attempt:
         self._key = blake2b(repr(named).encode()).digest()
         self._counts: dict[int, int] = {}
         self._last: tuple[str, int] = ("", 0)
+
+    @cached_property
+    def visitor(self) -> Known | None:
+        """The visitor whose request has started the task, as its message says."""
+        if self.header is None or not self._runtime.settings.propagate_visitor:
+            return None
+        return decoded(self.header, self.task_id, self._runtime.trust)
 
     def _identify(self, message: Message) -> str | None:
         """Return the id of a message, and count it among equal ones; None where it has none.

@@ -14,11 +14,12 @@ from typing import Any
 
 from celery._state import get_current_app
 
+from celery_segment.calls.surroundings import current_person
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError, ValidationError
 from celery_segment.producer.recording import is_view_alone, note_dropped
 from celery_segment.runtime import Runtime, runtime_of
-from celery_segment.visitor import current_visitor, is_request
+from celery_segment.visitor import is_request
 
 __all__ = ["is_block_refused", "is_refused"]
 
@@ -48,7 +49,7 @@ def is_refused(
         return False
     source = _source(runtime, (kwargs or {}).get("source", DEFAULT_SOURCE))
     name = build.__name__
-    if isinstance(error, NoIdentity) and (is_request(current_visitor()) or is_view_alone()):
+    if isinstance(error, NoIdentity) and (is_request(current_person()) or is_view_alone()):
         runtime.producer(source.name).drop("unidentified")
         _log(logging.INFO, name, "the visitor has no id: see segment_set_anonymous_id")
         return True

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
-from celery_segment.calls.arguments import Identifier, Json
 from celery_segment.calls.identity import STACKS, current_attempt
-from celery_segment.calls.refusal import is_block_refused
-from celery_segment.errors import ValidationError
-from celery_segment.messages import Message, parse, plain_field
-from celery_segment.visitor import Block, Visitor, acting, current_visitor
+from celery_segment.messages import Message
+from celery_segment.visitor import Visitor, current_visitor
 
-__all__ = ["context", "surroundings"]
+__all__ = ["current_person", "surroundings"]
 
 Identify = Callable[[Message], str | None]
 
@@ -23,46 +18,11 @@ def surroundings() -> tuple[Visitor | None, Identify | None]:
     if not STACKS:
         return current_visitor(), None
     attempt = current_attempt()
-    return current_visitor(), None if attempt is None else attempt.identify
+    if attempt is None:
+        return current_visitor(), None
+    return current_visitor() or attempt.visitor, attempt.identify
 
 
-@contextmanager
-def context(
-    *,
-    user_id: Identifier = None,
-    anonymous_id: Identifier = None,
-    context: Json = None,
-    integrations: Json = None,
-) -> Iterator[None]:
-    """Give the calls of a block what they leave out: ids, context and destinations.
-
-    What a call gives wins, key by key in the context and the destinations. A block within
-    another, or within a web request, adds to that one's. A call about another person than the
-    block's gets nothing of it. Other threads are not affected, and neither are other tasks of
-    asyncio.
-
-    Args:
-        user_id: The id of the user, as in a call.
-        anonymous_id: The anonymous id.
-        context: Context of the calls.
-        integrations: Destinations of the calls.
-
-    Raises:
-        ValidationError: A value is invalid; the error has the argument, or the path in it. With
-            ``segment_on_invalid = "log"``, it is logged, and the block gives its calls nothing.
-    """
-    given: dict[str, Any] = {
-        "user_id": user_id,
-        "anonymous_id": anonymous_id,
-        "context": context or {},
-        "integrations": integrations or {},
-    }
-    try:
-        given = {name: plain_field(name, parse(name, value)) for name, value in given.items()}
-    except ValidationError as error:
-        if not is_block_refused(error):
-            raise
-        given = {}
-    visitor, _ = surroundings()
-    with acting(Block(**given, outer=visitor)):
-        yield
+def current_person() -> Visitor | None:
+    """Return the visitor of the block, the request or the task in which a call is made."""
+    return surroundings()[0]

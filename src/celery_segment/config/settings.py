@@ -72,6 +72,13 @@ class Settings:
         " `X-Forwarded-For`, from which `context.ip` is read. With 0, it is the address of the"
         " connection.",
     )
+    propagate_visitor: bool = setting(
+        False,
+        parsers.boolean,
+        "Carry the visitor of a web request (ids, IP address, page) into the Celery tasks that it"
+        " starts, and into those that they start, in a header of their messages of at most 4 KB. To"
+        " be set in web processes and workers.",
+    )
     set_anonymous_id: bool = setting(
         False,
         parsers.boolean,

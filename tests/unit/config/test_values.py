@@ -111,6 +111,7 @@ BAD = {
     "capture_tests": NO_TRUTH,
     "signing_key": [5, b"k" * 32, "", "short", "k" * 31, f"{'k' * 32},short"],
     "allowed_callbacks": [5, "shop.tasks.booked", [5], [""], {"a": 1}, None],
+    "propagate_visitor": NO_TRUTH,
     "idempotency": [None, "", "always", "Task", True, 1, ["off"]],
     "tick": NO_TRUTH,
 }
