@@ -18,6 +18,7 @@ __all__ = ["segment"]
 
 _COMMANDS = {
     "status": "status:status",
+    "send": "send:send",
     "flush": "flush:flush",
     "deliver": "deliver:deliver",
     "pause": "gate:pause",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache, partial
 from typing import Any
 
 import click
@@ -18,11 +19,12 @@ from celery_segment.cli.common import (
     source_names,
 )
 from celery_segment.operations.flush import Flush, wait_for
+from celery_segment.operations.sending import Sending
 from celery_segment.producer import impatient_connection
 from celery_segment.runtime import runtime_of
 from celery_segment.text import counted, duration, one_line
 
-__all__ = ["flush"]
+__all__ = ["flush", "reason_of"]
 
 #: Seconds to wait for the workers' answers to a ping.
 PING = 1.0
@@ -89,19 +91,28 @@ def _wait(flushes: list[Flush], timeout: float, console: Console) -> None:
 
 def _reasons(app: Any, unfinished: list[Flush]) -> dict[str, str]:
     """Return, by source, the number of messages that remain and the likely reason."""
-    workers: str | None = None
+    ask_workers = cache(partial(_ask_workers, app))
     reasons = {}
     for each in unfinished:
-        gate = each.gate()
-        if gate.state == "paused":
-            why = f"the source is paused; run `celery segment resume --source {each.source}`"
-        elif gate.seconds:
-            why = f"the source is closed for {duration(gate.seconds)}: {one_line(gate.reason)}"
-        else:
-            why = workers = workers or _ask_workers(app)
+        why = _reason(each) or ask_workers()
         text = counted(each.remaining, "message")
         reasons[each.source] = f"{text} {'remains' if each.remaining == 1 else 'remain'}: {why}"
     return reasons
+
+
+def reason_of(app: Any, unfinished: Sending) -> str:
+    """Return the likely reason why a message is not delivered yet."""
+    return _reason(unfinished) or _ask_workers(app)
+
+
+def _reason(unfinished: Flush | Sending) -> str:
+    """Return why a source is closed; "" if it is not."""
+    source, gate = unfinished.source, unfinished.gate()
+    if gate.state == "paused":
+        return f"the source is paused; run `celery segment resume --source {source}`"
+    if gate.seconds:
+        return f"the source is closed for {duration(gate.seconds)}: {one_line(gate.reason)}"
+    return ""
 
 
 def _ask_workers(app: Any) -> str:
