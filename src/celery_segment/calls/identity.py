@@ -22,7 +22,7 @@ from celery_segment.visitor import Known
 
 __all__ = ["STACKS", "current_attempt", "given_id", "take_back"]
 
-#: Kinds of messages that are counted for one attempt, some 10 MB. Those beyond have random ids:
+#: Kinds of messages that are counted for one attempt, some 15 MB. Those beyond have random ids:
 #: nothing is lost, but a task that tracks so many may track some twice.
 MOST = 100_000
 #: Where an attempt's state is kept: on Celery's request, which lives as long as the attempt.
@@ -57,9 +57,9 @@ class Attempt:
         named = [task.name, request.id, request.replaced_task_nesting]
         if mode == "attempt":
             named.append(request.retries)
-        self._key = blake2b(repr(named).encode()).digest()
-        self._counts: dict[int, int] = {}
-        self._last: tuple[str, int] = ("", 0)
+        self._key = blake2b(repr(named).encode(), digest_size=32).digest()
+        self._counts: dict[bytes, int] = {}
+        self._last = ("", b"")
 
     @cached_property
     def visitor(self) -> Known | None:
@@ -74,12 +74,10 @@ class Attempt:
         Args:
             message: The message, without an id and a timestamp.
         """
-        content = content_of(message)
-        digest = blake2b(content, digest_size=16, key=self._key).digest()
-        kind = int.from_bytes(digest[:8], "big")
+        kind = digest = blake2b(self._key + content_of(message), digest_size=16).digest()
         count = self._counts.get(kind, 0)
         if count:
-            digest = blake2b(b"%d:%b" % (count, content), digest_size=16, key=self._key).digest()
+            digest = blake2b(b"%b%d" % (kind, count), digest_size=16).digest()
         elif len(self._counts) >= MOST:
             return None
         self._counts[kind] = count + 1
@@ -95,7 +93,7 @@ class Attempt:
         last, kind = self._last
         if last == message_id:
             self._counts[kind] -= 1
-            self._last = ("", 0)
+            self._last = ("", b"")
 
 
 def current_attempt() -> Attempt | None:
