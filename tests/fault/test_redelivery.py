@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,7 @@ class Crew:
         self.app, self.redis, self.workers = app, redis, workers
         self.random = random.Random(SEED)
         self.killed: Counter[str] = Counter()
+        self.lost = 0
         self.worker = self._start()
 
     def _start(self):
@@ -81,6 +83,7 @@ class Crew:
         for number in range(TASKS):
             if not self.redis.sismember("done", number):
                 publish(number)
+                self.lost += 1
 
 
 def run(app, redis, workers, server, **options):
@@ -94,7 +97,13 @@ def run(app, redis, workers, server, **options):
         publish(number)
     crew = Crew(app, redis, workers)
     crew.run(publish)
-    return int(redis.get("runs")), settled(server)
+    runs, contents = int(redis.get("runs")), settled(server)
+    calls = sum(server.received.values())
+    sys.stdout.write(
+        f"tasks {TASKS}, runs {runs}, killed {dict(crew.killed)}, lost by the broker {crew.lost};"
+        f" messages {calls}, distinct {len(contents)}\n"
+    )
+    return runs, contents
 
 
 def settled(server):

@@ -108,7 +108,7 @@ def test_tasks_sent_by_name_and_in_a_canvas_have_it(make_app, server, workers):
     assert {message["userId"] for message in server.messages} == {"u1"}
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
 def test_in_each_pool_it_is_the_tasks_alone(make_app, server, workers, pool):
     app = make_app(**CONF)
     workers.start(app, pool=pool, module="visitedtasks")
