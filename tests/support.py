@@ -20,6 +20,7 @@ from pathlib import Path
 
 import trustme
 from celery import Celery
+from celery.app.trace import build_tracer
 
 from celery_segment.buffer import keys, messages_of
 from celery_segment.runtime import runtime_of
@@ -46,6 +47,19 @@ def new_app(conf):
     app.loader.import_default_modules()
     app.finalize()
     return app
+
+
+def run_as_worker(app, body, task_id="id-1", **request):
+    """Run a function by Celery's own code of a worker's process."""
+
+    def run(self, *args):
+        return body(self, *args)
+
+    app.tasks.pop("tests.tracking", None)
+    app.task(run, bind=True, name="tests.tracking", shared=False, ignore_result=True)
+    task = app.tasks["tests.tracking"]
+    trace = build_tracer(task.name, task, app=app, eager=False, propagate=True)
+    trace(task_id, (), {}, {"id": task_id, "retries": 0, "is_eager": False, **request})
 
 
 def buffer_of(app, source="default"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_segment import track
+from celery_segment import context, track
 from workerapp import app
 
 
@@ -26,3 +26,10 @@ def second():
 def chained():
     """Be a part of a canvas."""
     track.delay(event="Chained")
+
+
+@app.task(name="tests.replaced", bind=True, ignore_result=True)
+def replaced(self):
+    """Have another task in its place, from a block about another person."""
+    with context(user_id="another"):
+        raise self.replace(chained.si())

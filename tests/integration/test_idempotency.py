@@ -11,12 +11,11 @@ from uuid import UUID
 
 import pytest
 from celery import chain, chord, group
-from celery.app.trace import build_tracer
 
 from celery_segment import Analytics, BufferFull, identify, track
 from celery_segment.analytics import Client
 from celery_segment.calls import identity
-from support import stored
+from support import run_as_worker, stored
 
 
 @pytest.fixture
@@ -33,19 +32,6 @@ def run(app, redis):
         return made
 
     return run
-
-
-def run_as_worker(app, body, task_id="id-1", **request):
-    """Run a function by Celery's own code of a worker's process."""
-
-    def run(self, *args):
-        return body(self, *args)
-
-    app.tasks.pop("tests.tracking", None)
-    app.task(run, bind=True, name="tests.tracking", shared=False, ignore_result=True)
-    task = app.tasks["tests.tracking"]
-    trace = build_tracer(task.name, task, app=app, eager=False, propagate=True)
-    trace(task_id, (), {}, {"id": task_id, "retries": 0, "is_eager": False, **request})
 
 
 def delay(_):

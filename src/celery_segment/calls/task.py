@@ -32,7 +32,7 @@ from celery_segment.messages import Message, call_arguments
 from celery_segment.producer import Producer
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.tracing import trace_context
-from celery_segment.visitor import acting
+from celery_segment.visitor import Block, acting
 
 __all__ = ["Built", "Call"]
 
@@ -217,7 +217,7 @@ class Call(FixedTask, Generic[P]):
         # The task's id becomes the messageId, so that a redelivered task does not get another.
         # A prepared message has been completed by its call; a visitor must not be applied again
         # if Celery is eager and a request is being served.
-        with acting(None) if encoded else nullcontext():
+        with acting(Block()) if encoded else nullcontext():
             prepared = self._prepare(args, kwargs, request.id, sent)
         if prepared.data is not None:
             attached = attachments_of(

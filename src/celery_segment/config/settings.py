@@ -125,8 +125,9 @@ class Settings:
     signing_key: parsers.SigningKey | None = setting(
         None,
         parsers.signing_key,
-        "Key with which callbacks and receipts are signed in the buffer: a random text of at least"
-        " 32 characters, in all processes; workers run no others then.",
+        "Key with which callbacks and receipts are signed in the buffer, and visitors in the"
+        " broker: a random text of at least 32 characters, in all processes; workers run, and take,"
+        " no others then.",
         show="environment variable `SEGMENT_SIGNING_KEY`",
         secret=True,
         from_environment=True,

@@ -10,13 +10,15 @@ import pytest
 from celery import chain, signature
 
 from celery_segment import context, track
-from celery_segment.calls.carried import MOST, VISITOR
+from celery_segment.calls.carried import MOST, VISITOR, encoded
+from celery_segment.runtime import runtime_of
 from celery_segment.visitor import acting
 from sites import ANONYMOUS
-from support import stored, wait_until
+from support import run_as_worker, stored, wait_until
 from taskevents import listening
 
 CONF = {"segment_propagate_visitor": True, "segment_flush_interval": 0.3}
+KEY = "a signing key of at least 32 characters"
 ADDRESS = "192.0.2.77"
 PAGE = {"url": "http://shop.example/buy?q=1", "path": "/buy", "search": "?q=1"}
 
@@ -108,6 +110,19 @@ def test_tasks_sent_by_name_and_in_a_canvas_have_it(make_app, server, workers):
     assert {message["userId"] for message in server.messages} == {"u1"}
 
 
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_retry_and_a_replacement_have_it(make_app, server, workers, key):
+    app = make_app(**CONF, **({"segment_signing_key": key} if key else {}))
+    with acting(Visitor()):
+        start(app, retries=1)
+        start(app, "tests.replaced")
+    workers.start(app, module="visitedtasks")
+    assert server.wait_for_messages(4, timeout=20)
+    about_them = [message for message in server.messages if message["event"] != "Banned"]
+    assert {message["userId"] for message in about_them} == {"u1"}
+    assert sorted(m["event"] for m in about_them) == ["Chained", "First", "Second"]
+
+
 @pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
 def test_in_each_pool_it_is_the_tasks_alone(make_app, server, workers, pool):
     app = make_app(**CONF)
@@ -131,6 +146,21 @@ def test_an_eager_task_has_the_requests(make_app, site, segment_outbox):
 
     site.ask(eager.delay)
     segment_outbox.assert_tracked("Eager", anonymous_id=ANONYMOUS)
+
+
+def without_address(message):
+    message["context"].pop("ip", None)
+    return message
+
+
+def test_an_eager_call_in_a_task_adds_nothing_to_what_the_hook_left(make_app, server):
+    app = make_app(**CONF, task_always_eager=True, segment_before_send=without_address)
+    header = encoded(Visitor(), "id-1", runtime_of(app).trust)
+    run_as_worker(app, lambda _: track.delay(event="E"), headers={VISITOR: header})
+    (message,) = server.messages
+    assert message["userId"] == "u1"
+    assert message["context"]["page"] == PAGE
+    assert "ip" not in message["context"]
 
 
 @pytest.mark.usefixtures("project")
@@ -224,9 +254,6 @@ def test_its_own_tasks_carry_none(make_app, redis):
         track.apply_async((), {"event": "E"}, countdown=60)
         app.send_task("segment.drain", kwargs={"source": "default"})
     assert [VISITOR in message["headers"] for message in of_queue(redis)] == [False, False]
-
-
-KEY = "a signing key of at least 32 characters"
 
 
 def test_a_strangers_visitor_counts_for_nothing(make_app, redis, server, workers):
