@@ -12,9 +12,10 @@ from celery.local import Proxy
 
 from celery_segment import messages
 from celery_segment.calls.arguments import Identifier, Json
-from celery_segment.calls.surroundings import surroundings
+from celery_segment.calls.identity import STACKS, current_attempt
 from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
+from celery_segment.visitor import current_visitor
 
 __all__ = ["CALLS", "Call", "alias", "group", "identify", "page", "screen", "track"]
 
@@ -85,7 +86,8 @@ def identify(
     """
     return source, messages.build_message(
         messages.Identify,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         user_id=user_id,
         anonymous_id=anonymous_id,
         traits=traits,
@@ -115,7 +117,8 @@ def track(
     """
     return source, messages.build_message(
         messages.Track,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         user_id=user_id,
         anonymous_id=anonymous_id,
         event=event,
@@ -144,7 +147,8 @@ def alias(
     """
     return source, messages.build_message(
         messages.Alias,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         previous_id=previous_id,
         user_id=user_id,
         context=context,
@@ -173,7 +177,8 @@ def group(
     """
     return source, messages.build_message(
         messages.Group,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -206,7 +211,8 @@ def page(
     """
     return source, messages.build_message(
         messages.Page,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,
@@ -236,7 +242,8 @@ def screen(
     """Record a view of an application's screen. The arguments are those of ``page``."""
     return source, messages.build_message(
         messages.Screen,
-        *surroundings(),
+        current_visitor(),
+        current_attempt() if STACKS else None,
         user_id=user_id,
         anonymous_id=anonymous_id,
         category=category,

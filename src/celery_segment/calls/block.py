@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery_segment.calls.arguments import Identifier, Json
+from celery_segment.calls.identity import current_person
 from celery_segment.calls.refusal import is_block_refused
-from celery_segment.calls.surroundings import current_person
 from celery_segment.errors import ValidationError
 from celery_segment.messages import parse, plain_field
 from celery_segment.visitor import Block, acting

@@ -18,9 +18,9 @@ from celery.utils.threads import get_ident
 from celery_segment.calls.carried import VISITOR, decoded
 from celery_segment.messages import Message, content_of, message_id_from
 from celery_segment.runtime import runtime_of
-from celery_segment.visitor import Known
+from celery_segment.visitor import Known, Visitor, current_visitor
 
-__all__ = ["STACKS", "current_attempt", "given_id", "take_back"]
+__all__ = ["STACKS", "current_attempt", "current_person", "given_id", "take_back"]
 
 #: Kinds of messages that are counted for one attempt, some 15 MB. Those beyond have random ids:
 #: nothing is lost, but a task that tracks so many may track some twice.
@@ -114,6 +114,14 @@ def current_attempt() -> Attempt | None:
         return request.__dict__[_ATTRIBUTE]  # type: ignore[no-any-return]
     except KeyError:
         return request.__dict__.setdefault(_ATTRIBUTE, Attempt(task, request))  # type: ignore[no-any-return]
+
+
+def current_person() -> Visitor | None:
+    """Return the visitor of the block, the request or the task in which a call is made."""
+    visitor = current_visitor()
+    if visitor is None and STACKS and (attempt := current_attempt()) is not None:
+        return attempt.visitor
+    return visitor
 
 
 def take_back(message_id: str) -> None:

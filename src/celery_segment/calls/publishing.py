@@ -8,9 +8,8 @@ from typing import Any
 from celery._state import get_current_app
 
 from celery_segment.calls.carried import VISITOR, encoded
-from celery_segment.calls.identity import STACKS, current_attempt
+from celery_segment.calls.identity import STACKS, current_attempt, current_person
 from celery_segment.calls.prepared import HEADER
-from celery_segment.calls.surroundings import current_person
 from celery_segment.producer import DELIVER, DRAIN
 from celery_segment.runtime import runtime_of
 from celery_segment.visitor import current_visitor

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery._state import get_current_app
 
-from celery_segment.calls.surroundings import current_person
+from celery_segment.calls.identity import current_person
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError, ValidationError
 from celery_segment.producer.recording import is_view_alone, note_dropped

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -33,10 +33,26 @@ _PAGE = ("path", "referrer", "search", "title", "url")
 M = TypeVar("M", bound=Message)
 
 
+class Attempt(Protocol):
+    """An attempt to run a Celery task, as far as its calls' messages depend on it."""
+
+    @property
+    def visitor(self) -> Visitor | None:
+        """The visitor whose request has started the task."""
+
+    @property
+    def identify(self) -> Callable[[Message], str | None] | None:
+        """Return the id of a message that is given none; None where that is to be a random one.
+
+        The message that it gets has neither an id nor a timestamp, and of the context what it
+        was given.
+        """
+
+
 def build_message(
     kind: type[M],
     visitor: Visitor | None = None,
-    identify: Callable[[Message], str | None] | None = None,
+    attempt: Attempt | None = None,
     *,
     context: Any = None,
     timestamp: Any = None,
@@ -45,15 +61,14 @@ def build_message(
 ) -> M:
     """Validate the arguments of a call and return its message.
 
-    The caller's objects are never changed. By default, ``message_id`` is ``identify``'s, or a new
+    The caller's objects are never changed. By default, ``message_id`` is the attempt's, or a new
     UUID, and ``timestamp`` is the current time; both stay the same across retries. Ids and context
     that are not given are the visitor's, unless the call is about another person.
 
     Args:
         kind: The class of the message.
         visitor: The visitor of the current block or request, if there is one.
-        identify: Returns the id of a message that is given none. The message that it gets has
-            neither an id nor a timestamp, and the context without what is added to each.
+        attempt: The attempt to run a Celery task in which the call is made, if there is one.
         context: The context of the call; its values win over the visitor's.
         timestamp: A datetime or an ISO 8601 string.
         message_id: A string of 1 to 100 characters, or a UUID.
@@ -71,6 +86,8 @@ def build_message(
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
+    if attempt is not None and visitor is None:
+        visitor = attempt.visitor
     around = visitor
     while around is not None:  # the innermost first
         context = _add_visitor(kind, own, context, around)
@@ -79,9 +96,9 @@ def build_message(
         raise _no_identity(visitor)
     if message_id is not None:
         message_id = parse("message_id", message_id)
-    if message_id is None and identify is not None:
+    if message_id is None and attempt is not None and attempt.identify is not None:
         bare = None if context is None else parse("context", context)
-        message_id = identify(kind(message_id="", timestamp="", context=bare, **own))
+        message_id = attempt.identify(kind(message_id="", timestamp="", context=bare, **own))
     return kind(
         message_id=new_message_id() if message_id is None else message_id,
         timestamp=now() if timestamp is None else _timestamp(timestamp),
