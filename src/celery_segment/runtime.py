@@ -13,10 +13,11 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import Buffer, Pace, Topology, connect
-from celery_segment.config import Eager, Settings, Source, load, redis_of
+from celery_segment.config import Eager, Settings, Source, load, no_redis, redis_of
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
 from celery_segment.producer import (
@@ -35,6 +36,9 @@ from celery_segment.producer import (
     recording,
 )
 from celery_segment.trust import Trust
+
+if TYPE_CHECKING:
+    from celery_segment.aio.loops import Loops
 
 __all__ = ["Runtime", "runtime_of"]
 
@@ -69,25 +73,50 @@ class Runtime:
 
     Args:
         app: The Celery application.
+        waits: How the callers wait.
+        base: The application's runtime for callers that may block, where ``waits`` are those of
+            an event loop. They share what has no connections.
 
     Attributes:
+        waits: How the callers wait.
         waker: Wakes the application's workers.
         eager: True where the application runs its tasks at once, in the calling process.
     """
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, waits: Waits = BLOCKING, base: Runtime | None = None) -> None:
+        self._app, self.waits, self._base = app, waits, base
         self._pid, self._own_lock = os.getpid(), RLock()
-        self._settings: Settings | None = None
+        self._settings: Settings | None = base.settings if base else None
+        self._loops: Loops[Runtime] | None = None
         self._topology: Topology | None = None
         self._pace: Pace | None = None
-        self._trust: Trust | None = None
-        self._spill: Spill | None = None
+        self._trust: Trust | None = base.trust if base else None
+        self._spill: Spill | None = base.spill if base else None
         self._buffers: dict[str, Buffer] = {}
         self._fallbacks: dict[str, Fallback] = {}
         self._producers: dict[str, Producer] = {}
-        self.waker, self.sender = Waker(app), Sender(app)
-        self.eager = Eager(app)
+        self.waker: Waker = base.waker if base else Waker(app)
+        self.sender: Sender = base.sender if base else Sender(app)
+        self.eager: Eager = base.eager if base else Eager(app)
+
+    def on_loop(self) -> Runtime:
+        """Return the runtime of the running event loop, for functions that ``run`` runs.
+
+        Its connections are those of the loop, and are closed at the loop's end.
+        """
+        if self._loops is None:
+            from celery_segment.aio.loops import Loops
+
+            with self._lock:
+                if self._loops is None:
+                    self._loops = Loops(
+                        lambda waits: Runtime(self._app, waits, self), Runtime._close
+                    )
+        return self._loops.here()
+
+    def _close(self) -> None:
+        if self._topology is not None:
+            self._topology.close()
 
     @property
     def settings(self) -> Settings:
@@ -194,7 +223,7 @@ class Runtime:
         """Return the servers of the buffer with connections, and a timeout, of their own."""
         settings = self.settings
         if not settings.redis_url:
-            raise _no_redis(self._app)
+            raise no_redis(self._app)
         with hidden_locals():  # the URL's password
             return self._connect(settings.redis_url, settings.redis_options, timeout, rest)
 
@@ -217,9 +246,12 @@ class Runtime:
         self, url: str, options: Mapping[str, Any], timeout: float, rest: float
     ) -> Topology:
         limit = self.settings.redis_max_connections
-        topology = connect(url, timeout, options, max_connections=limit, rest=rest)
-        # Otherwise the garbage collector finds open sockets, and warns.
-        weakref.finalize(self._app, topology.close).atexit = False
+        topology = connect(
+            url, timeout, options, max_connections=limit, rest=rest, waits=self.waits
+        )
+        if self._base is None:  # a loop closes its own
+            # Otherwise the garbage collector finds open sockets, and warns.
+            weakref.finalize(self._app, topology.close).atexit = False
         return topology
 
     def fallbacks(self) -> list[Fallback]:
@@ -238,9 +270,9 @@ class Runtime:
         if self.captures:
             return
         if self.eager:
-            self._deliver_at_once(shard)
+            self.waits.call(self._deliver_at_once, shard)
             return
-        self.waker.wake(shard, self.settings.queue)
+        self.waits.call(self.waker.wake, shard, self.settings.queue)
 
     def _deliver_at_once(self, shard: str) -> None:
         # The messages are stored: whatever becomes of their delivery, no call fails for it.
@@ -273,7 +305,13 @@ class Runtime:
         source = self.settings.source(name)
         if not source.enabled:
             return Producer(source, Discard(), _nothing, self.eager, delivers=False)
-        return Producer(source, self._make_store(source), partial(self.wake, name), self.eager)
+        store, wake = self._make_store(source), partial(self.wake, name)
+        if self._base is not None:
+            return Producer(source, store, wake, self.eager, held_as=self._base.producer(name))
+        return Producer(source, store, wake, self.eager, on_loop=partial(self._on_loop, name))
+
+    def _on_loop(self, source: str) -> Producer:
+        return self.on_loop().producer(source)
 
     def _make_store(self, source: Source) -> Store:
         shards = self.shards(source.name)
@@ -290,25 +328,14 @@ class Runtime:
         if source.on_full == source.on_unavailable == "raise":
             return store
         spill = self.spill if source.on_unavailable == "spill" else None
-        fallback = Fallback(source, store, spill, others)
+        returns = None
+        if spill is not None and self._base is not None:
+            self._base.producer(source.name)
+            returns = self._base._fallbacks[source.shard_name]  # noqa: SLF001 - another runtime
+        fallback = Fallback(source, store, spill, others, waits=self.waits, returns=returns)
         self._fallbacks[fallback.source] = fallback
         return fallback
 
 
 def _nothing() -> None:
     """Wake no worker: nothing was stored."""
-
-
-def _no_redis(app: Any) -> ConfigurationError:
-    if app.main == "default" and not app.set_as_current:  # the one that Celery falls back to
-        return ConfigurationError(
-            "no Celery application is current here, and Celery's default one has no Redis",
-            hint="import the module of your application before the call; in another thread,"
-            " call its set_default() as well",
-        )
-    return ConfigurationError(
-        f"segment_redis_url is needed: the broker of {app.main or 'this'!r} is not a Redis that"
-        " could hold the buffer",
-        hint="set it, such as to redis://localhost:6379/0; if that is not your Celery"
-        " application, it is not the current one in this thread: call its set_default()",
-    )

@@ -16,6 +16,7 @@ PACKAGE = "celery_segment"
 
 #: The parts of the library from the bottom up, each with what it imports of those below it.
 LAYERS = {
+    "aio": set(),
     "compression": set(),
     "errors": set(),
     "files": set(),
@@ -28,18 +29,18 @@ LAYERS = {
     "messages": {"errors", "version", "visitor"},
     "trust": {"config", "errors"},
     "tracing": {"version"},
-    "buffer": {"compression", "config", "errors", "text"},
+    "buffer": {"aio", "compression", "config", "errors", "text"},
     "delivery": {
         *("buffer", "config", "errors", "frames"),
         *("signals", "text", "tracing", "version"),
     },
     "producer": {
-        *("buffer", "config", "errors", "files", "frames"),
+        *("aio", "buffer", "config", "errors", "files", "frames"),
         *("messages", "signals", "text"),
     },
-    "runtime": {"buffer", "config", "errors", "frames", "producer", "trust"},
+    "runtime": {"aio", "buffer", "config", "errors", "frames", "producer", "trust"},
     "calls": {
-        *("buffer", "config", "errors", "messages"),
+        *("aio", "buffer", "config", "errors", "messages"),
         *("producer", "runtime", "text", "tracing", "trust", "visitor"),
     },
     "importing": {
@@ -51,7 +52,7 @@ LAYERS = {
         *("frames", "messages", "producer", "runtime", "text", "version"),
     },
     "operations": {
-        *("buffer", "calls", "config", "delivery", "errors", "files"),
+        *("aio", "buffer", "calls", "config", "delivery", "errors", "files"),
         *("messages", "producer", "runtime", "text", "worker"),
     },
     # The package itself: the door.
@@ -69,7 +70,7 @@ LAYERS = {
         *("operations", "producer", "runtime", "text", "worker"),
     },
     "contrib": {
-        *("", "buffer", "config", "errors", "frames", "operations"),
+        *("", "aio", "buffer", "config", "errors", "frames", "operations"),
         *("producer", "runtime", "signals", "visitor"),
     },
     "demo": {"", "calls", "contrib", "errors", "operations", "runtime", "testing"},
@@ -219,6 +220,7 @@ def test_only_the_buffers_pool_speaks_to_redis():
     importers = {name for name in importers_of("redis") if part_of(name) != "testing"}
     assert importers == {
         *("celery_segment.buffer.address", "celery_segment.buffer.pool"),
+        "celery_segment.buffer.loop_connection",
         *("celery_segment.buffer.topology.asking", "celery_segment.buffer.topology.cluster"),
     }
 
@@ -245,7 +247,7 @@ def test_a_web_process_loads_no_more_than_it_needs():
     assert "celery_segment.calls.api" in loaded
     # click, and what there is of Django, are loaded by Celery.
     unneeded = {"requests", "urllib3", "rich", "isal", "flask", "django.conf"}
-    unneeded |= {"prometheus_client", "opentelemetry"}
+    unneeded |= {"prometheus_client", "opentelemetry", "asyncio"}
     assert not loaded & unneeded
     on_top = {f"{PACKAGE}.{part}" for part in (*ON_TOP, "delivery", "worker.bootsteps")}
     assert not loaded & on_top

@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.errors import ConfigurationError
 
 __all__ = ["Address", "address_of", "load_client"]
@@ -54,6 +55,8 @@ class Address:
     port: int
     #: The number of the database.
     database: int
+    #: How those wait who use the connections.
+    waits: Waits = field(default=BLOCKING, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
@@ -64,21 +67,29 @@ class Address:
         return replace(self, arguments=arguments, host=host, port=port)
 
     def connection(self, seconds: float) -> Any:
-        """Return a connection of redis-py, which is not connected yet.
+        """Return a connection of redis-py, or what stands for one, which is not connected yet.
 
         Args:
             seconds: How long to connect, and how long to wait for each answer.
         """
         timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        return self.connection_class(**{**self.arguments, **timeouts})
+        arguments = {**self.arguments, **timeouts}
+        if self.waits is BLOCKING:
+            return self.connection_class(**arguments)
+        # Loaded by whoever calls on an event loop.
+        from celery_segment.buffer.loop_connection import LoopConnection
+
+        loop: Any = self.waits
+        return LoopConnection(self.connection_class, arguments, seconds, loop)
 
 
-def address_of(url: str, options: Mapping[str, Any]) -> Address:
+def address_of(url: str, options: Mapping[str, Any], waits: Waits = BLOCKING) -> Address:
     """Return the address of the server at a URL.
 
     Args:
         url: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` or ``unix://``.
         options: Further arguments; those of the URL override them.
+        waits: How those wait who use its connections.
 
     Raises:
         ConfigurationError: The URL is not understood, or has an unknown parameter.
@@ -103,7 +114,11 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         kwargs |= {"socket_keepalive": True, "socket_keepalive_options": _keepalive()}
     path = kwargs.get("path")
     host, port = (path, 0) if path else (kwargs.get("host", "localhost"), kwargs.get("port", 6379))
-    return Address(cls, kwargs, host, port, int(kwargs.get("db") or 0))
+    if waits is not BLOCKING:
+        from celery_segment.buffer.loop_connection import check_arguments
+
+        check_arguments(kwargs)
+    return Address(cls, kwargs, host, port, int(kwargs.get("db") or 0), waits)
 
 
 def _keepalive() -> dict[int, int]:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 
+from celery_segment.aio.waits import BLOCKING, Lock, Waits
 from celery_segment.buffer.connection import Connection
 
 __all__ = ["Connections"]
@@ -25,9 +26,9 @@ class _Waiter:
 
     __slots__ = ("connection", "given")
 
-    def __init__(self) -> None:
+    def __init__(self, given: Lock) -> None:
         self.connection: Connection | None = None
-        self.given = threading.Lock()
+        self.given = given
         self.given.acquire()
 
 
@@ -37,6 +38,7 @@ class Connections:
     Args:
         limit: The maximum number of connections.
         rest: Seconds between two tries while Redis does not answer; 0 to try each time.
+        waits: How callers wait.
 
     Attributes:
         pid: The process.
@@ -52,7 +54,7 @@ class Connections:
         ages_at: When old connections are closed next.
     """
 
-    def __init__(self, limit: int, rest: float) -> None:
+    def __init__(self, limit: int, rest: float, waits: Waits = BLOCKING) -> None:
         self.pid = os.getpid()
         self.idle: deque[Connection] = deque()
         self.waiters: deque[_Waiter] = deque()
@@ -67,7 +69,8 @@ class Connections:
         self._turns: deque[float] = deque(maxlen=1)
         # No command is sent on it any more. The lock is held for no wait of any kind.
         self._unanswered: Connection | None = None
-        self._looking = threading.Lock()
+        self._looking = waits.lock()
+        self._waits = waits
 
     def wait(self, seconds: float) -> Connection | None:
         """Return an idle connection, or None where the caller may make one.
@@ -75,7 +78,7 @@ class Connections:
         Raises:
             TimeoutError: All were in use for so many seconds.
         """
-        waiter = _Waiter()
+        waiter = _Waiter(self._waits.lock())
         self.waiters.append(waiter)
         # What was given back before the caller stood in line went to nobody.
         self.serve()

@@ -20,6 +20,7 @@ from typing import Any
 
 from hiredis import ProtocolError
 
+from celery_segment.aio.waits import BLOCKING
 from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import (
     Interrupted,
@@ -87,7 +88,7 @@ class Pool:
 
         self._errors = exceptions
         self._limit, self._rest = max_connections, rest
-        self._connections = Connections(max_connections, rest)
+        self._connections = Connections(max_connections, rest, address.waits)
         self.is_routed = False
         self._server, self.address = address, str(address)
         self.set_timeout(timeout)
@@ -270,7 +271,7 @@ class Pool:
         # Not by os.register_at_fork: uWSGI forks in C. The parent's sockets are not closed,
         # which TLS would tell the other end.
         if self._connections.pid != os.getpid():
-            self._connections = Connections(self._limit, self._rest)
+            self._connections = Connections(self._limit, self._rest, self._server.waits)
         return self._connections
 
     def _take(self, own: Connections, now: float, began: float) -> tuple[Connection, bool]:
@@ -338,7 +339,7 @@ class Pool:
         now = time.monotonic()
         if now - began > self._timeout / 4:
             own.rest(now)
-            if own.is_resting:
+            if own.is_resting and self._server.waits is BLOCKING:
                 watch(own, self._connect, self._timeout * WAIT)
         else:
             own.end_rest()

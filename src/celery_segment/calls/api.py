@@ -42,6 +42,11 @@ class _Current(Proxy):
         tasks = app.__dict__.get("tasks") or app.tasks
         return tasks[self._name].delay(*args, **kwargs)
 
+    def adelay(self, *args: Any, **kwargs: Any) -> Any:
+        app = get_current_app()
+        tasks = app.__dict__.get("tasks") or app.tasks  # as above
+        return tasks[self._name].adelay(*args, **kwargs)
+
 
 def _call(build: Callable[P, Built]) -> Call[P]:
     """Register the task ``segment.<name>``, which has the arguments of ``build``."""

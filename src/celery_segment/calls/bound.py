@@ -52,6 +52,10 @@ class BoundCall(Generic[P]):
         """Store the message; return a result whose id is its messageId."""
         return self._task.delay(*args, **self._with_source(kwargs))
 
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
+        """Do as ``delay``, without blocking the event loop."""
+        return await self._task.adelay(*args, **self._with_source(kwargs))
+
     def apply_async(
         self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any
     ) -> CallResult:

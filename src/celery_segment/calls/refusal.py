@@ -14,6 +14,7 @@ from typing import Any
 
 from celery._state import get_current_app
 
+from celery_segment.aio.bridge import frame_before
 from celery_segment.calls.identity import current_person
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError, ValidationError
@@ -106,9 +107,9 @@ def _log(level: int, call: str, problem: str) -> None:
 def _place() -> str:
     """Return the file and line of the program that makes the call."""
     frame = sys._getframe(1)  # noqa: SLF001 - Python's documented way
-    while frame.f_back is not None:
+    while (before := frame_before(frame)) is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in _BETWEEN:
             break
-        frame = frame.f_back
+        frame = before
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

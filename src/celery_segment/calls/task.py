@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec
 
 from celery import Signature, uuid
@@ -22,15 +21,15 @@ from celery_segment.buffer import Attachments
 from celery_segment.calls.arguments import check_arguments, hide
 from celery_segment.calls.attachments import attachments_of, check_receipts
 from celery_segment.calls.delayed import holdable, origin_queue
-from celery_segment.calls.fixed import FixedTask
 from celery_segment.calls.identity import given_id, take_back
+from celery_segment.calls.on_loop import CallOnLoop
 from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
 from celery_segment.errors import SegmentBufferError, SegmentError, ValidationError
 from celery_segment.messages import Message, call_arguments
 from celery_segment.producer import Producer
-from celery_segment.runtime import Runtime, runtime_of
+from celery_segment.runtime import Runtime
 from celery_segment.tracing import trace_context
 from celery_segment.visitor import Block, acting
 
@@ -61,7 +60,7 @@ _LONGEST_RETRY = 60.0
 _PAUSE = 2.0
 
 
-class Call(FixedTask, Generic[P]):
+class Call(CallOnLoop[P], Generic[P]):
     """A call of Segment's API as a Celery task.
 
     ``track(...)``, ``track.delay(...)``, ``track.apply_async(...)``, signatures,
@@ -82,16 +81,12 @@ class Call(FixedTask, Generic[P]):
 
     build: Callable[..., Built]
 
-    @cached_property
-    def _runtime(self) -> Runtime:
-        return runtime_of(self.app)
-
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
         """Store the message; return a result whose id is its messageId."""
         if self._runtime.eager:
             return self.apply_async(args, kwargs)
         try:
-            message_id = self._publish(args, kwargs)
+            message_id = self._publish(self._runtime, args, kwargs)
         except Exception as error:
             if not is_refused(self._runtime, self.build, args, kwargs, error):
                 raise
@@ -171,20 +166,21 @@ class Call(FixedTask, Generic[P]):
         This is the task's function: a worker runs it, as does a direct call.
         """
         if self.request.called_directly:
+            runtime = self._runtime
             try:
-                return self._publish(args, kwargs, wake=bool(self._runtime.eager))
+                return self._publish(runtime, args, kwargs, wake=bool(runtime.eager))
             except Exception as error:
-                if not is_refused(self._runtime, self.build, args, kwargs, error):
+                if not is_refused(runtime, self.build, args, kwargs, error):
                     raise
                 return ""
         return self._run_as_task(args, kwargs)
 
-    def _publish(self, args: Any, kwargs: Any, *, wake: bool = False) -> str:
+    def _publish(self, runtime: Runtime, args: Any, kwargs: Any, *, wake: bool = False) -> str:
         try:
             source, message = self.build(*args, **kwargs)
             trace = trace_context()
             attached = Attachments(trace=trace) if trace else None
-            producer = self._runtime.producer(source)
+            producer = runtime.producer(source)
             try:
                 producer.publish(message, attached)
             except SegmentBufferError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_segment.config.broker import no_redis
 from celery_segment.config.declaration import declared
 from celery_segment.config.eager import Eager
 from celery_segment.config.loading import load, redis_of
@@ -22,6 +23,7 @@ __all__ = [
     "declared",
     "load",
     "mask_settings",
+    "no_redis",
     "read_key",
     "redis_of",
 ]

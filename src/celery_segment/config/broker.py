@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
-__all__ = ["broker_redis", "completed", "is_same_server"]
+from celery_segment.errors import ConfigurationError
+
+__all__ = ["broker_redis", "completed", "is_same_server", "no_redis"]
 
 _SOCKET, _SENTINEL = "redis+socket", "sentinel"
 _SCHEMES = ("redis", "rediss", _SOCKET)
@@ -141,3 +143,19 @@ def _has_tls(query: Mapping[str, str]) -> bool:
 def _setting(conf: Any, name: str) -> Any:
     value = conf.get(name)
     return getattr(conf, name, None) if value is None else value
+
+
+def no_redis(app: Any) -> ConfigurationError:
+    """Return the error of an application that names no Redis for the buffer."""
+    if app.main == "default" and not app.set_as_current:  # the one that Celery falls back to
+        return ConfigurationError(
+            "no Celery application is current here, and Celery's default one has no Redis",
+            hint="import the module of your application before the call; in another thread,"
+            " call its set_default() as well",
+        )
+    return ConfigurationError(
+        f"segment_redis_url is needed: the broker of {app.main or 'this'!r} is not a Redis that"
+        " could hold the buffer",
+        hint="set it, such as to redis://localhost:6379/0; if that is not your Celery"
+        " application, it is not the current one in this thread: call its set_default()",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,14 +31,20 @@ def serving(visitor: WebVisitor) -> Iterator[None]:
 
 @asynccontextmanager
 async def aserving(visitor: WebVisitor) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Do as ``serving``, but store in a thread; yield a function that stores them earlier."""
+    """Do as ``serving``, without blocking the event loop.
+
+    Yields:
+        A function that stores what is held back earlier.
+    """
+    # Loaded by ASGI applications alone.
+    from celery_segment.aio.loop import finish
+
     with _entered(visitor) as end:
 
         async def store() -> None:
             if held := end():
-                loop = asyncio.get_running_loop()
                 # A client that disconnects cancels this task, but storing must not be cancelled.
-                await asyncio.shield(loop.run_in_executor(None, _store, held))
+                await finish(_store_on_loop, held)
 
         try:
             yield store
@@ -62,6 +67,11 @@ def _entered(visitor: WebVisitor) -> Iterator[Callable[[], Held]]:
 def _store(held: Held) -> None:
     for producer, of_producer in held.items():
         _store_or_log(producer, of_producer)
+
+
+def _store_on_loop(held: Held) -> None:
+    for producer, of_producer in held.items():
+        _store_or_log(producer.on_loop(), of_producer)
 
 
 @hidden_locals()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import Gate, Snapshot
 from celery_segment.runtime import Runtime
 
@@ -62,6 +63,7 @@ def wait_for(
     *,
     poll: float = POLL,
     watch: Callable[[Flush], object] = lambda _: None,
+    waits: Waits = BLOCKING,
 ) -> int:
     """Wait until each flush is settled, for ``timeout`` seconds at most.
 
@@ -70,6 +72,7 @@ def wait_for(
         timeout: Seconds to wait.
         poll: Seconds between two reads.
         watch: Called with each flush after each read; an exception in it ends the wait.
+        waits: How the caller waits.
 
     Returns:
         The number of messages that remain; 0 if all were delivered or became dead letters.
@@ -79,7 +82,7 @@ def wait_for(
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        time.sleep(min(poll, left))
+        waits.sleep(min(poll, left))
         for flush in flushes:
             flush.look()
             watch(flush)

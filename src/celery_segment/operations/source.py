@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from celery import current_app
@@ -85,6 +85,13 @@ class Analytics:
         """Store the calls made inside a ``with`` block in one round trip, at its end."""
         return self._runtime.producer(self.source).batch()
 
+    def abatch(self) -> AbstractAsyncContextManager[None]:
+        """Do as ``batch``, by ``async with``: the event loop is not blocked at the block's end.
+
+        Its calls, ``adelay`` and ``delay`` alike, wait for nothing.
+        """
+        return self._runtime.producer(self.source).abatch()
+
     def flush(self, timeout: float = 30.0) -> int:
         """Have the workers deliver all that is stored now, and wait for it.
 
@@ -95,9 +102,36 @@ class Analytics:
             The number of messages that remain after ``timeout`` seconds; 0 when
             each was delivered, or became a dead letter, or the source is not enabled.
         """
-        has_key = self._runtime.settings.source(self.source).write_key is not None
-        if get_current_worker_task() is None or not has_key:
+        if not self._is_to_deliver:
             return wait_for([Flush(self._runtime, self.source)], timeout)
+        return self._flush_here(timeout)
+
+    async def aflush(self, timeout: float = 30.0) -> int:
+        """Do as ``flush``, without blocking the event loop.
+
+        Returns:
+            The number of messages that remain after ``timeout`` seconds.
+        """
+        # Loaded by whoever calls on an event loop.
+        import asyncio
+
+        from celery_segment.aio.bridge import run
+
+        if self._is_to_deliver:
+            return await asyncio.to_thread(self._flush_here, timeout)
+        return await run(self._flush_on_loop, timeout)
+
+    def _flush_on_loop(self, timeout: float) -> int:
+        runtime = self._runtime.on_loop()
+        return wait_for([Flush(runtime, self.source)], timeout, waits=runtime.waits)
+
+    @property
+    def _is_to_deliver(self) -> bool:
+        """Whether a flush is to deliver here, since the workers may wait for the caller."""
+        has_key = self._runtime.settings.source(self.source).write_key is not None
+        return get_current_worker_task() is not None and has_key
+
+    def _flush_here(self, timeout: float) -> int:
         flush = Flush(self._runtime, self.source, wake=False)
         self._deliver(timeout, until=flush.is_settled)
         return flush.remaining

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, most_messages
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
@@ -41,6 +42,9 @@ class Fallback:
         spill: The host's file, where ``segment_on_unavailable`` is "spill".
         others: The names of the source's other shards, if the store has several: the file may
             have messages by these names, too.
+        waits: How callers wait for the file.
+        returns: The same source's fallback for callers that may block: it gives back what the
+            file has, where ``waits`` are those of an event loop.
 
     Attributes:
         source: The name of the source, or of the shard.
@@ -48,13 +52,22 @@ class Fallback:
     """
 
     def __init__(
-        self, source: Source, store: PartStore, spill: Spill | None, others: Collection[str] = ()
+        self,
+        source: Source,
+        store: PartStore,
+        spill: Spill | None,
+        others: Collection[str] = (),
+        *,
+        waits: Waits = BLOCKING,
+        returns: Fallback | None = None,
     ) -> None:
         self.source = source.shard_name
         self._below = store
         self._spill = spill
         self._settings = source
         self._others = others
+        self._waits = waits
+        self._returns = returns
         # The file may hold what an earlier process left.
         self._has_spilled = spill is not None
         self._most = most_messages(source.max_batch_messages)
@@ -75,6 +88,11 @@ class Fallback:
         append = self._below.append_many
         self._store(messages, attachments, lambda: append(messages, attachments))
 
+    @property
+    def has_spilled(self) -> bool:
+        """Whether the file may have messages of the source."""
+        return self._has_spilled
+
     def count_dropped(self, reason: str, count: int) -> None:
         """Count in Redis what calls dropped."""
         self._below.count_dropped(reason, count)
@@ -84,6 +102,10 @@ class Fallback:
 
         It raises nothing: what cannot be moved stays in the file, and is logged.
         """
+        if self._returns is not None:
+            found = self._waits.call(self._returns.give_back)
+            self._has_spilled = self._returns.has_spilled
+            return found
         if self._spill is None or time.monotonic() < self._file_rests_until:
             return False
         try:
@@ -146,10 +168,13 @@ class Fallback:
 
     def _is_behind(self) -> bool:
         """Return whether the file has messages that are to be stored before any other."""
-        if self._spill is None or not self._spill.waiting(self.source):
+        spill = self._spill
+        if spill is None or not spill.exists():
+            return False
+        if not self._waits.call(spill.waiting, self.source):
             return False
         self.give_back()
-        return self._spill.waiting(self.source) > 0
+        return self._waits.call(spill.waiting, self.source) > 0
 
     def _set_aside(
         self, messages: Sequence[bytes], attachments: AttachmentsByPlace, error: BufferUnavailable
@@ -162,7 +187,7 @@ class Fallback:
             return
         rest = {place - start: each for place, each in attachments.items() if place >= start}
         try:
-            self._spill.put(self.source, messages[start:], rest)
+            self._waits.call(self._spill.put, self.source, messages[start:], rest)
         except SegmentBufferError as failure:
             failure.stored, failure.unknown = start, unknown
             raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
@@ -59,6 +59,10 @@ class Producer:
         wake: Drains the source where ``eager`` is true; workers notice by themselves what waits.
         eager: True where the application runs its tasks at once, and so has no worker.
         delivers: Whether what is stored reaches the workers.
+        on_loop: Returns the source's producer for the running event loop; this one where storing
+            does not wait for anything.
+        held_as: The source's producer for callers that may block: one block holds back what
+            both are given.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Producer:
         eager: SupportsBool,
         *,
         delivers: bool = True,
+        on_loop: Callable[[], Producer] | None = None,
+        held_as: Producer | None = None,
     ) -> None:
         self.source = source.name
         self.delivers = delivers
@@ -76,6 +82,8 @@ class Producer:
         self._settings = source
         self._store = store
         self._eager = eager
+        self.on_loop = on_loop or (lambda: self)
+        self._held_as = held_as or self
         self._drops = Drops()
         self._is_plain = not (source.context or source.integrations or source.before_send)
 
@@ -127,7 +135,7 @@ class Producer:
     def store(self, data: bytes, attachments: Attachments | None = None) -> None:
         """Store a prepared message with what is attached to it."""
         hold = current_hold()
-        if hold is not None and hold.add(self, data, attachments):
+        if hold is not None and hold.add(self._held_as, data, attachments):
             return
         if attachments is None:
             self._store.append(data)
@@ -145,6 +153,20 @@ class Producer:
             with hidden_locals():
                 for producer, held in hold.end().items():
                     producer.store_many(held.messages, held.attachments)
+
+    @asynccontextmanager
+    async def abatch(self) -> AsyncIterator[None]:
+        """Do as ``batch``, without blocking the event loop at its end."""
+        from celery_segment.aio.bridge import run
+
+        hold = HeldCalls(self._held_as)
+        try:
+            with held_by(hold):
+                yield
+        finally:
+            with hidden_locals():
+                for producer, held in hold.end().items():
+                    await run(producer.on_loop().store_many, held.messages, held.attachments)
 
     def store_many(
         self, data: Sequence[bytes], attachments: AttachmentsByPlace = NO_ATTACHMENTS

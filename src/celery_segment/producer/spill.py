@@ -68,6 +68,10 @@ class Spill:
     def __repr__(self) -> str:
         return f"Spill({self.path!r})"
 
+    def exists(self) -> bool:
+        """Return whether there is a file."""
+        return os.path.exists(self.path)  # noqa: PTH110 - a stat, at each tick
+
     def put(self, source: str, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         """Store messages, as ``Buffer.append_many`` does; they are on the disk when this returns.
 
@@ -101,7 +105,7 @@ class Spill:
         Raises:
             SegmentBufferError: ``append`` raised it, or the file cannot be read or written.
         """
-        if not os.path.exists(self.path):  # noqa: PTH110 - a stat, at each tick
+        if not self.exists():
             return 0
         turn = _turns.setdefault((self.path, os.getpid()), Lock())
         if not turn.acquire(blocking=False):
@@ -119,7 +123,7 @@ class Spill:
     def messages(self, source: str) -> Iterator[bytes]:
         """Iterate over a source's messages in the file, the oldest first."""
         last = 0
-        while os.path.exists(self.path):  # noqa: PTH110 - as above
+        while self.exists():
             about = {"source": source, "last": last, "most": PAGE}
             with self._file.errors("used"), self._file.locked(self._patience) as connection:
                 rows = connection.execute(_OLDEST, about).fetchall()
@@ -130,7 +134,7 @@ class Spill:
 
     def waiting(self, source: str) -> int:
         """Return the number of a source's messages in the file."""
-        if not os.path.exists(self.path):  # noqa: PTH110 - as above
+        if not self.exists():
             return 0
         with self._file.errors("used"), self._file.locked(self._patience) as connection:
             row = connection.execute(_COUNT, (source,)).fetchone()
@@ -138,7 +142,7 @@ class Spill:
 
     def sources(self) -> dict[str, int]:
         """Return the number of messages in the file, by source."""
-        if not os.path.exists(self.path):  # noqa: PTH110 - as above
+        if not self.exists():
             return {}
         with self._file.errors("used"), self._file.locked(self._patience) as connection:
             return dict(connection.execute(_COUNT_EACH).fetchall())

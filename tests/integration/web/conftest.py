@@ -102,7 +102,10 @@ def commands(make_app, redis):
     seen = [0, 0]
 
     def commands():
-        calls = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+        stats = redis.info("commandstats")
+        # Each event loop looks at the user's rights first, which tries this as well.
+        looks = stats["cmdstat_hincrby"]["calls"]
+        calls = stats["cmdstat_evalsha"]["calls"] - looks
         messages = len(stored(redis))
         seen[:], was = [messages, calls], list(seen)
         return messages - was[0], calls - was[1]

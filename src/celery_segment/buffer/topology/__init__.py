@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer.topology import cluster, sentinel
 from celery_segment.buffer.topology.routing import Limits
 from celery_segment.buffer.topology.standalone import Standalone
@@ -24,6 +25,7 @@ def connect(
     *,
     max_connections: int = 50,
     rest: float = 0.0,
+    waits: Waits = BLOCKING,
 ) -> Topology:
     """Return the servers behind a URL; no connection is opened before the first command.
 
@@ -34,11 +36,12 @@ def connect(
             connections to Sentinels.
         max_connections: Maximum number of connections to one server.
         rest: Seconds between two tries while a server does not answer in time; see ``Pool``.
+        waits: How those wait who use the connections.
 
     Raises:
         ConfigurationError: The URL is not understood.
     """
-    limits = Limits(timeout, max_connections, rest)
+    limits = Limits(timeout, max_connections, rest, waits)
     scheme = url.partition("://")[0]
     if scheme in sentinel.SCHEMES:
         return sentinel.connect(url, options or {}, limits)

@@ -40,7 +40,7 @@ def connect(url: str, options: Mapping[str, Any], limits: Limits) -> Router:
         raise ConfigurationError("segment_redis_url: a Redis Cluster has the database 0 alone")
     query = path.partition("?")[2]
     address = f"{login}@localhost" if login else "localhost"
-    server = address_of(f"{scheme}://{address}?{query}", options)
+    server = address_of(f"{scheme}://{address}?{query}", options, limits.waits)
     seeds = [server.at(*_host_and_port(each)) for each in hosts.split(",")]
     where = ", ".join(map(str, seeds))
     return Router("Cluster", where, _Nodes(server, seeds), _slot_of, server, limits)

@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
+from celery_segment.aio.waits import BLOCKING, Lock, Waits
 from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import Elsewhere, Unproved
 from celery_segment.buffer.pool import Pool
@@ -39,11 +39,13 @@ class Limits:
         timeout: Seconds that one operation may take, connecting included.
         max_connections: Maximum number of connections to one server.
         rest: Seconds between two tries while a server does not answer in time.
+        waits: How those wait who use them.
     """
 
     timeout: float
     max_connections: int
     rest: float
+    waits: Waits = BLOCKING
 
     def pool(self, address: Address) -> Pool:
         """Return connections to a server."""
@@ -109,7 +111,7 @@ class Router:
         self._limits = limits
         self._ranges: Sequence[Range] = ()
         self._pools: dict[tuple[str, int], Pool] = {}
-        self._pid, self._own_lock = os.getpid(), Lock()
+        self._pid, self._own_lock = os.getpid(), limits.waits.lock()
         self._looks_from = 0.0
         self._failure = ("", "")
         self._looked_at, self._silent = 0.0, AGAIN
@@ -274,7 +276,7 @@ class Router:
     def _lock(self) -> Lock:
         # Another thread may hold it while this process is forked.
         if self._pid != os.getpid():
-            self._pid, self._own_lock = os.getpid(), Lock()
+            self._pid, self._own_lock = os.getpid(), self._limits.waits.lock()
         return self._own_lock
 
 

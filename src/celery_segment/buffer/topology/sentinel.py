@@ -49,9 +49,12 @@ def connect(url: str, options: Mapping[str, Any], limits: Limits) -> Router:
     database = next((part.path for part in parts if part.path.strip("/")), "")
     address = f"{login}@localhost" if login else "localhost"
     primary = address_of(
-        f"{_scheme({*query, *named})}://{address}{database}?{urlencode(query)}", named
+        f"{_scheme({*query, *named})}://{address}{database}?{urlencode(query)}",
+        named,
+        limits.waits,
     )
-    sentinels = [_sentinel(part.hostname, part.port, sentinel_kwargs) for part in parts]
+    like = _sentinel(sentinel_kwargs, limits)
+    sentinels = [like.at(part.hostname or "localhost", part.port or PORT) for part in parts]
     where = f"{name} ({', '.join(map(str, sentinels))})"
     return Router("Sentinel", where, _Sentinels(name, sentinels), _only, primary, limits)
 
@@ -60,10 +63,10 @@ def _scheme(names: set[str]) -> str:
     return "rediss" if any(name.startswith("ssl_") for name in names) else "redis"
 
 
-def _sentinel(host: str | None, port: int | None, kwargs: Mapping[str, Any]) -> Address:
+def _sentinel(kwargs: Mapping[str, Any], limits: Limits) -> Address:
     named = {key: value for key, value in kwargs.items() if key != "ssl"}
     scheme = "rediss" if kwargs.get("ssl") else _scheme({*named})
-    return address_of(f"{scheme}://localhost", named).at(host or "localhost", port or PORT)
+    return address_of(f"{scheme}://localhost", named, limits.waits)
 
 
 def _only(key: str) -> int:  # noqa: ARG001 - the primary has all keys

@@ -19,7 +19,7 @@ class Standalone:
     kind = "standalone"
 
     def __init__(self, url: str, options: Mapping[str, Any], limits: Limits) -> None:
-        address = address_of(url, options)
+        address = address_of(url, options, limits.waits)
         self._pool = limits.pool(address)
         self.database = address.database
 

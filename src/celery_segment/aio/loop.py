@@ -1,0 +1,136 @@
+"""How code in a greenlet waits on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from celery_segment.aio.bridge import run_through, wait
+from celery_segment.aio.waits import Lock
+
+__all__ = ["OnLoop", "finish"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OnLoop:
+    """Waits on one event loop: in functions that ``run`` runs, in tasks of that loop.
+
+    Those whose time is up at the same moment, as when Redis is frozen, go on one after the other,
+    in one turn of the loop each, so that whatever else is due on the loop comes in between.
+
+    Args:
+        loop: The loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._late: deque[asyncio.Future[bool]] = deque()
+
+    def lock(self) -> Lock:
+        """Return a new lock for the tasks of the loop."""
+        return _LoopLock(self)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for so long."""
+        self.happens(self.loop.create_future(), seconds)
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a function returns that blocks: it runs in a thread."""
+        own = partial(copy_context().run, function, *args, **kwargs)
+        return wait(self.loop.run_in_executor(None, own))
+
+    def happens(self, event: asyncio.Future[bool], seconds: float) -> bool:
+        """Wait until an event's future is done; return its result, or False after so long."""
+        timer = self.loop.call_later(seconds, self._expire, event)
+        try:
+            return wait(event)
+        finally:
+            timer.cancel()
+
+    def _expire(self, event: asyncio.Future[bool]) -> None:
+        self._late.append(event)
+        if len(self._late) == 1:
+            self._end_one()
+
+    def _end_one(self) -> None:
+        while self._late:
+            event = self._late[0]
+            if not event.done():
+                event.set_result(False)
+                self.loop.call_soon(self._end_next)
+                return
+            self._late.popleft()
+
+    def _end_next(self) -> None:
+        self._late.popleft()
+        self._end_one()
+
+
+class _LoopLock:
+    """A lock of the tasks of one loop, which is given to those who wait in their order."""
+
+    __slots__ = ("_is_locked", "_queue", "_waits")
+
+    def __init__(self, waits: OnLoop) -> None:
+        self._waits = waits
+        self._is_locked = False
+        self._queue: deque[asyncio.Future[bool]] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not self._is_locked:
+            self._is_locked = True
+            return True
+        if not blocking or timeout == 0:
+            return False
+        turn: asyncio.Future[bool] = self._waits.loop.create_future()
+        self._queue.append(turn)
+        try:
+            return wait(turn) if timeout < 0 else self._waits.happens(turn, timeout)
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.release()  # it was given at the moment at which the task was cancelled
+            raise
+
+    def release(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self._is_locked = False
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+async def finish(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as ``run``, but have the function go on to its end where this task is cancelled.
+
+    So it does where the loop ends, and all of its tasks are cancelled.
+    """
+    task = asyncio.create_task(run_through(_to_end, function, *args, **kwargs))
+    _running.add(task)  # a loop keeps no reference to its tasks
+    task.add_done_callback(_running.discard)
+    return await asyncio.shield(task)
+
+
+async def _to_end(awaited: Awaitable[T]) -> T:
+    """Await a future, or what can be awaited anew, however often this task is cancelled."""
+    while True:
+        try:
+            return await (asyncio.shield(awaited) if asyncio.isfuture(awaited) else awaited)
+        except asyncio.CancelledError:  # noqa: PERF203 - it is what is waited for again
+            if asyncio.isfuture(awaited) and awaited.cancelled():
+                raise

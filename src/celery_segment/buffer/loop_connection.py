@@ -1,0 +1,141 @@
+"""Connect to a Redis server on an event loop, by redis-py's asyncio connections.
+
+They know TLS, unix sockets, users and databases. Once one is connected, its socket is spoken on
+by ``Connection``, as that of a blocking one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Generator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from celery_segment.aio.bridge import wait
+from celery_segment.buffer.loop_socket import LoopSocket
+from celery_segment.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from celery_segment.aio.loop import OnLoop
+
+__all__ = ["LoopConnection", "check_arguments"]
+
+#: What redis-py's asyncio connections cannot do, though its blocking ones can. To connect without
+#: it would be to connect without a check that was asked for.
+_MISSING = ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled", "ssl_ocsp_context")
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise ``ConfigurationError`` for arguments that an asyncio connection would not heed."""
+    for name in _MISSING:
+        if arguments.get(name):
+            raise ConfigurationError(
+                f"segment_redis_url: redis-py's asyncio connections have no {name}",
+                hint="call from a thread: await asyncio.to_thread(track.delay, …)",
+            )
+
+
+class LoopConnection:
+    """A connection with those methods of redis-py's blocking one that ``Connection`` uses.
+
+    Args:
+        blocking: The class of redis-py's blocking connection.
+        arguments: Its arguments.
+        seconds: How long to connect, and how long to wait for each answer.
+        waits: Waits on the loop.
+    """
+
+    def __init__(
+        self, blocking: type, arguments: Mapping[str, Any], seconds: float, waits: OnLoop
+    ) -> None:
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        found = _class_for(blocking)
+        known = {name: value for name, value in arguments.items() if name in _names_of(found)}
+        known["retry"] = Retry(NoBackoff(), 0)
+        if known.get("credential_provider"):
+            known["credential_provider"] = _awaited(known["credential_provider"])
+        self._connection = found(**known)
+        self._seconds, self._waits = seconds, waits
+        self._sock: LoopSocket | None = None
+
+    def connect(self) -> None:
+        """Connect, and log in."""
+        self._sock = wait(self)
+
+    def __await__(self) -> Generator[Any, None, LoopSocket]:
+        """Connect; awaited again, connect anew."""
+        return self._connected().__await__()
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        if self._sock is not None:
+            self._sock.close()
+
+    async def _connected(self) -> LoopSocket:
+        connection = self._connection
+        try:
+            # To connect and to log in: each within ``seconds``, whatever a provider does.
+            await asyncio.wait_for(self._connect(), 2 * self._seconds)
+        except BaseException as error:
+            if connection._writer is not None:  # noqa: SLF001 - there is no public way to it
+                connection._writer.transport.abort()  # noqa: SLF001
+            connection._reader = connection._writer = None  # noqa: SLF001
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError("timed out") from None
+            raise
+        writer = connection._writer  # noqa: SLF001 - as above
+        connection._reader = connection._writer = None  # noqa: SLF001 - it is not to close it
+        return LoopSocket(writer, self._waits, self._seconds)
+
+    async def _connect(self) -> None:
+        tls = getattr(self._connection, "ssl_context", None)
+        if tls is not None:
+            await asyncio.to_thread(tls.get)  # it reads files of certificates
+        await self._connection.connect()
+
+
+def _class_for(blocking: type) -> Any:
+    """Return redis-py's asyncio class that is named as a blocking one, or as its base class."""
+    from redis.asyncio import connection as classes
+
+    for each in blocking.__mro__:
+        if each.__module__ == "redis.connection" and hasattr(classes, each.__name__):
+            return getattr(classes, each.__name__)
+    raise ConfigurationError(
+        f"segment_redis_url: there is no asyncio connection in place of {blocking.__name__}"
+    )
+
+
+@cache
+def _names_of(cls: type) -> frozenset[str]:
+    """Return the names of a class' arguments, those of its base classes included."""
+    return frozenset(
+        name
+        for base in cls.__mro__[:-1]
+        for name in inspect.signature(base.__init__).parameters  # type: ignore[misc]
+    )
+
+
+def _awaited(provider: Any) -> Any:
+    """Return a provider of credentials that runs in a thread where it would block."""
+    from redis import RedisError
+    from redis.credentials import CredentialProvider
+
+    blocks = type(provider).get_credentials_async is CredentialProvider.get_credentials_async
+
+    class Awaited(CredentialProvider):
+        async def get_credentials_async(self) -> Any:
+            try:
+                if blocks:
+                    return await asyncio.to_thread(provider.get_credentials)
+                return await provider.get_credentials_async()
+            except (OSError, ValueError, RedisError):
+                raise
+            except Exception as error:  # noqa: BLE001 - its own, whose text may hold a secret
+                name = type(error).__name__
+                raise ConnectionError(f"credential_provider raises {name}") from None
+
+    return Awaited()
