@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from functools import partial
 
 import pytest
@@ -10,6 +12,7 @@ from celery import Celery
 from redis.credentials import CredentialProvider
 
 from celery_segment import BufferUnavailable, ConfigurationError
+from celery_segment.aio.bridge import run
 from celery_segment.config import load
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
@@ -159,6 +162,11 @@ def ping(app):
         topology.close()
 
 
+async def aping(app):
+    runtime = runtime_of(app).on_loop()
+    return await run(runtime.topology.server("").execute, "PING")
+
+
 @pytest.mark.parametrize(("broker", "conf"), BROKERS)
 def test_where_celery_connects_the_buffer_does(application, place, broker, conf):
     app = application(broker_url=filled(broker, place), **filled(conf, place))
@@ -167,6 +175,7 @@ def test_where_celery_connects_the_buffer_does(application, place, broker, conf)
         assert channel.client.ping()
         database = channel.client.connection_pool.connection_kwargs["db"]
     assert ping(app) == b"PONG"
+    assert asyncio.run(aping(app)) == b"PONG"
     assert runtime_of(app).topology.database == database
 
 
@@ -189,6 +198,52 @@ def test_a_url_of_ones_own_with_a_credential_provider(application, place):
     for url in (f"redis://{place['tcp']}/1?", f"unix://{place['sock']}?db=1&"):
         app = application(segment_redis_url=f"{url}credential_provider={LOGIN}")
         assert ping(app) == b"PONG"
+        assert asyncio.run(aping(app)) == b"PONG"
+
+
+class Slow(CredentialProvider):
+    """A provider that asks somebody else, and waits."""
+
+    def get_credentials(self):
+        time.sleep(0.2)
+        return "app", "p@:/w"
+
+
+class Awaited(CredentialProvider):
+    """A provider for event loops."""
+
+    async def get_credentials_async(self):
+        await asyncio.sleep(0)
+        return "app", "p@:/w"
+
+
+@pytest.mark.parametrize("name", ["Slow", "Awaited"])
+def test_a_provider_does_not_hold_up_an_event_loop(application, place, name):
+    url = f"redis://{place['tcp']}/1?credential_provider={__name__}.{name}"
+    app = application(segment_redis_url=url)
+    gaps = []
+
+    async def watch():
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0)
+            gaps.append(time.monotonic() - last)
+            last += gaps[-1]
+
+    async def main():
+        watching = asyncio.create_task(watch())
+        assert await aping(app) == b"PONG"
+        watching.cancel()
+
+    asyncio.run(main())
+    assert max(gaps) < 0.15
+
+
+def test_what_is_checked_in_threads_alone_is_refused_on_a_loop(application, place):
+    url = f"rediss://:s3cret@{place['tls']}/1?ssl_validate_ocsp_stapled=true"
+    app = application(segment_redis_url=url)
+    with pytest.raises(ConfigurationError, match="have no ssl_validate_ocsp_stapled"):
+        asyncio.run(aping(app))
 
 
 @pytest.fixture
@@ -203,6 +258,9 @@ def test_a_provider_that_fails_is_a_redis_that_is_unavailable(expired):
     for _ in range(2):
         with pytest.raises(BufferUnavailable, match="raises ProviderError") as raised:
             call.delay("u", "E")
+        assert "s3cret" not in str(raised.value)
+        with pytest.raises(BufferUnavailable, match="raises ProviderError") as raised:
+            asyncio.run(call.adelay("u", "E"))
         assert "s3cret" not in str(raised.value)
     expired(segment_on_unavailable="drop").tasks["segment.track"].delay("u", "E")
 

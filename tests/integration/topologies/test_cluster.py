@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import suppress
@@ -86,6 +87,33 @@ def test_a_slot_that_moves_under_calls_loses_and_doubles_nothing(app, cluster):
     at_once(8, lambda: stored.append(track.delay("u", "E").id))
     assert accepted(app) == len(stored)
     assert command(other.port, "EXISTS", f"{tag('default')}:state") == 1
+
+
+def test_calls_on_a_loop_follow_a_slot_that_moves(app, cluster):
+    stored = []
+
+    async def main():
+        done = asyncio.Event()
+
+        async def call():
+            while not done.is_set():
+                with suppress(BufferUnavailable):
+                    stored.append((await track.adelay("u", "E")).id)
+
+        calling = [asyncio.create_task(call()) for _ in range(8)]
+        home, key = cluster.primary_of(tag("default")), tag("default")
+        other = next(found for n in NAMES if (found := cluster.primary_of(tag(n))) != home)
+        await asyncio.to_thread(cluster.move, key, other)
+        before = len(stored)
+        await asyncio.to_thread(wait_until, lambda: len(stored) > before + 50)
+        done.set()
+        await asyncio.gather(*calling)
+        for name in NAMES:
+            await Analytics(app=app, source=name).track.adelay("u", "E")
+
+    asyncio.run(main())
+    assert accepted(app) == len(stored)
+    assert [accepted(app, name) for name in NAMES] == [1] * len(NAMES)
 
 
 def test_a_primary_that_is_killed_is_replaced_and_the_others_go_on(app, cluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -61,6 +62,21 @@ def test_without_a_replica_it_is_unknown_whether_the_message_stays(app):
             track.delay("u", "E")
     assert (caught.value.stored, caught.value.unknown) == (0, 3)
     assert Analytics(app=app).stats().accepted == 4
+
+
+def test_calls_on_a_loop_wait_for_it_as_well(app, primary, replica):
+    async def main():
+        for n in range(20):
+            await track.adelay("u", "E")
+            assert size(replica) == size(primary) > 150 * n
+        replica.pause()
+        with pytest.raises(BufferUnavailable, match="0 of 1 replicas") as caught:
+            await track.adelay("u", "E")
+        replica.resume()
+        assert caught.value.unknown == 1
+
+    asyncio.run(main())
+    assert Analytics(app=app).stats().accepted == 21
 
 
 def test_a_frozen_replica_is_waited_for_within_the_timeout(app, replica):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -36,6 +37,16 @@ def test_each_thread_finds_the_new_primary_at_its_first_call(app, sentinels):
     sentinels.fail_over()
     at_once(8, lambda: [track.delay("u", "after") for _ in range(10)])
     assert accepted(app) == 88
+
+
+def test_calls_on_a_loop_find_it_too(app, sentinels):
+    async def main():
+        await asyncio.gather(*[track.adelay("u", "before") for _ in range(20)])
+        await asyncio.to_thread(sentinels.fail_over)
+        await asyncio.gather(*[track.adelay("u", "after") for _ in range(20)])
+
+    asyncio.run(main())
+    assert accepted(app) == 40
 
 
 def test_a_child_finds_it_as_well(app, sentinels):
