@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 __all__ = ["frame_before", "run", "run_through", "wait"]
+
+#: Bridges that are kept in a thread.
+MOST = 50
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class _Bridge(greenlet):
-    """A greenlet that runs a function for a task."""
+    """A greenlet that runs functions, one after the other, for tasks of its thread.
+
+    It is kept for the next one: Python gives a new greenlet memory of the system's for its frames,
+    which takes longer than all else that is done here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.job: Any = None
+        self.is_done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        while True:
+            function, args, kwargs = self.job
+            self.job = None
+            try:
+                self.value = function(*args, **kwargs)
+            except GreenletExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the task raises it
+                self.error = error
+            function = args = kwargs = None
+            self.is_done = True
+            self.parent.switch()
+
+
+class _Idle(threading.local):
+    """The bridges of a thread that run nothing."""
+
+    def __init__(self) -> None:
+        self.bridges: list[_Bridge] = []
+
+
+_idle = _Idle()
 
 
 def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
@@ -34,11 +73,13 @@ async def run_through(
     **kwargs: P.kwargs,
 ) -> T:
     """Do as ``run``, but await whatever the function waits for through another function."""
-    parent = getcurrent()
-    bridge = _Bridge(function, parent)
+    idle = _idle.bridges
+    bridge = idle.pop() if idle else _Bridge()
+    bridge.job, bridge.is_done = (function, args, kwargs), False
+    bridge.parent = parent = getcurrent()
     bridge.gr_context = parent.gr_context  # the caller's visitor, and the like
-    found = bridge.switch(*args, **kwargs)
-    while not bridge.dead:
+    found = bridge.switch()
+    while not bridge.is_done:
         try:
             value = await (through(found) if through else found)
         except BaseException:  # noqa: BLE001, PERF203 - whatever it is, the function has to know
@@ -47,7 +88,16 @@ async def run_through(
         else:
             bridge.parent = getcurrent()
             found = bridge.switch(value)
-    return found  # type: ignore[no-any-return]  # no awaitable any more: what is returned
+    result, error = bridge.value, bridge.error
+    bridge.value = bridge.error = bridge.gr_context = None
+    if len(idle) < MOST:
+        idle.append(bridge)
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # which has this frame
+    return result  # type: ignore[no-any-return]
 
 
 def wait(awaitable: Awaitable[T]) -> T:

@@ -59,6 +59,7 @@ class TestFrozen:
             found.append(await outcome(track.adelay("u", "E", message_id="late")))
             own.resume()
             await until(lambda: len(set(messages())) > 1)
+            await asyncio.sleep(0.05)  # and is heard
             await track.adelay("u", "after")
             return found
 
