@@ -114,6 +114,10 @@ class Runtime:
                     )
         return self._loops.here()
 
+    async def begin(self) -> None:
+        """Wait until a call may begin on this runtime's loop."""
+        await self.waits.begin()  # type: ignore[attr-defined]  # those of a loop
+
     def _close(self) -> None:
         if self._topology is not None:
             self._topology.close()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-__all__ = ["frame_before", "run", "run_through", "wait"]
+__all__ = ["frame_before", "left", "limit", "run", "run_through", "wait"]
 
 #: Bridges that are kept in a thread.
 MOST = 50
@@ -29,6 +31,7 @@ class _Bridge(greenlet):
     def __init__(self) -> None:
         super().__init__()
         self.job: Any = None
+        self.until = math.inf
         self.is_done = False
         self.value: Any = None
         self.error: BaseException | None = None
@@ -75,7 +78,7 @@ async def run_through(
     """Do as ``run``, but await whatever the function waits for through another function."""
     idle = _idle.bridges
     bridge = idle.pop() if idle else _Bridge()
-    bridge.job, bridge.is_done = (function, args, kwargs), False
+    bridge.job, bridge.until, bridge.is_done = (function, args, kwargs), math.inf, False
     bridge.parent = parent = getcurrent()
     bridge.gr_context = parent.gr_context  # the caller's visitor, and the like
     found = bridge.switch()
@@ -102,11 +105,26 @@ async def run_through(
 
 def wait(awaitable: Awaitable[T]) -> T:
     """Return what an awaitable has; only within a function that ``run`` runs."""
+    found: T = _bridge().parent.switch(awaitable)
+    return found
+
+
+def limit(seconds: float) -> None:
+    """Let all waits of the function that ``run`` runs end within so many seconds together."""
+    _bridge().until = time.monotonic() + seconds
+
+
+def left(seconds: float) -> float:
+    """Return how long the function may wait, of so many seconds."""
+    until = _bridge().until
+    return seconds if until is math.inf else max(min(seconds, until - time.monotonic()), 0.0)
+
+
+def _bridge() -> _Bridge:
     bridge = getcurrent()
     if not isinstance(bridge, _Bridge):
-        raise RuntimeError("wait() is called outside of run()")
-    found: T = bridge.parent.switch(awaitable)
-    return found
+        raise RuntimeError("this is called outside of run()")
+    return bridge
 
 
 def frame_before(frame: FrameType) -> FrameType | None:

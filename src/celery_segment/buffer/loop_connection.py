@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Generator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from celery_segment.aio.bridge import wait
+from celery_segment.aio.bridge import left, wait
 from celery_segment.buffer.loop_socket import LoopSocket
 from celery_segment.errors import ConfigurationError
 
@@ -59,11 +60,21 @@ class LoopConnection:
             known["credential_provider"] = _awaited(known["credential_provider"])
         self._connection = found(**known)
         self._seconds, self._waits = seconds, waits
+        self._longest = seconds
         self._sock: LoopSocket | None = None
 
     def connect(self) -> None:
         """Connect, and log in."""
-        self._sock = wait(self)
+        began = time.monotonic()
+        connecting = self._waits.connecting
+        if not connecting.acquire(timeout=self._seconds):
+            raise TimeoutError("timed out")
+        # To connect and to log in: each within ``seconds``, whatever a provider does.
+        self._longest = left(2 * self._seconds - (time.monotonic() - began))
+        try:
+            self._sock = wait(self)
+        finally:
+            connecting.release()
 
     def __await__(self) -> Generator[Any, None, LoopSocket]:
         """Connect; awaited again, connect anew."""
@@ -77,8 +88,7 @@ class LoopConnection:
     async def _connected(self) -> LoopSocket:
         connection = self._connection
         try:
-            # To connect and to log in: each within ``seconds``, whatever a provider does.
-            await asyncio.wait_for(self._connect(), 2 * self._seconds)
+            await asyncio.wait_for(self._connect(), self._longest)
         except BaseException as error:
             if connection._writer is not None:  # noqa: SLF001 - there is no public way to it
                 connection._writer.transport.abort()  # noqa: SLF001

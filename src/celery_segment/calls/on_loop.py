@@ -46,10 +46,14 @@ class CallOnLoop(FixedTask, Generic[P]):
 
         if self._runtime.eager:  # tasks run at once, and block
             return await asyncio.to_thread(self.apply_async, args, kwargs)
-        return await run(self._delay_on_loop, args, kwargs)
-
-    def _delay_on_loop(self, args: Any, kwargs: Any) -> CallResult:
         runtime = self._runtime.on_loop()
+        await runtime.begin()
+        return await run(self._delay_on_loop, runtime, args, kwargs)
+
+    def _delay_on_loop(self, runtime: Runtime, args: Any, kwargs: Any) -> CallResult:
+        from celery_segment.aio.bridge import limit
+
+        limit(runtime.settings.redis_timeout)
         try:
             message_id = self._publish(runtime, args, kwargs)
         except Exception as error:

@@ -1,0 +1,73 @@
+"""An ASGI application, in a process of its own, that says how long its loop stood still.
+
+Its settings are in the environment variable ``SEGMENT_TEST_CONF``, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+
+from celery import Celery
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from celery_segment import BufferUnavailable, track
+
+celery = Celery("shop", set_as_current=True)
+celery.conf.update(json.loads(os.environ["SEGMENT_TEST_CONF"]))
+celery.set_default()
+
+
+class Gaps:
+    """The longest time between two turns of the loop, by the clock and by its thread's CPU time."""
+
+    def __init__(self):
+        self.longest = [0.0, 0.0]
+
+    async def watch(self):
+        last = time.perf_counter(), time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter(), time.thread_time()
+            self.longest = [max(m, n - b) for m, n, b in zip(self.longest, now, last, strict=True)]
+            last = now
+
+
+gaps = Gaps()
+tasks = set()
+
+
+async def start(_):
+    """Begin to watch the loop anew; make the connections that calls need."""
+    for task in tasks:
+        task.cancel()
+    await track.adelay("u", "Started")
+    gaps.longest = [0.0, 0.0]
+    tasks.add(asyncio.create_task(gaps.watch()))
+    return JSONResponse(os.getpid())
+
+
+async def found(_):
+    return JSONResponse(gaps.longest)
+
+
+async def bare(request):
+    """Wait for nothing but the time that a call waits for a Redis that is frozen."""
+    await asyncio.sleep(float(request.query_params["seconds"]))
+    return JSONResponse([None, 0])
+
+
+async def call(request):
+    began = time.perf_counter()
+    try:
+        id_ = (await track.adelay("u", "E", message_id=request.query_params["id"])).id
+    except BufferUnavailable:
+        id_ = None
+    return JSONResponse([id_, time.perf_counter() - began])
+
+
+app = Starlette(routes=[Route(f"/{view.__name__}", view) for view in (start, found, bare, call)])
