@@ -50,15 +50,7 @@ class LoopConnection:
     def __init__(
         self, blocking: type, arguments: Mapping[str, Any], seconds: float, waits: OnLoop
     ) -> None:
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        found = _class_for(blocking)
-        known = {name: value for name, value in arguments.items() if name in _names_of(found)}
-        known["retry"] = Retry(NoBackoff(), 0)
-        if known.get("credential_provider"):
-            known["credential_provider"] = _awaited(known["credential_provider"])
-        self._connection = found(**known)
+        self._blocking, self._arguments = blocking, arguments
         self._seconds, self._waits = seconds, waits
         self._longest = seconds
         self._sock: LoopSocket | None = None
@@ -85,10 +77,22 @@ class LoopConnection:
         if self._sock is not None:
             self._sock.close()
 
+    def _new(self) -> Any:
+        """Return redis-py's connection, which costs as much as several calls to make."""
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        found = _class_for(self._blocking)
+        known = {name: value for name, value in self._arguments.items() if name in _names_of(found)}
+        known["retry"] = Retry(NoBackoff(), 0)
+        if known.get("credential_provider"):
+            known["credential_provider"] = _awaited(known["credential_provider"])
+        return found(**known)
+
     async def _connected(self) -> LoopSocket:
-        connection = self._connection
+        connection = self._new()
         try:
-            await asyncio.wait_for(self._connect(), self._longest)
+            await asyncio.wait_for(_connect(connection), self._longest)
         except BaseException as error:
             if connection._writer is not None:  # noqa: SLF001 - there is no public way to it
                 connection._writer.transport.abort()  # noqa: SLF001
@@ -100,11 +104,12 @@ class LoopConnection:
         connection._reader = connection._writer = None  # noqa: SLF001 - it is not to close it
         return LoopSocket(writer, self._waits, self._seconds)
 
-    async def _connect(self) -> None:
-        tls = getattr(self._connection, "ssl_context", None)
-        if tls is not None:
-            await asyncio.to_thread(tls.get)  # it reads files of certificates
-        await self._connection.connect()
+
+async def _connect(connection: Any) -> None:
+    tls = getattr(connection, "ssl_context", None)
+    if tls is not None:
+        await asyncio.to_thread(tls.get)  # it reads files of certificates
+    await connection.connect()
 
 
 def _class_for(blocking: type) -> Any:
