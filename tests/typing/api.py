@@ -67,6 +67,18 @@ def calls() -> None:
     track.s(user_id="u", event="E").apply_async()
 
 
+async def calls_on_a_loop() -> None:
+    result = await track.adelay(user_id="019mr8mf4r", event="Item Purchased")
+    use(result.id)
+    marketing = Analytics("marketing")
+    async with marketing.abatch():
+        await marketing.track.adelay("019mr8mf4r", "Item Purchased", {"revenue": 39.95})
+    remaining: int = await marketing.aflush(timeout=5)
+    use(remaining)
+    await track.adelay(user_id="u", evnet="E")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+    await marketing.track.adelay("u", 5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
 def mistakes_in_calls() -> None:
     track.delay(user_id="u", evnet="E")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
     track.delay(user_id="u", event=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
