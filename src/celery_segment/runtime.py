@@ -322,7 +322,7 @@ class Runtime:
         first, *others = shards
         if source.ordered:
             stores = [self._with_fallback(each.source, each) for each in shards]
-            return ByUser(stores) if others else stores[0]
+            return ByUser(stores, self.waits) if others else stores[0]
         names = [each.source.shard_name for each in others]
         store = InTurn(shards, self.settings.redis_timeout) if others else first
         return self._with_fallback(source, store, *names)

@@ -39,6 +39,13 @@ class Lock(Protocol):
 class Waits(Protocol):
     """How a caller waits."""
 
+    @property
+    def share(self) -> float:
+        """The share of what could be done at once that is done without a wait."""
+
+    def pause(self) -> None:
+        """Let others go on, in the midst of work."""
+
     def lock(self) -> Lock:
         """Return a new lock."""
 
@@ -50,7 +57,12 @@ class Waits(Protocol):
 
 
 class _Blocking:
-    """The caller waits in its thread, or greenlet."""
+    """The caller waits in its thread, or greenlet, and others have theirs."""
+
+    share = 1.0
+
+    def pause(self) -> None:
+        pass
 
     def lock(self) -> Lock:
         return threading.Lock()

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import bounds
 from celery_segment.buffer.answers import Interrupted
 from celery_segment.buffer.body import ENVELOPE
 from celery_segment.buffer.keys import prefix_of
-from celery_segment.buffer.parts import parts_of
+from celery_segment.buffer.parts import APPEND_BYTES, parts_of
 from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import Script, milliseconds, script
 from celery_segment.buffer.topology.types import Server
@@ -42,9 +43,11 @@ class Appends:
     Args:
         server: The server that has the source's keys.
         source: The source.
+        waits: How callers wait.
     """
 
-    def __init__(self, server: Server, source: Source) -> None:
+    def __init__(self, server: Server, source: Source, waits: Waits = BLOCKING) -> None:
+        self._most_bytes = round(APPEND_BYTES * waits.share)
         self._source = source
         self._key = prefix_of(source)
         self._server = server
@@ -91,7 +94,7 @@ class Appends:
             SegmentBufferError: Its ``stored`` says how many of the messages are stored.
         """
         start = 0
-        for part in parts_of(messages, self._source.max_batch_messages):
+        for part in parts_of(messages, self._source.max_batch_messages, self._most_bytes):
             end = start + len(part)
             own = {n - start: each for n, each in attachments.items() if start <= n < end}
             try:

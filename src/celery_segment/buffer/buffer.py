@@ -63,7 +63,7 @@ class Buffer:
         self.admin = BufferAdmin(topology, source)
         self._key = prefix_of(source)
         self._server = topology.server(self._key)
-        appends = Appends(self._server, source)
+        appends = Appends(self._server, source, topology.waits)
         # Bound here, so that a call takes no step in between.
         self.append, self.append_many = appends.append, appends.append_many
         self.append_part, self.count_dropped = appends.append_part, appends.count_dropped

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import msgspec
 
+from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.store import Store
@@ -18,6 +19,9 @@ from celery_segment.producer.store import Store
 __all__ = ["ByUser", "InTurn"]
 
 T = TypeVar("T", bound=Store)
+
+#: Messages that are looked at without a pause: half a millisecond.
+PAUSE = 300
 
 
 class InTurn:
@@ -98,10 +102,12 @@ class ByUser(Generic[T]):
 
     Args:
         shards: The store of each shard.
+        waits: How callers wait.
     """
 
-    def __init__(self, shards: Sequence[T]) -> None:
+    def __init__(self, shards: Sequence[T], waits: Waits = BLOCKING) -> None:
         self._shards = shards
+        self._waits = waits
 
     def append(self, message: bytes) -> None:
         """Store one message."""
@@ -143,6 +149,8 @@ class ByUser(Generic[T]):
         groups: dict[int, list[int]] = {}
         for place, message in enumerate(messages):
             groups.setdefault(self._place(message), []).append(place)
+            if place % PAUSE == PAUSE - 1:
+                self._waits.pause()
         for number, places in groups.items():
             yield self._shards[number], places
 

@@ -86,6 +86,28 @@ def test_a_batch_is_stored_at_its_end(run, redis):
     assert Analytics().stats().accepted == 1_204
 
 
+@pytest.mark.parametrize("source", [{}, {"ordered": True, "shards": 3}], ids=["plain", "ordered"])
+def test_the_loop_goes_on_while_a_long_batch_is_stored(make_app, run, source):
+    make_app(segment_sources={"default": source})
+    turns = []
+
+    async def count():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def main():
+        async with Analytics().abatch():
+            for n in range(3_000):
+                await track.adelay(f"u{n}", "E", {"x": "y" * 300})
+            counting = asyncio.create_task(count())
+        counting.cancel()
+
+    run(main)
+    assert len(turns) > 10
+    assert Analytics().stats().accepted == 3_000
+
+
 def test_a_flush_waits_without_holding_the_loop(make_app, run):
     make_app(segment_sources={"b": {"enabled": False}})
     turns = []

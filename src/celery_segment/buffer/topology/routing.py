@@ -108,7 +108,7 @@ class Router:
     ) -> None:
         self.kind, self.address, self.database = kind, address, server.database
         self._look, self._slot_of, self._server = look, slot_of, server
-        self._limits = limits
+        self._limits, self.waits = limits, limits.waits
         self._ranges: Sequence[Range] = ()
         self._pools: dict[tuple[str, int], Pool] = {}
         self._pid, self._own_lock = os.getpid(), limits.waits.lock()

@@ -21,7 +21,7 @@ class Standalone:
     def __init__(self, url: str, options: Mapping[str, Any], limits: Limits) -> None:
         address = address_of(url, options, limits.waits)
         self._pool = limits.pool(address)
-        self.database = address.database
+        self.database, self.waits = address.database, limits.waits
 
     def __repr__(self) -> str:
         return f"Standalone({self.address!r})"

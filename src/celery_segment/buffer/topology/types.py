@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from celery_segment.aio.waits import Waits
 from celery_segment.buffer.scripts import Script
 from celery_segment.errors import SegmentBufferError
 
@@ -48,6 +49,10 @@ class Topology(Protocol):
     @property
     def database(self) -> int:
         """The number of the database."""
+
+    @property
+    def waits(self) -> Waits:
+        """How those wait who use it."""
 
     @property
     def kind(self) -> str:
