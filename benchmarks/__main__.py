@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 FIGURES = (
     *("live_call", "live_cost", "live_backlog", "latency", "web_view", "idle", "config_styles"),
     *("in_task", "longest_script", "append", "call", "delivery", "backlog", "memory", "importing"),
-    *("footprint", "connections", "processes", "hosts"),
+    *("footprint", "connections", "processes", "hosts", "awaited"),
 )
 
 

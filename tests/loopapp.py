@@ -46,7 +46,7 @@ async def start(_):
     """Begin to watch the loop anew; make the connections that calls need."""
     for task in tasks:
         task.cancel()
-    while (await store("Started"))[0] is None:
+    while (await store(None))[0] is None:
         pass
     gc.collect()
     gc.freeze()  # what the process has loaded takes the collector 20 ms and more to look at
@@ -73,7 +73,7 @@ async def store(id_):
     """Track; return the message's id, None where it failed, and the seconds that it took."""
     began = time.perf_counter()
     try:
-        await track.adelay("u", "E", message_id=id_)
+        id_ = (await track.adelay("u", "E", message_id=id_)).id
     except BufferUnavailable:
         id_ = None
     return id_, time.perf_counter() - began

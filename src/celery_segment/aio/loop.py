@@ -17,12 +17,11 @@ __all__ = ["OnLoop", "finish"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Calls that begin in one turn of the loop: 0.5 ms of it.
-CALLS = 8
-#: Waits that end in one turn since their time is up.
-ENDINGS = 4
-#: Connections that are made at the same time: each takes several turns, 0.3 ms in all.
-CONNECTING = 2
+#: Calls that begin in one turn of the loop: a quarter of a millisecond of it.
+CALLS = 4
+#: Waits that end in one turn since their time is up: one, but more where that takes so many seconds
+#: already, since the loop's turns are long.
+PATIENCE, MORE = 0.05, 8
 
 
 class OnLoop:
@@ -40,11 +39,11 @@ class OnLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._late: deque[asyncio.Future[bool]] = deque()
+        self._late: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._begun = 0
         self._line: deque[asyncio.Future[None]] = deque()
-        #: Held while a connection is made: by as many as may be at the same time.
-        self.connecting: Lock = _LoopLock(self, CONNECTING)
+        #: Held while a connection is made, which takes as long as several calls.
+        self.connecting: Lock = _LoopLock(self)
 
     async def begin(self) -> None:
         """Wait until a call may begin: most may at once."""
@@ -93,13 +92,14 @@ class OnLoop:
             timer.cancel()
 
     def _expire(self, event: asyncio.Future[bool]) -> None:
-        self._late.append(event)
+        self._late.append((event, self.loop.time()))
         if len(self._late) == 1:
             self.loop.call_soon(self._end_some)
 
     def _end_some(self) -> None:
-        for _ in range(min(ENDINGS, len(self._late))):
-            event = self._late.popleft()
+        waited = self.loop.time() - self._late[0][1]
+        for _ in range(1 if waited < PATIENCE else min(MORE, len(self._late))):
+            event, _since = self._late.popleft()
             if not event.done():
                 event.set_result(False)
         if self._late:
@@ -111,19 +111,18 @@ class _LoopLock:
 
     Args:
         waits: Waits on the loop.
-        free: How many may have it at the same time.
     """
 
-    __slots__ = ("_free", "_queue", "_waits")
+    __slots__ = ("_is_locked", "_queue", "_waits")
 
-    def __init__(self, waits: OnLoop, free: int = 1) -> None:
+    def __init__(self, waits: OnLoop) -> None:
         self._waits = waits
-        self._free = free
+        self._is_locked = False
         self._queue: deque[asyncio.Future[bool]] = deque()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if self._free:
-            self._free -= 1
+        if not self._is_locked:
+            self._is_locked = True
             return True
         if not blocking or timeout == 0:
             return False
@@ -142,7 +141,7 @@ class _LoopLock:
             if not turn.done():
                 turn.set_result(True)
                 return
-        self._free += 1
+        self._is_locked = False
 
     def __enter__(self) -> bool:
         return self.acquire()

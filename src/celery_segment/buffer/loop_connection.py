@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopConnection", "check_arguments"]
 
+#: The share of the time to connect for which others that connect are waited for.
+PATIENCE = 0.5
+
 #: What redis-py's asyncio connections cannot do, though its blocking ones can. To connect without
 #: it would be to connect without a check that was asked for.
 _MISSING = ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled", "ssl_ocsp_context")
@@ -59,14 +62,15 @@ class LoopConnection:
         """Connect, and log in."""
         began = time.monotonic()
         connecting = self._waits.connecting
-        if not connecting.acquire(timeout=self._seconds):
-            raise TimeoutError("timed out")
+        # One after the other, unless the server is far away, or does not answer.
+        in_turn = connecting.acquire(timeout=self._seconds * PATIENCE)
         # To connect and to log in: each within ``seconds``, whatever a provider does.
         self._longest = left(2 * self._seconds - (time.monotonic() - began))
         try:
             self._sock = wait(self)
         finally:
-            connecting.release()
+            if in_turn:
+                connecting.release()
 
     def __await__(self) -> Generator[Any, None, LoopSocket]:
         """Connect; awaited again, connect anew."""
@@ -90,7 +94,9 @@ class LoopConnection:
         return found(**known)
 
     async def _connected(self) -> LoopSocket:
+        await asyncio.sleep(0)  # that, and what connecting takes, are each enough for a turn
         connection = self._new()
+        await asyncio.sleep(0)
         try:
             await asyncio.wait_for(_connect(connection), self._longest)
         except BaseException as error:

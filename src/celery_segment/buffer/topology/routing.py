@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from celery_segment.aio.waits import BLOCKING, Lock, Waits
@@ -45,7 +45,7 @@ class Limits:
     timeout: float
     max_connections: int
     rest: float
-    waits: Waits = BLOCKING
+    waits: Waits = field(default=BLOCKING, repr=False)
 
     def pool(self, address: Address) -> Pool:
         """Return connections to a server."""
