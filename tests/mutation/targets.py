@@ -41,6 +41,7 @@ TESTS = {
     "delivery/deadline.py": ["tests/unit/test_request.py", "tests/integration/test_transport.py"],
     "delivery/key.py": ["tests/unit/test_key.py"],
     "delivery/oauth": ["tests/unit/test_oauth.py", "tests/integration/test_oauth.py"],
+    "delivery/pause.py": ["tests/unit/test_outcome.py"],
     "delivery/outcome.py": ["tests/unit/test_outcome.py", "tests/unit/test_oauth.py"],
     "delivery/request.py": ["tests/unit/test_request.py"],
     "delivery/settle.py": ["tests/fault/test_lost_replies.py", *_DELIVERY],

@@ -25,7 +25,15 @@ from celery_segment.delivery.oauth.grant import (
     read,
     skew_of,
 )
-from celery_segment.delivery.outcome import Answer, Failure, Past, Refused, Retry, Unauthorized
+from celery_segment.delivery.outcome import (
+    Answer,
+    Failure,
+    KeyState,
+    Past,
+    Refused,
+    Retry,
+    Unauthorized,
+)
 from celery_segment.delivery.outcome import decide as decide_
 from configuring import source
 from frames import shown_by
@@ -132,7 +140,7 @@ def test_without_a_token_a_batch_is_neither_counted_nor_given_up():
     past = Past(2, attempts=1_000, age=1e9, others_delivered=True, alone=True)
 
     def decide(result):
-        return decide_(result, source(), past, key_works=True, now=NOW)
+        return decide_(result, source(), past, KeyState(), NOW)
 
     assert decide(Unauthorized("why", 7)) == Retry(7, "why", asked=True)
     assert decide(Unauthorized("why")) == Refused("why", key=True)

@@ -23,10 +23,9 @@ from celery_segment.delivery.outcome import (
     Retry,
     Split,
     WrongKey,
-    backoff,
     decide,
-    retry_after,
 )
+from celery_segment.delivery.pause import backoff, retry_after
 
 UTC = timezone.utc
 NOW = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)

@@ -18,15 +18,14 @@ accepted since the batch was refused before.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Literal
 
 from celery_segment.config import Source
+from celery_segment.delivery.pause import backoff, rate_limit_reset, retry_after
 from celery_segment.text import http_phrase, one_line
 
 __all__ = [
@@ -42,12 +41,9 @@ __all__ = [
     "Split",
     "Unauthorized",
     "WrongKey",
-    "backoff",
     "decide",
     "is_retryable",
-    "rate_limit_reset",
     "refuses_key",
-    "retry_after",
 ]
 
 RETRYABLE = frozenset({408, 410, 429, 460})
@@ -66,17 +62,8 @@ SUSPECT = 2
 #: A batch that is alone is split before: one half may show whether it is the other's fault.
 DOUBT_AGAIN, DOUBTS, DOUBTS_ALONE = 0.5, 20, 3
 
-#: Backoff of Segment's libraries: 0, 0.5, 1, 2, 4 … s, plus up to a tenth of jitter.
-BACKOFF_FIRST = 0.5
-BACKOFF_CAP = 60.0
-JITTER = 0.1
 #: Maximum length of the response's text that is stored with a dead letter, in characters.
 TEXT = 200
-#: Maximum Retry-After that is respected, in seconds. It also limits how long a task message waits
-#: in the broker, which delivers it a second time after its visibility timeout.
-RETRY_AFTER_CAP = 300.0
-#: An X-RateLimit-Reset above this is a time, not a duration: seconds since the epoch.
-UNIX_TIME = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,56 +319,6 @@ def _again(cause: str, source: Source, past: Past) -> Retry | Split | Bury:
         tried = f"{past.attempts + 1} attempts in {past.age:,.0f} s"
         return Bury(f"{cause}; given up after {tried}", answered=False)
     return Retry(backoff(past.attempts), cause, own=past.others_delivered)
-
-
-def backoff(attempts: int) -> float:
-    """Return the seconds to wait before the next attempt, after this many counted failures."""
-    if attempts == 0:
-        return 0.0
-    wait = min(BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16), BACKOFF_CAP / (1 + JITTER))
-    return wait * (1 + random.uniform(0, JITTER))  # noqa: S311 - jitter, not a secret
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the wait that a Retry-After header requests, in seconds.
-
-    Both forms of RFC 9110, section 10.2.3, are supported: seconds and a date. A wait of zero
-    is ignored: such retries would follow each other without a pause, and would not count
-    towards the retry limits.
-
-    Returns:
-        At most ``RETRY_AFTER_CAP``; None if there is no header, or no usable value in it.
-    """
-    value = headers.get("Retry-After", "").strip()
-    seconds = float(value) if value.isdecimal() else _seconds_until(value, now)
-    return min(seconds, RETRY_AFTER_CAP) if seconds > 0 else None
-
-
-def rate_limit_reset(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the wait that an X-RateLimit-Reset header requests, in seconds.
-
-    Segment's Python library reads it as the seconds to wait. Others send the Unix time at
-    which the limit ends: so a value above 10⁹, which is no wait, is read as a time.
-
-    Returns:
-        At most ``RETRY_AFTER_CAP``; None if there is no header, or no usable value in it.
-    """
-    value = headers.get("X-RateLimit-Reset", "").strip()
-    seconds = float(value) if value.isdecimal() else 0.0
-    if seconds > UNIX_TIME:
-        seconds -= now.timestamp()
-    return min(seconds, RETRY_AFTER_CAP) if seconds > 0 else None
-
-
-def _seconds_until(date: str, now: datetime) -> float:
-    """Return the seconds until an HTTP date; 0 if the text is not a date."""
-    try:
-        until = parsedate_to_datetime(date)
-    except (ValueError, OverflowError):
-        return 0.0
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
-    return (until - now).total_seconds()
 
 
 _PROXY_HINT = "; check segment_proxies, or the proxies of the environment"

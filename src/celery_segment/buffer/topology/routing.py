@@ -112,10 +112,8 @@ class Router:
         self._ranges: Sequence[Range] = ()
         self._pools: dict[tuple[str, int], Pool] = {}
         self._pid, self._own_lock = os.getpid(), limits.waits.lock()
-        self._looks_from = 0.0
-        self._failure = ("", "")
-        self._looked_at, self._silent = 0.0, AGAIN
-        self.changes = 0
+        self._failure, self.changes = ("", ""), 0
+        self._looks_from, self._looked_at, self._silent = 0.0, 0.0, AGAIN
 
     def __repr__(self) -> str:
         return f"Router({self.kind!r}, {self.address!r})"

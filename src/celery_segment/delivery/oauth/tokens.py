@@ -28,7 +28,8 @@ from celery_segment.delivery.oauth.grant import (
     read,
     skew_of,
 )
-from celery_segment.delivery.outcome import Answer, Unauthorized, backoff
+from celery_segment.delivery.outcome import Answer, Unauthorized
+from celery_segment.delivery.pause import backoff
 from celery_segment.delivery.request import USER_AGENT, Request
 from celery_segment.errors import ConfigurationError
 from celery_segment.frames import hidden_locals
