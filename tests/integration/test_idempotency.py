@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -63,7 +64,29 @@ def mapped(_):
     list(map(track, ["u"], ["E"], [{"a": 1}]))
 
 
-WAYS = [delay, direct, inert_options, in_batch, of_a_source, dropped_in, mapped]
+def awaited(_):
+    asyncio.run(track.adelay("u", "E", {"a": 1}))
+
+
+def awaited_in_a_block(_):
+    async def block():
+        async with Analytics().abatch():
+            await track.adelay("u", "E", {"a": 1})
+
+    asyncio.run(block())
+
+
+WAYS = [
+    awaited,
+    awaited_in_a_block,
+    delay,
+    direct,
+    inert_options,
+    in_batch,
+    of_a_source,
+    dropped_in,
+    mapped,
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-__all__ = ["frame_before", "left", "limit", "run", "run_through", "wait"]
+__all__ = ["awaiting", "frame_before", "left", "limit", "run", "run_through", "wait"]
 
 #: Bridges that are kept in a thread.
 MOST = 50
@@ -125,6 +125,12 @@ def _bridge() -> _Bridge:
     if not isinstance(bridge, _Bridge):
         raise RuntimeError("this is called outside of run()")
     return bridge
+
+
+def awaiting() -> Any:
+    """Return the greenlet whose task awaits what ``run`` runs here; None outside of that."""
+    bridge: Any = getcurrent()
+    return bridge.parent if isinstance(bridge, _Bridge) else None
 
 
 def frame_before(frame: FrameType) -> FrameType | None:

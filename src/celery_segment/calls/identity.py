@@ -15,6 +15,7 @@ from typing import Any
 from celery._state import _task_stack
 from celery.utils.threads import get_ident
 
+from celery_segment.aio.bridge import awaiting
 from celery_segment.calls.carried import VISITOR, decoded
 from celery_segment.messages import Message, content_of, message_id_from
 from celery_segment.runtime import runtime_of
@@ -149,8 +150,8 @@ def given_id(task_id: str | None, options: Mapping[str, Any]) -> str | None:
 def _outer() -> tuple[Any, Any]:
     """Return the task that a worker runs, and its request; else the innermost eager one."""
     found = None, None
-    for task in reversed(_task_stack.stack):
-        for request in reversed(task.request_stack.stack):
+    for task in reversed(_whole(_task_stack)):
+        for request in reversed(_whole(task.request_stack)):
             if request.called_directly or request.id is None:
                 continue
             if not request.is_eager:
@@ -164,5 +165,15 @@ def _top(stack: Any) -> Any:
     try:
         # This is ``stack.top``, in a quarter of its time.
         return stack._local.__storage__[get_ident()]["stack"][-1]  # noqa: SLF001
-    except (AttributeError, KeyError):  # another kind of stack, or an empty one
-        return stack.top
+    except (AttributeError, KeyError):  # another kind of stack, an empty one, or an awaited call
+        found = _whole(stack)
+        return found[-1] if found else None
+
+
+def _whole(stack: Any) -> list[Any]:
+    """Return one of Celery's stacks; of an awaited call, that of the greenlet which awaits it."""
+    caller = awaiting()
+    if caller is None:
+        return list(stack.stack)
+    own = getattr(stack, "_local", None)
+    return list(getattr(own, "__storage__", {}).get(caller, {}).get("stack", ()))
