@@ -67,7 +67,7 @@ test:
 	rm -f build/test/.installed
 	$(MAKE) build/test/.installed
 	$(call LINT,build/test)
-	build/test/bin/python -m pytest -n 3 --dist worksteal
+	build/test/bin/python -m pytest -n 4 --dist worksteal
 
 ## Run the unit tests with each Python, 3.10 to 3.14t, that the PATH has.
 pythons: $(PYTHONS)

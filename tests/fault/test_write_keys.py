@@ -8,7 +8,7 @@ import pytest
 
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.delivery.key import KeyRecord
-from celery_segment.delivery.settle import WRONG_KEY
+from celery_segment.delivery.outcome import WRONG_KEY
 from celery_segment.testing import Reply
 from support import buffer_of, let_pass
 
