@@ -20,6 +20,8 @@ _FIRST, _MORE = 4_096, 1 << 18
 #: What nearly each append is answered.
 _ZERO = b":0\r\n"
 _PING = b"*1\r\n$4\r\nPING\r\n"
+#: A script that Redis does not know: it answers so, but not before it carries out writes again.
+_UNKNOWN = b"*3\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n0\r\n" % (b"0" * 40)
 _CLOSED = "it was closed by Redis"
 
 
@@ -111,9 +113,12 @@ class Connection:
         reader.feed(data[:end])
         return reader.gets(), content[:size]
 
-    def ping(self) -> Any:
-        """Return what Redis answers, if only that it does not serve."""
-        return self.exchange(_PING)
+    def ask(self) -> Any:
+        """Return what Redis answers, if only a refusal; nothing while writes are paused.
+
+        They are for a moment, while another server takes a primary's place.
+        """
+        return self.exchange(_UNKNOWN)
 
     def is_alive(self, seconds: float) -> bool:
         """Return whether Redis answers on an idle connection; close it if not.
@@ -124,7 +129,7 @@ class Connection:
         usual = self._sock.gettimeout()
         try:
             self._sock.settimeout(seconds)
-            if self.ping() == b"PONG":
+            if self.exchange(_PING) == b"PONG":
                 self._sock.settimeout(usual)
                 return True
         except (OSError, hiredis.ProtocolError):

@@ -56,7 +56,7 @@ def _is_heard(connect: Callable[[float], Connection], seconds: float) -> bool:
     began = time.monotonic()
     try:
         with closing(connect(seconds)) as connection:
-            connection.ping()
+            connection.ask()
     except Exception:  # noqa: BLE001 - of the network, or a credential provider's
         return time.monotonic() - began < QUICK
     return True

@@ -65,6 +65,26 @@ def test_the_next_call_after_it_has_heard_redis_succeeds(silent):
         at_once(8, succeeds)
 
 
+def test_redis_whose_writes_are_paused_is_not_heard(make_app):
+    """As a primary's are while another server takes its place: a PING would be answered."""
+    with EmbeddedRedis(appendonly=False) as server:
+        make_app(segment_redis_url=server.url, segment_redis_timeout=0.5)
+        track.delay("u", "E")
+        client = server.client()
+        client.execute_command("CLIENT", "PAUSE", 2_000, "WRITE")
+        assert not succeeds()
+        began, slow = time.monotonic(), 0
+        while time.monotonic() < began + 0.9:
+            called = time.monotonic()
+            assert not any(at_once(4, succeeds))
+            slow += time.monotonic() - called > 0.1
+        assert slow <= 1, "one caller a second tries as well"
+        client.execute_command("CLIENT", "UNPAUSE")
+        wait_until(lambda: not watchers())
+        assert succeeds()
+        client.close()
+
+
 def test_redis_that_is_gone_is_heard_as_well(silent):
     _, front = silent
     front.target = 1
