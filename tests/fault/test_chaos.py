@@ -11,7 +11,7 @@ GUARANTEES = Path(__file__).parents[2] / "docs" / "explanation" / "guarantees.md
 
 
 def test_chaos_loses_nothing(tmp_path):
-    ledger = run(seconds=25, seed=20261343, folder=tmp_path)
+    ledger = run(seconds=40, seed=20261343, folder=tmp_path)
     report = ledger.as_markdown()
     assert not ledger.lost, report
     assert not ledger.unknown, report
@@ -23,9 +23,9 @@ def test_chaos_loses_nothing(tmp_path):
     assert not any(ledger.problems.values()), report
     assert ledger.ok, report
     assert any(outage.started for outage in ledger.tasks.outages), report
-    assert len(ledger.kinds) >= 6
-    assert len(ledger.books.accepted) > 1_500
-    assert len(ledger.tasks.published) > 100
+    assert len(ledger.kinds) >= 10
+    assert len(ledger.books.accepted) > 2_000
+    assert len(ledger.tasks.published) > 200
 
 
 def test_the_page_counts_the_kinds_of_fault():

@@ -15,7 +15,7 @@ WITHIN = 30.0
 #: Messages of each source, and which of them is refused.
 COUNT, POISON = 50, 12
 #: Of each kind that differs: redirects, the configuration, the data, retried ones.
-STATUSES = (302, 400, 401, 404, 408, 413, 429, 500, 511, 599)
+STATUSES = (302, 308, 400, 401, 403, 404, 405, 408, 413, 429, 451, 500, 501, 503, 511, 599)
 
 
 def poisoned(status):
@@ -82,7 +82,7 @@ def test_a_wrong_key_is_no_poison(make_app, workers):
             for number in range(300):
                 track.delay("u", f"E{number}")
         worker = workers.start(app)
-        wait_until(lambda: len(server.requests) >= 3, timeout=40)
+        wait_until(lambda: len(server.requests) >= 4, timeout=40)
         wait_until(lambda: Analytics().stats().gate.refused)
         stats = Analytics().stats()
         assert (stats.dead.messages, stats.splits) == (0, 1)
@@ -97,7 +97,7 @@ def test_a_worker_with_an_old_key_leaves_the_messages_to_others(make_app, worker
         app = make_app(segment_host=server.url, segment_write_key="right", segment_timeout=5)
         workers.start(app)
         old = workers.start(app, segment_write_key="wrong")
-        deadline, count = time.monotonic() + 7, 0
+        deadline, count = time.monotonic() + 12, 0
         while time.monotonic() < deadline:
             track.delay("u", f"E{count}")
             count += 1
