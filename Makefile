@@ -21,7 +21,7 @@ PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
 EXTRAS = demo,django,flask,metrics,oauth,opentelemetry
 DOCUMENTED = django,flask,metrics
 MEASURED = demo,django
-IMAGE = django flower metrics
+IMAGE = django flower metrics oauth
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
 # python3-venv is absent; dependency groups need the newer pip that is installed into it.
 FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \

@@ -24,7 +24,10 @@ SECRETS = {
     "GRAFANA_PASSWORD": "gr4f4n4",
     "SHOP_SECRET_KEY": "sh0p",
     "SEGMENT_WRITE_KEY": "wr1t3",
+    "SEGMENT_OAUTH": '{"private_key": "0auth"}',
 }
+#: Those that only Segment gives.
+SEGMENTS = {"SEGMENT_WRITE_KEY", "SEGMENT_OAUTH"}
 FILE = loaded(SECRETS)
 SERVICES = FILE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
@@ -121,7 +124,7 @@ def test_a_signal_stops_our_service_while_it_starts(name):
 # ---------------------------------------------------------------- secrets
 
 
-@pytest.mark.parametrize("name", [name for name in SECRETS if name != "SEGMENT_WRITE_KEY"])
+@pytest.mark.parametrize("name", sorted(SECRETS.keys() - SEGMENTS))
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_password_is_asked_for(name, value):
     with pytest.raises(KeyError, match=f"set {name}"):
@@ -134,12 +137,12 @@ def test_without_a_write_key_the_stand_in_is_what_the_worker_has():
     assert worker["SEGMENT_STAND_IN"] == f"http://segment:{port_of(SERVICES['segment'])}"
 
 
-def test_a_secret_is_nowhere_but_in_environments_and_the_write_key_in_the_workers():
+def test_a_secret_is_nowhere_but_in_environments_and_segments_in_the_workers():
     having = {
         name: {n for n, s in SERVICES.items() if secret in repr(s.get("environment"))}
         for name, secret in SECRETS.items()
     }
-    assert having["SEGMENT_WRITE_KEY"] == {"worker"}
+    assert all(having[name] == {"worker"} for name in SEGMENTS)
     assert all(having.values())
     for service in SERVICES.values():
         rest = repr({key: value for key, value in service.items() if key != "environment"})
@@ -147,7 +150,7 @@ def test_a_secret_is_nowhere_but_in_environments_and_the_write_key_in_the_worker
 
 
 def test_no_secret_is_written_in_the_file():
-    values = re.findall(r"^ *\w*(?:PASSWORD|SECRET|AUTH|KEY)\w*: (.*)$", TEXT, re.MULTILINE)
+    values = re.findall(r"^ *\w*(?:PASSWORD|SECRET|OAUTH|AUTH|KEY)\w*: (.*)$", TEXT, re.MULTILINE)
     assert values
     for value in values:
         assert re.fullmatch(r"(\$\{\w+:[-?][\w ]*\}:?)+", value), value
@@ -252,4 +255,4 @@ def test_the_page_names_every_service_and_variable():
 @pytest.mark.parametrize("text", [PAGE, TEXT], ids=["page", "file"])
 def test_the_passwords_are_made_by_one_loop(text):
     names = re.search(r"for name in ([A-Z_ ]+); do", text)[1].split()
-    assert set(names) == set(SECRETS) - {"SEGMENT_WRITE_KEY"}
+    assert set(names) == set(SECRETS) - SEGMENTS

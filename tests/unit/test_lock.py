@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -35,22 +36,43 @@ def locked():
     return found
 
 
-def needed():
+def extras_of_the_image():
     (extras,) = re.findall(r"^IMAGE = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return extras.split()
+
+
+def needed():
     texts = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["image"]]
-    for extra in extras.split():
+    for extra in extras_of_the_image():
         texts += PROJECT["project"]["optional-dependencies"][extra]
     for requirement in map(Requirement, texts):
-        if requirement.marker is None or requirement.marker.evaluate(
-            {**IMAGE, "platform_machine": "x86_64"}
-        ):
+        if applies(requirement):
             yield requirement
+            yield from of_extras(requirement)
+
+
+def of_extras(requirement):
+    """What the extras of a requirement need, such as redis[hiredis]."""
+    for extra in requirement.extras:
+        for each in map(Requirement, requires(requirement.name)):
+            if not applies(each) and applies(each, extra):
+                yield each
+
+
+def applies(requirement, extra=""):
+    environment = {**IMAGE, "platform_machine": "x86_64", "extra": extra}
+    return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
 @pytest.mark.parametrize("requirement", list(needed()), ids=str)
 def test_each_requirement_is_locked_at_a_version_that_it_allows(requirement):
     version = locked()[canonicalize_name(requirement.name)]
     assert version in requirement.specifier
+
+
+def test_a_worker_of_the_image_can_sign_for_oauth():
+    assert "oauth" in extras_of_the_image()
+    assert {"pyjwt", "cryptography"} <= locked().keys()
 
 
 def test_the_image_has_what_is_locked_and_nothing_else():
