@@ -73,6 +73,17 @@ def test_no_key_in_the_worker(make_app, workers):
     assert said.startswith(f"warn absent in {worker.name}, which leaves the source to others")
 
 
+def test_a_worker_that_treats_the_calls_of_tasks_in_another_way(make_app, workers):
+    app = make_app(segment_propagate_visitor=True)
+    conf = {"segment_idempotency": "task", "segment_propagate_visitor": False}
+    worker = workers.start_answering(app, processes=1, **conf)
+    found = findings(app, status=0)
+    expected = f"warn {worker.name} has segment_idempotency 'task'; this process 'attempt'"
+    assert rendered(found["idempotency"]).startswith(expected)
+    expected = f"warn {worker.name} does not read the visitor that this process sends"
+    assert rendered(found["visitor"]).startswith(expected)
+
+
 def test_a_queue_that_nobody_consumes(make_app, workers):
     app = make_app(segment_queue="analytics")
     worker = workers.start_answering(app, processes=1)

@@ -19,6 +19,8 @@ OWN = Facts(
     queue="celery",
     sources={"default": SourceFacts(enabled=True, fingerprint="f1")},
     trust=TrustFacts(trusts_all=True),
+    idempotency="attempt",
+    propagates_visitor=False,
 )
 WORKER = replace(OWN, consumes=["celery"])
 
@@ -257,6 +259,39 @@ def test_a_worker_that_captures_or_keeps_silent_is_named():
         "warn b logs none of this library's errors: its logger is off: name the logger"
         " 'celery_segment' in LOGGING, or set disable_existing_loggers False"
     )
+
+
+# ---------------------------------------------------------------- the calls of tasks
+
+
+def test_a_worker_that_gives_the_calls_of_tasks_other_ids_is_named():
+    found = agreement(a=WORKER, b=replace(WORKER, idempotency="off"))
+    assert found["idempotency"] == (
+        "warn b has segment_idempotency 'off'; this process 'attempt': set it alike everywhere, and"
+        " restart the workers: what a task tracks counts twice when another worker runs it again"
+    )
+
+
+def visitor(own, worker, **changes):
+    mine = replace(OWN, propagates_visitor=own)
+    theirs = replace(WORKER, propagates_visitor=worker, **changes)
+    return told(of_agreement(Answers({}, {"a": theirs}, mine))).get("visitor")
+
+
+def test_a_visitor_that_is_sent_or_read_by_one_side_alone():
+    assert visitor(own=True, worker=False) == (
+        "warn a does not read the visitor that this process sends with a task: set"
+        " segment_propagate_visitor there as well, and restart it"
+    )
+    assert visitor(own=False, worker=True) == (
+        "warn this process sends no visitor with a task, and a expects one: set"
+        " segment_propagate_visitor in all processes or in none, and restart them"
+    )
+    assert visitor(own=True, worker=True) is visitor(own=False, worker=False) is None
+
+
+def test_a_worker_that_runs_no_tasks_of_this_application_may_differ_in_them():
+    assert visitor(own=True, worker=False, application="", idempotency="off") is None
 
 
 # ---------------------------------------------------------------- OAuth

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.operations.findings import Finding, State, of_capture
+from celery_segment.operations.task_findings import of_tasks
 from celery_segment.operations.trust_findings import of_trust
 from celery_segment.producer import DELIVER
 from celery_segment.text import counted, one_line
@@ -105,6 +106,7 @@ def of_agreement(answers: Answers) -> Iterator[Finding]:
         yield from _shards(here, own)
         yield _queue(here, own)
         yield from of_trust(here, own)
+    yield from of_tasks(ours, own)
     for worker, facts in ours.items():
         yield from _habits(worker, facts)
 

@@ -85,6 +85,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         trust: Which callbacks it signs and runs.
         captures: Whether its calls are captured, although no tests run.
         logs: Whether this library's errors are logged.
+        idempotency: ``segment_idempotency``.
+        propagates_visitor: Whether it sends the visitor of a request with a task, and reads it.
     """
 
     version: str
@@ -100,6 +102,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     trust: TrustFacts
     captures: bool = False
     logs: bool = True
+    idempotency: str
+    propagates_visitor: bool
 
 
 def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
@@ -132,6 +136,8 @@ def facts_of(app: Any, salt: str, consumes: Iterable[str] = ()) -> Facts:
         trust=TrustFacts(trust.fingerprints, trust.trusts_all, sorted(trust.allowed)),
         captures=runtime.loses_calls,
         logs=logger.isEnabledFor(logging.ERROR),
+        idempotency=settings.idempotency,
+        propagates_visitor=settings.propagate_visitor,
     )
 
 
