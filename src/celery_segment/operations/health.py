@@ -34,7 +34,7 @@ from celery_segment.operations.findings import (
 )
 from celery_segment.operations.interviews import Answers, Unaskable, ask_workers
 from celery_segment.operations.remote import LIMIT, Remote, ask_remote, in_thread, left
-from celery_segment.operations.server_findings import of_server
+from celery_segment.operations.server_findings import of_broker, of_server
 from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
 from celery_segment.operations.worker_findings import (
     of_agreement,
@@ -130,6 +130,8 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     remote = ask_remote(enabled) if ask_endpoints else Remote()
     redis = in_thread(partial(_ask_redis, app.main or "", runtime, enabled))
     stored = yield from _of_redis(redis, runtime, enabled, deadline)
+    if stored and runtime.settings.shares_broker:
+        yield from of_broker(stored.servers, retries=app.conf.broker_channel_error_retry)
     queue = runtime.settings.queue
     answers = yield from _of_workers(workers, queue, stored, deadline)
     asked = _Asked(stored, remote, answers, stray, queue)
@@ -176,10 +178,9 @@ def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding
 
 def _of_servers(servers: Sequence[ServerInfo], sources: list[Source]) -> Iterator[Finding]:
     """Judge the servers of the buffer; where there are several, each by its address."""
-    share = min((source.max_memory_share for source in sources), default=1.0)
     for server in servers:
         where = f"{server.address}: " if len(servers) > 1 else ""
-        for finding in of_server(server, share):
+        for finding in of_server(server, sources):
             is_named = finding.check == "redis"
             yield finding if is_named else replace(finding, found=f"{where}{finding.found}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from celery_segment.errors import SegmentBufferError
@@ -13,8 +13,9 @@ from celery_segment.text import counted, duration, megabytes, one_line
 
 if TYPE_CHECKING:
     from celery_segment.buffer.server_info import ServerInfo
+    from celery_segment.config import Source
 
-__all__ = ["of_server"]
+__all__ = ["of_broker", "of_server"]
 
 OLDEST_VERSION = (6, 2)
 #: The part of segment_max_memory_share from which on Redis is nearly full.
@@ -23,12 +24,12 @@ NEARLY_FULL = 0.8
 CLOCKS = 5.0
 
 
-def of_server(facts: ServerInfo, max_memory_share: float) -> Iterator[Finding]:
+def of_server(facts: ServerInfo, sources: Sequence[Source]) -> Iterator[Finding]:
     """Judge a Redis server: whether it serves requests, and how durably it stores messages.
 
     Args:
         facts: What the server says about itself.
-        max_memory_share: The lowest segment_max_memory_share of its sources.
+        sources: The sources of which the strictest settings are what the server has to meet.
     """
     info, milliseconds = facts.info, facts.round_trip * 1000
     kind = "" if facts.topology == "standalone" else f" ({facts.topology})"
@@ -48,10 +49,10 @@ def of_server(facts: ServerInfo, max_memory_share: float) -> Iterator[Finding]:
     else:
         yield _version(info)
         yield _role(info)
-        yield _memory(info, max_memory_share)
+        yield _memory(info, min((source.max_memory_share for source in sources), default=1.0))
         yield _eviction(info)
         yield from _persistence(facts)
-        yield _replicas(facts)
+        yield _replicas(facts, sources)
 
 
 def _clock(ahead: float) -> Finding:
@@ -181,14 +182,39 @@ def _loss_when_killed(facts: ServerInfo) -> str:
     )
 
 
-def _replicas(facts: ServerInfo) -> Finding:
-    info = facts.info
-    replicas = counted(int(info.get("connected_slaves", 0)), "replica")
+def _replicas(facts: ServerInfo, sources: Sequence[Source]) -> Finding:
+    connected, waits = _connected(facts), [source.wait_replicas for source in sources]
     least = int(facts.config.get("min-replicas-to-write", 0))
-    good = int(info.get("min_slaves_good_slaves", least))
-    found = f"{replicas} connected"
+    good = int(facts.info.get("min_slaves_good_slaves", least))
+    found = f"{counted(connected, 'replica')} connected"
     if good < least:
         hint = "repair the replicas, or lower min-replicas-to-write: calls are refused"
         found = f"{found}, {good} within min-replicas-max-lag, {least} needed to write"
         return Finding("replicas", None, "fail", found, hint)
-    return Finding("replicas", None, "ok", found + (f", {least} needed to write" if least else ""))
+    if (most := max(waits, default=0)) > connected:
+        hint = "repair the replicas, or lower segment_wait_replicas: calls are not confirmed"
+        found = f"{found}, and segment_wait_replicas is {most}"
+        return Finding("replicas", None, "fail", found, hint)
+    found += f", {least} needed to write" if least else ""
+    waiting = min(filter(None, waits), default=connected)
+    if waiting < connected:
+        # docs/how-to/topologies.md. It is no mistake where writes are paused before.
+        lost = "messages may be lost when a primary that still runs is replaced"
+        found += f"; segment_wait_replicas is {waiting}: {lost}"
+    return Finding("replicas", None, "ok", found)
+
+
+def _connected(facts: ServerInfo) -> int:
+    return int(facts.info.get("connected_slaves", 0))
+
+
+def of_broker(servers: Sequence[ServerInfo], *, retries: bool) -> Iterator[Finding]:
+    """Report where a failover of the broker's Redis ends the workers.
+
+    Args:
+        servers: The servers of the buffer, which are the broker's as well.
+        retries: Celery's ``broker_channel_error_retry``.
+    """
+    if not retries and any(s.topology == "standalone" and _connected(s) for s in servers):
+        found = "it has replicas, and Celery's workers end if one takes over its address"
+        yield Finding("broker", None, "warn", found, "set broker_channel_error_retry = True")

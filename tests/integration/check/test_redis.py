@@ -194,13 +194,31 @@ def test_a_replica_and_its_primary(make_app, own, own_redis):
             " point segment_redis_url at the primary"
         )
         primary = make_app(broker_url=own.url)
-        assert rendered(findings(primary, status=0)["replicas"]) == "ok 1 replica connected"
+        found = findings(primary, status=0)
+        assert rendered(found["replicas"]) == "ok 1 replica connected"
+        assert rendered(found["broker"]) == (
+            "warn it has replicas, and Celery's workers end if one takes over its address: set"
+            " broker_channel_error_retry = True"
+        )
+        assert "broker" not in findings(
+            make_app(broker_url=own.url, broker_channel_error_retry=True)
+        )
+        safe = {"segment_redis_url": own.url, "segment_wait_replicas": 1}
+        found = findings(make_app(**safe), status=0)
+        assert rendered(found["replicas"]) == "ok 1 replica connected"
+        assert "broker" not in found, "it is another server"
         own_redis.config_set("min-replicas-to-write", 1)
         expected = "ok 1 replica connected, 1 needed to write"
         assert rendered(findings(primary, status=0)["replicas"]) == expected
     wait_until(lambda: own_redis.info("replication")["connected_slaves"] == 0)
     found = findings(primary, status=1)
     assert "0 within min-replicas-max-lag, 1 needed to write" in found["replicas"]["found"]
+    own_redis.config_set("min-replicas-to-write", 0)
+    found = findings(make_app(**safe), status=1)
+    assert rendered(found["replicas"]) == (
+        "fail 0 replicas connected, and segment_wait_replicas is 1: repair the replicas, or lower"
+        " segment_wait_replicas: calls are not confirmed"
+    )
 
 
 def limited(own, client, *rules):
@@ -243,10 +261,13 @@ def test_a_user_who_may_not_read_a_source(make_app, own, own_redis):
     assert "refused" in found["b", "figures"]["found"]
 
 
+SOURCE = source_of("http://127.0.0.1:1")
+
+
 @pytest.fixture
 def facts(redis_server):
     link = connect(redis_server.url, 1.0)
-    yield read_servers(link, [source_of("http://127.0.0.1:1")], OPERATOR)[0]
+    yield read_servers(link, [SOURCE], OPERATOR)[0]
     link.close()
 
 
@@ -274,7 +295,7 @@ def facts(redis_server):
 )
 def test_states_that_a_test_cannot_bring_about(facts, name, info, expected):
     changed = {k: v for k, v in {**facts.info, **info}.items() if v is not None}
-    found = {f.check: f for f in of_server(replace(facts, info=changed), 0.75)}[name]
+    found = {f.check: f for f in of_server(replace(facts, info=changed), [SOURCE])}[name]
     assert expected in f"{found.state} {found.found}: {found.hint}"
 
 
@@ -284,5 +305,26 @@ def test_states_that_a_test_cannot_bring_about(facts, name, info, expected):
 )
 def test_clocks(facts, ahead, expected):
     assert abs(facts.ahead) < 1
-    found = {f.check: f for f in of_server(replace(facts, ahead=ahead), 0.75)}["clock"]
+    found = {f.check: f for f in of_server(replace(facts, ahead=ahead), [SOURCE])}["clock"]
     assert f"{found.state} {found.found}".startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("waits", "expected"),
+    [
+        ([0], "2 replicas connected"),
+        ([2, 0], "2 replicas connected"),
+        (
+            [2, 1],
+            (
+                "2 replicas connected; segment_wait_replicas is 1: messages may be lost when a"
+                " primary that still runs is replaced"
+            ),
+        ),
+    ],
+)
+def test_a_wait_for_some_of_the_replicas_is_told(facts, waits, expected):
+    sources = [replace(SOURCE, wait_replicas=count) for count in waits]
+    two = replace(facts, info={**facts.info, "connected_slaves": "2"})
+    found = {f.check: f for f in of_server(two, sources)}["replicas"]
+    assert (found.state, found.found) == ("ok", expected)
