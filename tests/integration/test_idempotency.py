@@ -281,6 +281,58 @@ def test_a_call_that_is_made_again_after_an_error_is_the_same_message(redis, run
     assert run(body, times=1) == expected
 
 
+def blocking(calls):
+    with Analytics().batch():
+        for call in calls:
+            track.delay(*call)
+
+
+def awaiting(calls):
+    async def block():
+        async with Analytics().abatch():
+            for call in calls:
+                await track.adelay(*call)
+
+    asyncio.run(block())
+
+
+@pytest.mark.parametrize("block", [blocking, awaiting])
+def test_a_block_that_is_run_again_after_an_error_has_the_same_messages(app, redis, run, block):
+    # Of 1,002 messages of 0.4 KB, there is room for the first 500 or more, which are a part.
+    app.conf.segment_max_buffer_bytes = 300_000
+    calls = [("u", "E"), ("u", "E"), *(("u", "E", {"n": n, "a": "x" * 200}) for n in range(1_000))]
+    kept = []
+
+    def body(_):
+        track.delay("u", "E")
+        with pytest.raises(BufferFull) as raised:
+            block(calls)
+        kept.extend(message["messageId"] for message in stored(redis))
+        assert len(kept) == 1 + raised.value.stored > 1
+        redis.flushall()
+        block(calls[:50])
+        track.delay("u", "E")
+
+    ((*again, last),) = run(body, times=1)
+    assert again == kept[1:51]
+    assert last not in kept
+
+
+def test_a_block_within_a_block_is_run_again_alone(run):
+    def body(_):
+        with Analytics().batch():
+            track.delay("u", "E")
+            with pytest.raises(BufferFull), Analytics().batch():
+                track.delay("u", "E")
+                raise BufferFull("of another source")
+            track.delay("u", "E")
+
+    expected = run(lambda _: [track.delay("u", "E") for _ in range(2)], times=1)
+    (made,) = run(body, times=1)
+    assert [made[0], made[1]] == expected[0]
+    assert made[2] == made[1]
+
+
 def test_beyond_a_number_of_messages_ids_are_random(run, monkeypatch):
     monkeypatch.setattr(identity, "MOST", 2)
 

@@ -7,7 +7,10 @@ a message's id is made from the task and from what the message says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import insort
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -17,11 +20,12 @@ from celery.utils.threads import get_ident
 
 from celery_segment.aio.bridge import awaiting
 from celery_segment.calls.carried import VISITOR, decoded
+from celery_segment.errors import SegmentBufferError
 from celery_segment.messages import Message, content_of, message_id_from
 from celery_segment.runtime import runtime_of
 from celery_segment.visitor import Known, Visitor, current_visitor
 
-__all__ = ["STACKS", "current_attempt", "current_person", "given_id", "take_back"]
+__all__ = ["STACKS", "current_attempt", "current_person", "given_id", "repeatable", "take_back"]
 
 #: Kinds of messages that are counted for one attempt, some 15 MB. Those beyond have random ids:
 #: nothing is lost, but a task that tracks so many may track some twice.
@@ -32,6 +36,12 @@ _ATTRIBUTE = "_segment_attempt"
 #: Celery's stacks of running tasks, by thread or greenlet. It has none while no task runs in this
 #: process, which is found out in a fraction of the time that a look at the top of one takes.
 STACKS = getattr(getattr(_task_stack, "_local", None), "__storage__", True)
+
+
+#: An id that a message was given, the message's kind, and its place among those of the kind.
+_Given = tuple[str, bytes, int]
+#: The ids that were given in the present block of ``repeatable``.
+_block: ContextVar[list[_Given] | None] = ContextVar("block", default=None)
 
 
 class Attempt:
@@ -60,7 +70,9 @@ class Attempt:
             named.append(request.retries)
         self._key = blake2b(repr(named).encode(), digest_size=32).digest()
         self._counts: dict[bytes, int] = {}
-        self._last = ("", b"")
+        #: The places whose messages are to be made again, by kind.
+        self._again: dict[bytes, list[int]] = {}
+        self._last: _Given | None = None
 
     @cached_property
     def visitor(self) -> Known | None:
@@ -76,14 +88,19 @@ class Attempt:
             message: The message, without an id and a timestamp.
         """
         kind = digest = blake2b(self._key + content_of(message), digest_size=16).digest()
-        count = self._counts.get(kind, 0)
-        if count:
-            digest = blake2b(b"%b%d" % (kind, count), digest_size=16).digest()
-        elif len(self._counts) >= MOST:
+        place = self._counts.get(kind, 0)
+        if again := self._again.get(kind):
+            place = again.pop(0)
+        elif place or len(self._counts) < MOST:
+            self._counts[kind] = place + 1
+        else:
             return None
-        self._counts[kind] = count + 1
+        if place:
+            digest = blake2b(b"%b%d" % (kind, place), digest_size=16).digest()
         message_id = message_id_from(digest)
-        self._last = message_id, kind
+        self._last = given = message_id, kind, place
+        if (block := _block.get()) is not None:
+            block.append(given)
         return message_id
 
     def take_back(self, message_id: str) -> None:
@@ -91,10 +108,43 @@ class Attempt:
 
         A program that calls again after an error means the same message, which may be stored.
         """
-        last, kind = self._last
-        if last == message_id:
-            self._counts[kind] -= 1
-            self._last = ("", b"")
+        last, block = self._last, _block.get()
+        if last is None or last[0] != message_id:
+            return
+        if block and block[-1] is last:
+            block.pop()
+        self._last = None
+        self.give_again([last])
+
+    def give_again(self, given: list[_Given]) -> None:
+        """Give ids to the next equal messages, in their order."""
+        for _, kind, place in given:
+            insort(self._again.setdefault(kind, []), place)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Give the ids of a block's messages again, if Redis does not take all of them.
+
+    A program that runs the block again means the same messages, of which some may be stored.
+    """
+    attempt, outer, given = current_attempt(), _block.get(), list[_Given]()
+    if attempt is None:
+        yield
+        return
+    token = _block.set(given)
+    try:
+        yield
+    except SegmentBufferError:
+        attempt.give_again(given)
+        given.clear()
+        raise
+    finally:
+        if outer is not None:
+            outer += given
+        # A generator that has the block may be ended in another context.
+        with suppress(ValueError):
+            _block.reset(token)
 
 
 def current_attempt() -> Attempt | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from celery import current_app
@@ -12,6 +12,7 @@ from celery._state import get_current_worker_task
 from celery_segment.buffer import Snapshot, load_client
 from celery_segment.calls import api
 from celery_segment.calls.bound import BoundCall
+from celery_segment.calls.identity import repeatable
 from celery_segment.calls.task import Call
 from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.operations.admin import SourceAdmin, admin_of
@@ -81,16 +82,21 @@ class Analytics:
     group = _Bind(api.group)
     alias = _Bind(api.alias)
 
-    def batch(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def batch(self) -> Iterator[None]:
         """Store the calls made inside a ``with`` block in one round trip, at its end."""
-        return self._runtime.producer(self.source).batch()
+        with repeatable(), self._runtime.producer(self.source).batch():
+            yield
 
-    def abatch(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def abatch(self) -> AsyncIterator[None]:
         """Do as ``batch``, by ``async with``: the event loop is not blocked at the block's end.
 
         Its calls, ``adelay`` and ``delay`` alike, wait for nothing.
         """
-        return self._runtime.producer(self.source).abatch()
+        with repeatable():
+            async with self._runtime.producer(self.source).abatch():
+                yield
 
     def flush(self, timeout: float = 30.0) -> int:
         """Have the workers deliver all that is stored now, and wait for it.
