@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from celery_segment import ValidationError
 from celery_segment.messages import encoding
@@ -53,6 +55,33 @@ def test_90_levels_pass_on_either_road(wrap, more):
 def test_many_shallow_objects_pass():
     items = [{"sku": str(n), "tags": ["[", "{"]} for n in range(400)]
     assert json.loads(raw({"items": items})["items"]) == items
+
+
+TEXTS = st.text('[{]}"\\a') | st.text()
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+        lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    ).flatmap(lambda value: st.sampled_from([[value], {"a": value}]))
+)
+@example([[[]], {}, [1, [{"a": []}]]])
+@example(["\\"])
+@example(["]" * 9, [['\\"\\']], "[" * 9])
+def test_the_depth_of_a_text_is_that_of_its_value(value):
+    def depth(value):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max((depth(each) for each in inner if isinstance(each, list | dict)), default=0)
+
+    assert encoding._depth(json.dumps(value, ensure_ascii=False).encode()) == depth(value)
+
+
+@pytest.mark.parametrize("text", ["[]][", '\\"[\\\\"]', "}{"])
+def test_brackets_in_texts_hide_no_depth(text):
+    value = nested(250, lambda v: [text, v, text])
+    assert "deeper than 200 levels" in str(refusal({"a": value}))
+    assert raw({"a": [text] * 300})
 
 
 def cycles():
