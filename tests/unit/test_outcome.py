@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from celery_segment.config import Source
+from celery_segment.config import OAuth, Source
+from celery_segment.config.parsers import PrivateKey
 from celery_segment.delivery.outcome import (
     Answer,
     Bury,
@@ -30,6 +31,7 @@ from celery_segment.delivery.pause import backoff, retry_after
 UTC = timezone.utc
 NOW = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
 SOURCE = Source(name="default")
+WITH_OAUTH = Source(name="default", oauth=OAuth("id", PrivateKey("key.pem"), "key id"))
 UNKNOWN, CLEARED = KeyState(), KeyState(is_cleared=True)
 ONLY_ONE = KeyState(is_the_only_one_refused=True)
 
@@ -97,6 +99,21 @@ def test_what_is_no_http_status_blames_the_configuration(status):
 )
 def test_a_refused_configuration_names_its_fix(status, fix):
     assert fix in ask(status).cause
+    assert "oauth" not in ask(status).cause
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_names_the_credentials_as_well(status):
+    assert ask(status, source=WITH_OAUTH).cause.endswith(
+        "; check segment_oauth, to which source its application belongs, and the source's write"
+        " key in the workers' configuration"
+    )
+
+
+@pytest.mark.parametrize(("source", "what"), [(SOURCE, "write key"), (WITH_OAUTH, "token")])
+def test_what_is_refused_while_others_deliver_is_named(source, what):
+    decision = ask(401, source=source, key=ONLY_ONE)
+    assert decision == WrongKey(f"this worker's {what} is refused (401), while others deliver")
 
 
 def test_the_cause_names_the_status_and_never_the_answers_text():

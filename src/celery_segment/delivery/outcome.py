@@ -267,17 +267,18 @@ def decide(  # noqa: PLR0911 - a table of outcomes
     if status in BAD_DATA or about_data:
         text = one_line(result.text)[:TEXT]
         return Split(cause) if past.count > 1 else Bury(cause, answered=True, text=text)
-    if by_key and (doubt := _doubted(cause, past, key)):
+    if by_key and (doubt := _doubted(cause, source, past, key)):
         return doubt
     if past.count > 1 and past.alone and past.refusals:
         return Split(cause, answered=False)
-    return Refused(cause + _HINTS.get(status, _OTHER_HINT), key=by_key)
+    return Refused(cause + _hint(status, source), key=by_key)
 
 
-def _doubted(cause: str, past: Past, key: KeyState) -> WrongKey | Retry | None:
+def _doubted(cause: str, source: Source, past: Past, key: KeyState) -> WrongKey | Retry | None:
     """Decide where others are delivered and the key may be at fault; None where they are not."""
     if key.is_the_only_one_refused:
-        return WrongKey("this worker's write key is refused (401), while others deliver")
+        what = "write key" if source.oauth is None else "token"
+        return WrongKey(f"this worker's {what} is refused (401), while others deliver")
     doubts = DOUBTS_ALONE if past.count > 1 and past.alone else DOUBTS
     if past.others_delivered and past.refusals < doubts:
         return Retry(DOUBT_AGAIN, cause, doubtful=True)
@@ -323,10 +324,14 @@ def _again(cause: str, source: Source, past: Past) -> Retry | Split | Bury:
 
 _PROXY_HINT = "; check segment_proxies, or the proxies of the environment"
 _ROUTE_HINT = "; check segment_proxies, segment_ca_bundle and the proxies of the environment"
-_HINTS = {
-    401: "; check the source's write key in the workers' configuration",
-    403: "; check the source's write key in the workers' configuration",
-    404: "; check segment_host",
-    407: _PROXY_HINT,
-}
+_HINTS = {404: "; check segment_host", 407: _PROXY_HINT}
 _OTHER_HINT = "; check segment_host: Segment does not return this status"
+
+
+def _hint(status: int, source: Source) -> str:
+    if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return _HINTS.get(status, _OTHER_HINT)
+    what = "the source's write key"
+    if source.oauth is not None:
+        what = f"segment_oauth, to which source its application belongs, and {what}"
+    return f"; check {what} in the workers' configuration"
