@@ -48,6 +48,7 @@ keys never appear in Redis, task messages, logs, a `repr` or Flower.
 
 _KINDS = {
     "parsers.WriteKey": "str",
+    "parsers.SigningKey": "str",
     "OAuth": "dict",
     "Callable[..., Any]": "callable",
     "Any": "task or callable",

@@ -32,6 +32,9 @@ def test_the_settings_page_is_the_one_that_the_code_makes():
     page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
     mend = "run: python docs/make_settings.py > docs/reference/settings.md"
     assert page == make_settings.page(), mend
+    types = " ".join(re.findall(r"^\| `segment_\w+` \| ([^|]*) \|", page, re.MULTILINE))
+    known = {"bool", "callable", "dict", "float", "int", "or", "str", "task", "tuple", "Any"}
+    assert set(re.findall(r"[\w.]*\w", types)) <= known, "types as users write them"
 
 
 def test_the_tests_that_hold_the_guarantees_are_there():
