@@ -17,6 +17,7 @@ from celery_segment import __version__
 from celery_segment.buffer import ENVELOPE, body, connect, messages_of
 from celery_segment.buffer.appends import Appends
 from celery_segment.config import Source, WriteKey
+from celery_segment.config.parsers import MAX_WRITE_KEY, write_key
 from celery_segment.config.source import MIN_BATCH_BYTES
 from celery_segment.delivery.authorization import by_token, by_write_key
 from celery_segment.delivery.request import build
@@ -217,6 +218,13 @@ def test_a_full_batch_makes_a_body_of_exactly_the_limit(limit, now):
 def test_a_batch_is_filled_to_what_redis_stores_without_waste():
     assert most(source(max_batch_bytes=500_000)) == most(source(max_batch_bytes=475_000))
     assert 458_000 < most(source(max_batch_bytes=500_000)) < 448 * 1024
+
+
+def test_with_oauth_the_longest_write_key_fits_beside_the_largest_batch():
+    key = write_key('"' * MAX_WRITE_KEY)  # each a "\\""
+    stored = b"x" * (most(source(max_batch_bytes=500_000)) - 1) + b","
+    body = build(source(gzip=False), by_token("token", key), stored, 0, NOW).data
+    assert len(body) < 500_000
 
 
 def test_the_smallest_batch_holds_the_greatest_message():

@@ -38,8 +38,11 @@ __all__ = [
 ]
 
 
-#: The shortest key, in characters.
+#: The shortest signing key, in characters.
 MIN_KEY = 32
+#: The longest write key. Servers refuse a header of some KB; and with OAuth the key is in the body,
+#: which has room for 41 KB beside the largest batch.
+MAX_WRITE_KEY = 1_000
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
@@ -142,6 +145,11 @@ def write_key(value: Any) -> WriteKey:
     value = value.strip()
     if not value.isascii() or not value.isprintable() or ":" in value:
         raise ValueError("must be printable ASCII without a colon")
+    if len(value) > MAX_WRITE_KEY:
+        raise ValueError(
+            f"must have at most {MAX_WRITE_KEY:,} characters: copy it from the source's settings in"
+            " Segment"
+        )
     return WriteKey(value)
 
 

@@ -61,6 +61,14 @@ def test_a_bad_write_key_is_refused_without_showing_it(value):
             assert part not in text
 
 
+def test_a_write_key_that_is_too_long_is_refused_without_showing_it():
+    assert configured({}, segment_write_key="k" * 1_000).source("default").write_key
+    assert refusal(segment_write_key="k" * 1_001).startswith(
+        "segment_write_key must have at most 1,000 characters: copy it from the source's settings"
+    )
+    assert "kk" not in refusal(segment_write_key="k" * 1_001)
+
+
 def test_the_write_key_shows_itself_to_nobody():
     settings = configured(
         segment_write_key=SECRET, segment_sources={"other": {"write_key": SECRET + "2"}}
