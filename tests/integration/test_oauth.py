@@ -13,9 +13,10 @@ import time_machine
 
 from authorization import KEY_ID, TOKEN, AuthorizationServer, refusal
 from celery_segment import Analytics, ConfigurationError, track
-from celery_segment.delivery.attempt import attempt_delivery
+from celery_segment.delivery.attempt import attempt_at_pace, attempt_delivery
 from celery_segment.delivery.key import KeyRecord
 from celery_segment.delivery.oauth.tokens import Token, Tokens
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import Reply, SegmentServer
 from delivering import source_of
 from frames import shown_by, shown_by_logging
@@ -272,6 +273,12 @@ def deliver(app, key=None):
     return attempt_delivery(*claimed(app), key)
 
 
+def milliseconds(redis):
+    """Return the server's time, as its scripts know it."""
+    seconds, microseconds = redis.time()
+    return seconds * 1_000 + microseconds // 1_000
+
+
 class TestAttempts:
     def test_a_batch_is_posted_with_a_token_and_the_write_key_in_its_body(self, app, auth, server):
         for gzip in (True, False):
@@ -294,6 +301,22 @@ class TestAttempts:
         assert [r.retry_count for r in server.requests] == [0, 1]
         assert len(auth.used) == len(auth.granted) == 2
         assert Analytics().stats().retries == 0
+
+    @pytest.mark.parametrize(("rate", "counted"), [(2.5, 2), (0.1, 1)])
+    def test_what_is_posted_again_keeps_to_the_rate_unless_that_takes_too_long(
+        self, app, redis, server, rate, counted
+    ):
+        app.conf.segment_max_requests_per_second = rate
+        track.delay("u", "E")
+        server.reply(Reply.status(401))
+        began, each = milliseconds(redis), 1_000 / rate
+        pace = runtime_of(app).pace
+        assert attempt_at_pace(pace, 0, *claimed(app)).text.startswith("delivered")
+        assert [r.status for r in server.requests] == [401, 200]
+        took = milliseconds(redis) - began
+        assert (counted - 1) * each <= took < 2_000
+        next_at = float(redis.get("{segment:}:pace")) - began
+        assert counted * each <= next_at < (counted + 1) * each
 
     @pytest.mark.parametrize(
         ("status", "text"), [(401, "401 Unauthorized"), (403, "403"), (511, "511")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -36,6 +37,7 @@ from celery_segment.delivery.outcome import (
 )
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_damaged, settle_patiently
+from celery_segment.errors import BufferUnavailable
 from celery_segment.frames import hidden_locals
 from celery_segment.text import counted
 from celery_segment.tracing import span_of_delivery
@@ -63,14 +65,16 @@ def attempt_at_pace(
     """
     if not pace.wait(longest):
         return _put_back(buffer, batch_id, "segment_max_requests_per_second is reached")
-    report = attempt_delivery(buffer, batch_id, key)
+    report = attempt_delivery(buffer, batch_id, key, pace)
     if not report.is_requested:
         pace.give_back()
     return report
 
 
 @hidden_locals()
-def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None) -> Report:
+def attempt_delivery(
+    buffer: Buffer, batch_id: str, key: KeyRecord | None = None, pace: Pace | None = None
+) -> Report:
     """Post a batch once, and settle it according to the response.
 
     Do nothing if the batch is gone or leased elsewhere, or if its source is closed; the
@@ -80,6 +84,8 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
         buffer: The buffer of the source.
         batch_id: The batch's id.
         key: The answers to the write key so far; by default those that this process had.
+        pace: The rate of all workers, in which the first request is reserved; one with another
+            token is reserved here.
 
     Raises:
         BufferUnavailable: Redis is unreachable. If the request was made, its outcome is not
@@ -99,7 +105,7 @@ def attempt_delivery(buffer: Buffer, batch_id: str, key: KeyRecord | None = None
         source.name, source.batch_name(lease.id), traces, count=lease.count, size=lease.size
     ) as end_span:
         try:
-            posted = _post(source, write_key, lease, key)
+            posted = _post(source, write_key, lease, key, pace)
         except Damaged:
             end_span("", "damaged")
             return settle_damaged(buffer, lease)
@@ -135,14 +141,16 @@ def _not_begun(found: Gone | LeasedElsewhere | SourceClosed | Busy) -> Report:
             return Report(f"put back: {counted(limit, 'request')} may be under way at present")
 
 
-def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> Posted:
+def _post(
+    source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord, pace: Pace | None
+) -> Posted:
     """Make the request, and decide what to do with the batch.
 
     Raises:
         Damaged: The batch's content cannot be unpacked.
     """
     started = time.monotonic()
-    result = _answer(source, write_key, lease)
+    result = _answer(source, write_key, lease, pace)
     now = datetime.now(timezone.utc)
     state = KeyState()
     if refuses_key(result):
@@ -151,13 +159,19 @@ def _post(source: Source, write_key: WriteKey, lease: Lease, key: KeyRecord) -> 
     return Posted(decision, _status(result), time.monotonic() - started)
 
 
-def _answer(source: Source, write_key: WriteKey, lease: Lease) -> Answer | Failure | Unauthorized:
+def _answer(
+    source: Source, write_key: WriteKey, lease: Lease, pace: Pace | None
+) -> Answer | Failure | Unauthorized:
     """Post the batch; once more, authorized anew, where that may be what was refused."""
     authority = authority_of(source, write_key)
     for requests in (lease.requests, lease.requests + 1):
         authorization = authority.authorize()
         if isinstance(authorization, Unauthorized):
             return authorization
+        if pace is not None and requests > lease.requests:
+            # Where the rate leaves no room in this time, it is made all the same: the lease runs.
+            with suppress(BufferUnavailable):
+                pace.wait(source.timeout)
         now = datetime.now(timezone.utc)
         try:
             request = build(source, authorization, lease.body, requests, now)
