@@ -13,6 +13,8 @@ from redis.credentials import CredentialProvider
 
 from celery_segment import BufferUnavailable, ConfigurationError
 from celery_segment.aio.bridge import run
+from celery_segment.aio.loop import OnLoop
+from celery_segment.buffer.address import address_of
 from celery_segment.config import load
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
@@ -199,6 +201,15 @@ def test_a_url_of_ones_own_with_a_credential_provider(application, place):
         app = application(segment_redis_url=f"{url}credential_provider={LOGIN}")
         assert ping(app) == b"PONG"
         assert asyncio.run(aping(app)) == b"PONG"
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_redis_py_reads_its_version_from_a_file_once(scheme):
+    address = address_of(f"{scheme}://h:1/0", {})
+    one, other = address.connection(1), address.connection(1)
+    assert one.driver_info is other.driver_info
+    on_loop = address_of(f"{scheme}://h:1/0", {}, waits=OnLoop(None))
+    assert on_loop.arguments["driver_info"].lib_version == one.driver_info.lib_version
 
 
 class Slow(CredentialProvider):

@@ -45,7 +45,7 @@ class Address:
     """One Redis server.
 
     Attributes:
-        connection_class: The class of redis-py's connections to it.
+        connection_class: The class of redis-py's connections to it, of its asyncio ones on a loop.
         arguments: Their arguments, the password among them.
     """
 
@@ -107,7 +107,7 @@ def address_of(url: str, options: Mapping[str, Any], waits: Waits = BLOCKING) ->
         _adapt(kwargs)
         _refuse_unknown(cls, kwargs, {*named, *_names_in(url)})
         kwargs |= {"retry": Retry(NoBackoff(), 0), "protocol": 2, "health_check_interval": 0}
-        cls(**kwargs)  # opens no connection, but looks at the values
+        _keep_driver(kwargs, cls(**kwargs))  # opens no connection, but looks at the values
     except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(f"segment_redis_url is not understood: {error}") from None
     if "path" not in kwargs:
@@ -115,9 +115,9 @@ def address_of(url: str, options: Mapping[str, Any], waits: Waits = BLOCKING) ->
     path = kwargs.get("path")
     host, port = (path, 0) if path else (kwargs.get("host", "localhost"), kwargs.get("port", 6379))
     if waits is not BLOCKING:
-        from celery_segment.buffer.loop_connection import check_arguments
+        from celery_segment.buffer.loop_connection import on_loop
 
-        check_arguments(kwargs)
+        cls, kwargs = on_loop(cls, kwargs)
     return Address(cls, kwargs, host, port, int(kwargs.get("db") or 0), waits)
 
 
@@ -157,6 +157,17 @@ def _adapt(kwargs: dict[str, Any]) -> None:
         # As in kombu: the provider replaces the URL's user and password.
         kwargs.pop("username", None)
         kwargs.pop("password", None)
+
+
+def _keep_driver(kwargs: dict[str, Any], connection: Any) -> None:
+    """Give all connections the names that redis-py has found for one, and tells Redis.
+
+    It reads its version from a file, which takes longer than to connect.
+    """
+    if hasattr(connection, "driver_info"):  # since redis-py 7.2
+        kwargs["driver_info"] = connection.driver_info
+        kwargs.pop("lib_name", None)
+        kwargs.pop("lib_version", None)
 
 
 def _provider(given: Any) -> Any:

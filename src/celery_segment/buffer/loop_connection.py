@@ -20,7 +20,7 @@ from celery_segment.errors import ConfigurationError
 if TYPE_CHECKING:
     from celery_segment.aio.loop import OnLoop
 
-__all__ = ["LoopConnection", "check_arguments"]
+__all__ = ["LoopConnection", "on_loop"]
 
 #: The share of the time to connect for which others that connect are waited for.
 PATIENCE = 0.5
@@ -30,30 +30,40 @@ PATIENCE = 0.5
 _MISSING = ("ssl_validate_ocsp", "ssl_validate_ocsp_stapled", "ssl_ocsp_context")
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise ``ConfigurationError`` for arguments that an asyncio connection would not heed."""
+def on_loop(blocking: type, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return redis-py's asyncio class in place of a blocking one, and its arguments.
+
+    Raises:
+        ConfigurationError: There is no such class, or it would not heed an argument.
+    """
     for name in _MISSING:
         if arguments.get(name):
             raise ConfigurationError(
                 f"segment_redis_url: redis-py's asyncio connections have no {name}",
                 hint="call from a thread: await asyncio.to_thread(track.delay, …)",
             )
+    found = _class_for(blocking)
+    names = _names_of(found) - {"retry"}  # a blocking one; without it, none is made
+    known = {name: value for name, value in arguments.items() if name in names}
+    if known.get("credential_provider"):
+        known["credential_provider"] = _awaited(known["credential_provider"])
+    return found, known
 
 
 class LoopConnection:
     """A connection with those methods of redis-py's blocking one that ``Connection`` uses.
 
     Args:
-        blocking: The class of redis-py's blocking connection.
+        cls: The class of redis-py's asyncio connection.
         arguments: Its arguments.
         seconds: How long to connect, and how long to wait for each answer.
         waits: Waits on the loop.
     """
 
     def __init__(
-        self, blocking: type, arguments: Mapping[str, Any], seconds: float, waits: OnLoop
+        self, cls: Any, arguments: Mapping[str, Any], seconds: float, waits: OnLoop
     ) -> None:
-        self._blocking, self._arguments = blocking, arguments
+        self._class, self._arguments = cls, arguments
         self._seconds, self._waits = seconds, waits
         self._longest = seconds
         self._sock: LoopSocket | None = None
@@ -81,22 +91,9 @@ class LoopConnection:
         if self._sock is not None:
             self._sock.close()
 
-    def _new(self) -> Any:
-        """Return redis-py's connection, which costs as much as several calls to make."""
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        found = _class_for(self._blocking)
-        known = {name: value for name, value in self._arguments.items() if name in _names_of(found)}
-        known["retry"] = Retry(NoBackoff(), 0)
-        if known.get("credential_provider"):
-            known["credential_provider"] = _awaited(known["credential_provider"])
-        return found(**known)
-
     async def _connected(self) -> LoopSocket:
-        await asyncio.sleep(0)  # that, and what connecting takes, are each enough for a turn
-        connection = self._new()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what came before, and what comes now, are each enough for a turn
+        connection = self._class(**self._arguments)
         try:
             await asyncio.wait_for(_connect(connection), self._longest)
         except BaseException as error:
