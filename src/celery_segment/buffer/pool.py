@@ -295,13 +295,18 @@ class Pool:
 
     def _wait(self, own: Connections) -> Connection | None:
         """Return a connection that was given back, or None where one may be made."""
+        rested = own.is_resting
         try:
-            return own.wait(self._timeout * WAIT)
+            found = own.wait(self._timeout * WAIT)
         except TimeoutError:
             raise BufferUnavailable(
                 f"all {self._limit} connections to Redis at {self.address} are in use",
                 hint="raise segment_redis_max_connections",
             ) from None
+        if found is None and own.is_resting and not rested:  # meanwhile, as those before it found
+            own.free()
+            raise Resting.at(self.address)
+        return found
 
     def _is_proved(self, own: Connections, connection: Connection) -> bool:
         """Return whether an idle connection still works; if not, close it and the others."""

@@ -12,6 +12,7 @@ from celery_segment import Analytics, BufferUnavailable, track
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis
 from chaos.proxy import Proxy
+from front import Front
 from support import drops, stored, wait_until
 
 
@@ -93,6 +94,29 @@ class TestFrozen:
         # A caller that blocks would stop it for 200 ms and more.
         assert sum(gaps) > 0.2
         assert max(gaps) < 0.15
+
+    def test_those_in_line_for_a_connection_fail_with_those_before_them(self, make_app, run, own):
+        with Front(own.port) as front:
+            make_app(
+                segment_redis_url=front.url,
+                segment_redis_timeout=0.5,
+                segment_redis_max_connections=2,
+            )
+
+            async def main():
+                await track.adelay("u", "before")
+                front.fall_silent()
+                calls = [asyncio.create_task(track.adelay("u", "E")) for _ in range(2)]
+                await asyncio.sleep(0.1)
+                later = await asyncio.gather(
+                    *[track.adelay("u", "E") for _ in range(10)], return_exceptions=True
+                )
+                await asyncio.gather(*calls, return_exceptions=True)
+                return [str(error) for error in later]
+
+            asked = [text for text in run(main) if "was not asked" not in text]
+        # One takes the place of the connection whose silence may be its own.
+        assert len(asked) <= 1, asked
 
 
 class TestAway:
