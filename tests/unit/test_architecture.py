@@ -65,6 +65,7 @@ LAYERS = {
         *("config", "errors", "messages", "operations"),
         *("producer", "runtime", "text"),
     },
+    "web": {"errors", "text"},
     "cli": {
         *("config", "errors", "importing", "messages"),
         *("operations", "producer", "runtime", "text", "worker"),
@@ -76,7 +77,7 @@ LAYERS = {
     "demo": {"", "calls", "contrib", "errors", "operations", "runtime", "testing"},
 }
 #: What stands on top of the door; a web process imports of it what it names itself.
-ON_TOP = {"analytics", "testing", "cli", "contrib", "demo"}
+ON_TOP = {"analytics", "testing", "web", "cli", "contrib", "demo"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {

@@ -1,0 +1,101 @@
+"""Turn values into HTML: the templates, and how they write numbers, times and foreign texts.
+
+Templates escape whatever they are given. What may come from outside goes through ``text`` or
+``json`` besides: no control character and no mark that turns the direction of writing reaches a
+page.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from celery_segment.text import counted, duration, one_line
+
+__all__ = ["ENVIRONMENT", "ago", "compact", "safe_json"]
+
+#: Seconds from which on a duration is written without its fractions.
+_WHOLE = 10.0
+_KILO = 1_000
+
+
+def safe_json(data: bytes | str) -> str:
+    """Return JSON, indented, with escapes for each character that is not shown as itself."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    with suppress(msgspec.DecodeError):  # else it is shown as it is
+        text = msgspec.json.format(text, indent=2)
+    return "".join(c if c in "\n " or c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return "".join(
+        f"\\u{int.from_bytes(pair, 'big'):04x}"
+        for pair in _pairs(character.encode("utf-16-be", "surrogatepass"))
+    )
+
+
+def _pairs(data: bytes) -> list[bytes]:
+    return [data[n : n + 2] for n in range(0, len(data), 2)]
+
+
+def compact(seconds: float | None) -> str:
+    """Return a duration that may be short: "84 ms", "1.2 s", "3 min 20 s"; "-" for none."""
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * _KILO:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < _WHOLE else duration(seconds)
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago a time was: "3 min 20 s ago"."""
+    return f"{duration(max(now - at, 0))} ago"
+
+
+def _time(at: float) -> Markup:
+    """Return a time of UTC, which the page's script writes as the visitor's own."""
+    when = datetime.fromtimestamp(at, timezone.utc)
+    text = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(f"{when:%Y-%m-%dT%H:%M:%S.%fZ}", text)
+
+
+def _size(count: int) -> str:
+    """Return a size in the largest unit that fits: "512 B", "1.3 kB", "20.5 MB"."""
+    size, units = float(count), ["B", "kB", "MB", "GB"]
+    while size >= _KILO and len(units) > 1:
+        size, units = size / _KILO, units[1:]
+    return f"{count:,} B" if units[0] == "B" else f"{size:,.1f} {units[0]}"
+
+
+def _rate(number: float) -> str:
+    return f"{number:,.0f}/s" if number >= _WHOLE or not number else f"{number:.1f}/s"
+
+
+def _text(value: Any) -> Markup:
+    """Return a foreign text as one line whose direction does not reach what is beside it."""
+    return Markup("<bdi>{}</bdi>").format(one_line(str(value)))
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("celery_segment.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters.update(
+    number=lambda number: f"{number:,}",
+    counted=counted,
+    duration=duration,
+    compact=compact,
+    json=safe_json,
+    rate=_rate,
+    size=_size,
+    text=_text,
+    time=_time,
+)
