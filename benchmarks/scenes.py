@@ -10,7 +10,8 @@ from typing import Any
 from benchmarks.events import EVENT, PROPERTIES, USER
 from benchmarks.watch import Watch
 from celery_segment import messages
-from celery_segment.buffer import Attachments, Buffer
+from celery_segment.buffer import BUCKETS, Attachments, Buffer
+from celery_segment.buffer.history import SECONDS
 from celery_segment.buffer.parts import parts_of
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.types import Lease
@@ -69,6 +70,7 @@ def backlog(watch: Watch, buffer: Buffer, number: int) -> None:
     label = f"{number:,} waiting"
     part = [message() for _ in range(500)]
     with watch.unwatched():
+        fill_history(buffer)
         for _ in range(number // 500):
             buffer.append_many(part)
     for _ in range(10):
@@ -79,6 +81,7 @@ def backlog(watch: Watch, buffer: Buffer, number: int) -> None:
             watch(label, buffer._server.run, script("stored"), buffer._key, *arguments)
         watch(label, buffer.due, 0.25)
         watch(label, buffer.admin.snapshot)
+        watch(label, buffer.admin.history, 24)
         watch(label, buffer.admin.pause)
         watch(label, buffer.admin.resume)
         watch(label, buffer.admin.remaining, watch(label, buffer.admin.mark))
@@ -86,6 +89,17 @@ def backlog(watch: Watch, buffer: Buffer, number: int) -> None:
             watch(label, buffer.compress, batch)
     for _ in range(3):
         settle_each_way(watch, label, buffer)
+
+
+def fill_history(buffer: Buffer) -> None:
+    """Have each period of the last day hold all that is counted."""
+    totals = ("accepted", "delivered", "buried", "latency_sum")
+    attempts = [f"attempts:{status}" for status in (*range(500, 512), *range(400, 406), "network")]
+    buckets = [f"latency:{number}" for number in range(1, len(BUCKETS) + 1)]
+    fields = [each for name in (*totals, *attempts, *buckets) for each in (name, 10**6)]
+    for period in buffer.admin.history(24):
+        key = f"{buffer._key}:history:{period.start // SECONDS:.0f}"
+        buffer._server.execute("HSET", key, *fields)
 
 
 def settle_each_way(watch: Watch, label: str, buffer: Buffer) -> None:

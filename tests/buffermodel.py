@@ -48,6 +48,7 @@ class Sealed:
     id: str
     messages: list[bytes]
     since: float | None
+    sealed: float | None = None
     place: str = "ready"
     waits: bool = False  # claimed, and no delivery has begun
     claimed: int = 0  # the number of its last claim
@@ -80,8 +81,14 @@ class Sealed:
         """The place in which the figures count its messages."""
         return self.lost or FIGURES[self.place]
 
+    def latencies(self, now: float) -> list[float]:
+        """Return how long its messages took, taken to have come evenly until it was sealed."""
+        spread = 0.0 if self.sealed is None else self.sealed - self.since
+        count = len(self.messages)
+        return [now - self.since - spread * place / count for place in range(count)]
+
     def lose_record(self) -> None:
-        self.lost, self.saved, self.since = FIGURES[self.place], 0, None
+        self.lost, self.saved, self.since, self.sealed = FIGURES[self.place], 0, None, None
         self.token, self.began, self.failed, self.cause = None, None, None, ""
         self.attempts = self.requests = self.refusals = 0
 
@@ -112,6 +119,7 @@ class Model:
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
         self.probe: tuple[float, str] = (0.0, "")  # until; batch
         self.last_delivered: float | None = None
+        self.latencies: list[float] = []  # of the delivered messages
         self.forget_state()
         self.begun: list[Lease] = []  # all that ever were
         self.lost: list[Lease] = []  # of these, those whose process is gone
@@ -163,7 +171,8 @@ class Model:
     def seal(self) -> None:
         self.sealed += 1
         name = str(self.sealed)
-        self.batches[name] = Sealed(name, self.open, self.open_since)
+        self.batches[name] = Sealed(name, self.open, self.open_since, self.now)
+        self.count["accepted"] += len(self.open)
         self.open = []
 
     def lose(self, batch: Sealed) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from itertools import chain
+from functools import reduce
+from itertools import accumulate, chain
+from operator import add
+
+import pytest
 
 from buffermodel import (
+    DRIFT,
     FIGURES,
     LEASE,
     MAX_BYTES,
@@ -18,7 +23,7 @@ from buffermodel import (
     near,
     stored,
 )
-from celery_segment.buffer import ENVELOPE, Amount, Gate, Lease, Settled, keys
+from celery_segment.buffer import BUCKETS, ENVELOPE, Amount, Gate, Lease, Settled, keys
 from celery_segment.buffer.body import decompressed
 
 #: Each key and its type, as the docstring of `keys` has them.
@@ -101,6 +106,7 @@ class Recount(Model):
         for name, (kind, _, _) in found.items():
             general = re.sub(r"^(batch|meta|callbacks|traces):.+", r"\1:<id>", name)
             general = re.sub(r"^settled:.+", "settled:<name>", general)
+            general = re.sub(r"^history:\d+$", "history:<n>", general)
             assert KINDS.get(general) == kind, f"{name} is not a {kind} of keys.py"
         placed = [i for place in PLACES for i in zset(found, place)]
         # The messages of a batch that is still to be reported stay until then.
@@ -241,6 +247,29 @@ class Recount(Model):
             "format": self.format,
         }
         assert {name: getattr(snapshot, name) for name in expected} == expected
+
+        self.check_latency(snapshot.latency)
+        self.check_history(snapshot)
+
+    def check_latency(self, found):
+        """Each delivered message is in the bucket of its latency; real time passes meanwhile."""
+        assert found.count == len(self.delivered) == len(self.latencies)
+        assert found.sum == pytest.approx(sum(self.latencies), abs=DRIFT * found.count)
+        for bound, up_to in zip(BUCKETS, accumulate(found.counts), strict=True):
+            least, most = (
+                sum(each <= bound + off for each in self.latencies) for off in (-DRIFT, DRIFT)
+            )
+            assert least <= up_to <= most, bound
+
+    def check_history(self, snapshot):
+        """What was counted in each period makes up the totals: real time is what it goes by."""
+        total = reduce(add, self.buffer.admin.history(1))
+        assert total.accepted == self.count["accepted"]
+        assert total.delivered == snapshot.delivered.messages
+        assert total.buried == snapshot.buried
+        assert total.attempts == snapshot.attempts
+        assert total.latency.counts == snapshot.latency.counts
+        assert total.latency.sum == pytest.approx(snapshot.latency.sum)
 
     def expected_gate(self):
         closed = self.closed_for()

@@ -101,7 +101,8 @@ end
 local hashes = redis.call('KEYS', source .. ':meta:*')
 table.insert(hashes, source .. ':state')
 for _, hash in ipairs(hashes) do
-  for _, field in ipairs({'since', 'ticked', 'halved', 'began', 'failed', 'buried', 'asked'}) do
+  for _, field in ipairs({'since', 'sealed', 'ticked', 'halved', 'began', 'failed', 'buried',
+      'asked'}) do
     if redis.call('HEXISTS', hash, field) == 1 then
       redis.call('HINCRBY', hash, field, -passed)
     end

@@ -7,7 +7,7 @@ from celery.signals import before_task_publish
 
 import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two tasks
 from celery_segment import signals
-from celery_segment.buffer import Amount, DeadLetter, Gate, Snapshot
+from celery_segment.buffer import Amount, DeadLetter, Gate, Latency, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
 from celery_segment.calls.block import context
 from celery_segment.calls.publishing import carry_visitor
@@ -46,6 +46,7 @@ __all__ = [
     "Gate",
     "ImportRefused",
     "ImportUnfinished",
+    "Latency",
     "MessageTooLarge",
     "NoIdentity",
     "SegmentBufferError",

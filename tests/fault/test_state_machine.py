@@ -380,6 +380,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if found and found.body and batch.harm:
             kept = replace(found, body=batch.content or b"")
             self.settled[found.name] = (kept, self.settled[found.name][1])
+        self.latencies += batch.latencies(self.now)
         self.count["delivered_batches"] += 1
         self.last_delivered = self.now
         self.endpoint_answered()
@@ -454,7 +455,7 @@ class Machine(Recount, RuleBasedStateMachine):
             (".1", batch.messages[:half], content[:cut]),
             (".2", batch.messages[half:], content[cut:]),
         ):
-            made = Sealed(lease.id + suffix, part, batch.since)
+            made = Sealed(lease.id + suffix, part, batch.since, batch.sealed)
             made.began, made.failed = batch.began, batch.failed
             made.attempts, made.requests = batch.attempts, batch.requests
             if own != stored(part):

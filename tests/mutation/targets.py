@@ -31,6 +31,8 @@ TESTS = {
     "buffer/connection.py": _CONNECTIONS,
     "buffer/connections.py": _CONNECTIONS,
     "buffer/forgetting.py": ["tests/integration/test_forget.py", STATE_MACHINE],
+    "buffer/history.py": _buffer("history"),
+    "buffer/latency.py": ["tests/unit/test_latency.py", *_buffer("latency")],
     "buffer/watch.py": _buffer("watch"),
     "buffer/pool.py": [*_CONNECTIONS, "tests/fault/test_lost_replies.py"],
     "delivery/attempt.py": [
@@ -86,6 +88,8 @@ TESTS = {
             (("compress", "compressible", "_compressible_range", "_count_saved"), ("compression",)),
             (("called", "uncalled", "_add", "_keep_callbacks", "_now"), ()),
             (("snapshot",), ("room", "gate")),
+            (("_latencies",), ("latency",)),
+            (("_add_to_history", "history"), ("history",)),
             (("mark", "remaining", "take"), ("claim",)),
             (("reserve", "_set_pace", "unreserve"), ("server_states", "pace")),
         )

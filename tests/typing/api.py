@@ -26,6 +26,7 @@ from celery_segment import (
     DeadLetter,
     Forgotten,
     Gate,
+    Latency,
     MessageTooLarge,
     SegmentBufferError,
     SegmentError,
@@ -133,12 +134,15 @@ def figures() -> None:
     counts += [stats.buried, stats.uncalled_batches, stats.attempts["200"], stats.dropped["full"]]
     age: float = stats.oldest
     last: float | None = stats.last_delivered
+    latency: Latency = stats.latency
+    p99: float | None = latency.quantile(0.99)
+    counts += [latency.count, *latency.counts]
     gate: Gate = stats.gate
     closed: float | None = gate.seconds
     why: tuple[str, str, bool] = (gate.state, gate.reason, gate.refused)
     stats.accepted = 5  # type: ignore[misc]  # ty: ignore[invalid-assignment]
     wrong: str = stats.delivered  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
-    use(counts, amounts, age, last, gate, closed, why, wrong)
+    use(counts, amounts, age, last, p99, gate, closed, why, wrong)
     use(stats.redy)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 
 

@@ -11,6 +11,8 @@ from celery_segment.buffer.due import Due
 from celery_segment.buffer.figures import Amount, Gate, Snapshot
 from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
 from celery_segment.buffer.formats import READS, STORES, check_format
+from celery_segment.buffer.history import Period, merge_periods
+from celery_segment.buffer.latency import BUCKETS, Latency
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.parts import APPEND_BYTES, most_messages, parts_of
@@ -41,6 +43,7 @@ from celery_segment.buffer.types import (
 
 __all__ = [
     "APPEND_BYTES",
+    "BUCKETS",
     "ENVELOPE",
     "NO_ATTACHMENTS",
     "READS",
@@ -60,10 +63,12 @@ __all__ = [
     "Found",
     "Gate",
     "Gone",
+    "Latency",
     "Lease",
     "LeasedElsewhere",
     "Moving",
     "Pace",
+    "Period",
     "Resting",
     "RightsMissing",
     "Server",
@@ -80,6 +85,7 @@ __all__ = [
     "gzip_body",
     "is_intact",
     "load_client",
+    "merge_periods",
     "messages_of",
     "most_messages",
     "noted_sources",

@@ -11,6 +11,7 @@ from celery_segment.buffer import bounds
 from celery_segment.buffer.body import digest_of, messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
+from celery_segment.buffer.history import SECONDS, Period, periods_in
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.replicas import send_confirmed
@@ -226,7 +227,7 @@ class BufferAdmin:
         return (found[0], found[1]) if found else None
 
     def next_move(self, mover: int, *, largest_dead: int) -> Moving | None:
-        """Set the next batch aside, or the totals after the last one, and return it.
+        """Set the next batch aside, after the last one the history and the totals, and return it.
 
         Args:
             mover: The mover's number.
@@ -292,3 +293,20 @@ class BufferAdmin:
         flat = self._server.run(script("snapshot"), self._key, *limits)
         found = Snapshot.of({one_line(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)})
         return found if self.source.enabled else replace(found, gate=Gate("off", seconds=None))
+
+    def history(self, hours: float) -> list[Period]:
+        """Return what was counted in each period of the last hours, the oldest first.
+
+        Periods in which nothing was counted are included; the present one is the last.
+
+        Args:
+            hours: How many hours, at most a day.
+        """
+        found: list[Period] = []
+        youngest: int | str = ""
+        while (left := periods_in(hours) - len(found)) > 0:
+            limits = (milliseconds(SECONDS), youngest, min(left, bounds.HISTORY_PERIODS))
+            flat = self._server.run(script("history"), self._key, *limits)
+            found += [Period.of(*each) for each in zip(*[iter(flat)] * 2, strict=True)]
+            youngest = flat[-2] - 1
+        return found[::-1]

@@ -13,6 +13,9 @@ LOOK_AT_BATCHES = 1_000
 EXPIRE_BATCHES = 50
 LIST_BATCHES = 1_000
 
+#: Periods of the history that one call reads.
+HISTORY_PERIODS = 24
+
 #: Bytes that are read of a batch at most. None is as large; what somebody else has put in its place
 #: may be.
 CONTENT_BYTES = 1_000_000

@@ -23,6 +23,7 @@ from celery_segment.buffer.body import (
 )
 from celery_segment.buffer.due import encode_due
 from celery_segment.buffer.keys import batch_key, prefix_of
+from celery_segment.buffer.latency import BOUNDS
 from celery_segment.buffer.leases import lease_of, repaired, settled_of, unless_stale
 from celery_segment.buffer.rights import WORKER, check_rights
 from celery_segment.buffer.scripts import milliseconds, script
@@ -194,7 +195,7 @@ class Buffer:
         """Settle a delivered batch; return it if there are callbacks to run for it."""
         hooked = self.source.on_delivered is not None
         limits = (milliseconds(self.source.lease), milliseconds(seconds), self.source.max_inflight)
-        reply = self._settle("ack", lease, status, int(hooked), *limits)
+        reply = self._settle("ack", lease, status, int(hooked), *limits, BOUNDS)
         return settled_of(lease, "delivered", None, hooked, reply)
 
     def retry(

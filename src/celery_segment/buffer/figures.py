@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from celery_segment.buffer.latency import Latency
 from celery_segment.text import duration, one_line
 
 __all__ = ["Amount", "Gate", "Snapshot"]
@@ -103,6 +104,7 @@ class Snapshot:
         oldest: Age of the oldest waiting message in seconds; 0 when none waits.
         last_delivered: When a batch was last delivered, in seconds since the epoch by
             Redis' clock; None before the first.
+        latency: How long the delivered messages took from the call.
         gate: Whether batches may be delivered now.
         concurrency: How many requests may be under way at the same time at present.
         memory: The share of its ``maxmemory`` that Redis uses, from 0 to 1; None where it has no
@@ -132,6 +134,7 @@ class Snapshot:
     attempts: Mapping[str, int]
     oldest: float
     last_delivered: float | None
+    latency: Latency
     gate: Gate
     concurrency: int
     memory: float | None
@@ -163,6 +166,7 @@ class Snapshot:
         figures |= {name: max(each(name)) for name in ("oldest", "refusing", "format")}
         for name in ("last_delivered", "memory"):
             figures[name] = max((n for n in each(name) if n is not None), default=None)
+        figures["latency"] = Latency.sum_of(each("latency"))
         gate = max(each("gate"), key=lambda gate: (gate.refused, _GATES.index(gate.state)))
         return cls(**figures, gate=gate, owner=max(each("owner"), key=bool))
 
@@ -188,6 +192,7 @@ class Snapshot:
             attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,
+            latency=Latency.of(n),
             gate=Gate.of(why, n["closed"], failing=bool(n["failing"]), tripped_cause=tripped_cause),
             concurrency=n["concurrency"],
             memory=n["memory_used"] / n["memory_most"] if n["memory_most"] else None,

@@ -44,10 +44,11 @@ clock.
     :settled:<name> hash such a batch: its callbacks; batch, count, bytes; token of the one who
                          calls them; cause unless it was delivered; reported when the source's own
                          callback has run
-    :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
-                         (all), began (first request); failed (first failure), refusals; cause
-                         of the last failure; buried; saved (by compression). Where it was lost:
-                         lost (the place in which the figures still count it)
+    :meta:<id>   hash    count, bytes, since (time of its first message), sealed (time); token of
+                         the holder; attempts (counted), requests (all), began (first request);
+                         failed (first failure), refusals; cause of the last failure; buried;
+                         saved (by compression). Where it was lost: lost (the place in which the
+                         figures still count it)
     :gate        string  why the source is closed; expires when it opens
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back
@@ -58,8 +59,13 @@ clock.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
                          dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
                          refused_callbacks. last_delivered: a time; saved_bytes: what
-                         compression saves in ready and inflight
-    :totals      hash    :stats, while they are moved to another source
+                         compression saves in ready and inflight. Of the latencies of
+                         delivered messages: latency:<number of a bucket>, from 1 on, and
+                         latency_sum, milliseconds: see ``latency``
+    :history:<n> hash    what was counted in the five minutes of that number since the epoch:
+                         accepted, delivered, buried, attempts:<status>, latency:<number>,
+                         latency_sum; expires a day after their end
+    :totals      hash    :stats, or a :history:<n>, while it is moved to another source
     :origins     hash    for each source that was moved to this one, by its name as an origin:
                          the numbers of the last mover and of the last move, and a digest of what
                          that had. It stays for good: a mover that was stopped, and goes on much

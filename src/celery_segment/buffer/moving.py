@@ -1,4 +1,4 @@
-"""What is moved from one source to another: one batch after the other, then the totals."""
+"""What is moved from one source to another: batch after batch, then the history and the totals."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from celery_segment.buffer.body import measured
 
 __all__ = ["Moving", "with_record"]
 
+#: What is moved and holds messages.
+_BATCHES = ("ready", "dead")
+
 
 @dataclass(frozen=True)
 class Moving:
-    """What is moved from one source to another: a batch, or the source's totals.
+    """What is moved from one source to another: a batch, a period of its history, or its totals.
 
     Attributes:
         number: The number of the move.
-        what: "ready", "dead" or "totals".
-        content: The batch's messages as they are stored; empty for totals.
-        fields: Names and values in turn: of the batch's record, or of the totals.
+        what: "ready", "dead", "history" or "totals".
+        content: The batch's messages as they are stored; when the period began; empty for totals.
+        fields: Names and values in turn: of the batch's record, of the period, or of the totals.
         callbacks: Places and callbacks of its messages in turn.
         traces: Places and trace contexts of its messages in turn.
     """
@@ -36,13 +39,13 @@ class Moving:
 
     @property
     def count(self) -> int:
-        """The number of messages; 0 for totals."""
-        return 0 if self.what == "totals" else self.field(b"count")
+        """The number of messages; 0 where it is no batch."""
+        return self.field(b"count") if self.what in _BATCHES else 0
 
     @property
     def size(self) -> int:
         """Their size as JSON, in bytes."""
-        return 0 if self.what == "totals" else self.field(b"bytes")
+        return self.field(b"bytes") if self.what in _BATCHES else 0
 
 
 def with_record(
@@ -53,7 +56,7 @@ def with_record(
     Of what cannot be read, the old source counts the messages as damaged.
     """
     record = dict(zip(fields[::2], fields[1::2], strict=True))
-    if what != "totals" and b"count" not in record:
+    if what in _BATCHES and b"count" not in record:
         count, size = measured(content) or (0, 0)
         record |= {b"count": b"%d" % count, b"bytes": b"%d" % size}
         record.pop(b"lost", None)

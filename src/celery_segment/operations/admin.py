@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from celery_segment.buffer import STORES, BufferAdmin, DeadLetter, Snapshot
+from celery_segment.buffer import STORES, BufferAdmin, DeadLetter, Period, Snapshot, merge_periods
 from celery_segment.runtime import Runtime
 
 __all__ = ["SourceAdmin", "admin_of"]
@@ -29,6 +29,9 @@ class SourceAdmin(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
+
+    def history(self, hours: float) -> list[Period]:
+        """Return what was counted in each period of the last hours, the oldest first."""
 
     def pause(self) -> bool:
         """Close the source; return False where it was paused already."""
@@ -81,6 +84,9 @@ class _Sharded:
 
     def snapshot(self) -> Snapshot:
         return Snapshot.sum_of([admin.snapshot() for admin in self._admins])
+
+    def history(self, hours: float) -> list[Period]:
+        return merge_periods(admin.history(hours) for admin in self._admins)
 
     def pause(self) -> bool:
         paused = [admin.pause() for admin in self._admins]  # all of them
@@ -160,6 +166,9 @@ class _Captured:
     def snapshot(self) -> Snapshot:
         texts = {"gate": b"", "tripped_cause": b"", "owner": b""}
         return Snapshot.of({**texts, "format": STORES, **dict.fromkeys(_FIGURES, 0)})
+
+    def history(self, hours: float) -> list[Period]:  # noqa: ARG002 - nothing is counted
+        return []
 
     def pause(self) -> bool:
         return True

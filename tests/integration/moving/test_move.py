@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from celery_segment import Analytics, ConfigurationError, SegmentBufferError
-from celery_segment.buffer import Attachments, Stale, bounds
+from celery_segment.buffer import Attachments, Stale, bounds, merge_periods
+from celery_segment.buffer.history import KEPT, SECONDS
 from celery_segment.operations.moving import rename
 from celery_segment.testing import EmbeddedRedis
 from moving import AFTER, BEFORE, assert_accounted, fill, message, move, stats
@@ -74,6 +76,7 @@ def test_everything_moves_and_nothing_is_left(before, app, redis, server):
     assert (found.buffered.messages, found.dead.messages) == (2, 4)
     assert (found.delivered, found.attempts) == (expected.delivered, expected.attempts)
     assert found.last_delivered == expected.last_delivered
+    assert (found.latency, found.latency.count) == (expected.latency, found.delivered.messages)
     assert found.dropped == expected.dropped
     assert (found.buried, found.retries) == (4, 1)
     (moved,) = Analytics("new", app=app).dead_letters
@@ -86,6 +89,27 @@ def test_everything_moves_and_nothing_is_left(before, app, redis, server):
     assert Analytics("new", app=app).dead_letters.replay() == 4
     assert Analytics("new", app=app).deliver(20) == 0
     assert names(server)[-4:] == [f"m{n}" for n in range(3, 7)]
+
+
+def test_the_history_moves_too(before, app, redis):
+    old, new = buffer_of(before, "old"), buffer_of(app, "new")
+    for buffer, make, source, count in ((old, before, "old", 3), (new, app, "new", 4)):
+        fill(make, 0, count, source)
+        buffer.ack(buffer.begin(buffer.claim(1)[0].id, "t"), "200")
+    earlier = redis.time()[0] // SECONDS - 100
+    redis.hset(f"{{segment:old}}:history:{earlier}", mapping={"buried": 5, "attempts:400": 1})
+    expected = merge_periods([old.admin.history(24), new.admin.history(24)])
+    assert move(app).waits_for == ""
+    assert keys_of(redis) == []
+    found = new.admin.history(24)
+    assert [_counted(period) for period in found] == [_counted(period) for period in expected]
+    assert sum(period.delivered for period in found) == 7
+    assert sum(period.buried for period in found) == 5
+    assert 0 < redis.ttl(f"{{segment:new}}:history:{earlier}") <= KEPT - 99 * SECONDS
+
+
+def _counted(period):
+    return replace(period, latency=period.latency.counts)
 
 
 def test_many_batches_into_a_source_that_never_had_one(make_app, app):
@@ -301,7 +325,7 @@ def test_what_holds_something_is_not_removed(before, app):
     old.retry(held, "own", 0.0, "503", "503", breaker=BREAKER)
     assert not old.admin.remove()  # retrying
     origin, mover = old.admin.start_move()
-    for what in ("ready", "totals"):
+    for what in ("ready", "history", "totals"):
         moving = old.admin.next_move(mover, largest_dead=0)
         assert moving.what == what
         assert not old.admin.remove()  # set aside

@@ -13,8 +13,9 @@ local function seal(source)
   redis.call('COPY', open, source .. ':batch:' .. id)
   redis.call('DEL', open)
   redis.call('ZADD', source .. ':batches', 0, id)
+  local time = now()
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,
-    'since', redis.call('HGET', state, 'since') or now())
+    'since', redis.call('HGET', state, 'since') or time, 'sealed', time)
   for _, attachments in ipairs({source .. ':callbacks', source .. ':traces'}) do
     if redis.call('EXISTS', attachments) == 1 then
       redis.call('RENAME', attachments, attachments .. ':' .. id)
@@ -25,4 +26,5 @@ local function seal(source)
   redis.call('HINCRBY', stats, 'accepted', count)
   redis.call('HINCRBY', stats, 'ready', count)
   redis.call('HINCRBY', stats, 'ready_bytes', bytes)
+  add_to_history(source, time, 'accepted', count)
 end

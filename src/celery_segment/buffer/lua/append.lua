@@ -47,6 +47,7 @@ sizes, attachments = sizes or '', attachments or {}
 -- @include _open_count
 -- @include _memory
 -- @include _keep_room
+-- @include _add_to_history
 -- @include _seal
 -- Milliseconds between two looks at the memory by calls that are refused.
 local LOOK_AGAIN = 1000

@@ -29,6 +29,7 @@ local notify, lease, cause = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
 -- @include _count_saved
 -- @include _reset_failures
 -- @include _release_probe
+-- @include _add_to_history
 -- @include _count_attempt
 -- @include _keep_callbacks
 local meta, stats = source .. ':meta:' .. id, source .. ':stats'
@@ -53,5 +54,6 @@ redis.call('ZADD', source .. ':dead', time, id)
 move(source, count, bytes, 'inflight', 'dead')
 count_saved(source, id, -1)
 redis.call('HINCRBY', stats, 'buried', count)
-count_attempt(source, status)
+add_to_history(source, time, 'buried', count)
+count_attempt(source, status, time)
 return keep_callbacks(source, 'dead', id, token, count, bytes, notify, time + lease, cause)

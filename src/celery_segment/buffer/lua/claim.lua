@@ -30,6 +30,7 @@ local patience, ordered = tonumber(ARGV[7]), ARGV[8] == '1'
 -- @include _free_first
 -- @include _recount
 -- @include _open_count
+-- @include _add_to_history
 -- @include _seal
 -- @include _move
 -- @include _closed_for

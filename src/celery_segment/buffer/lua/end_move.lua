@@ -23,7 +23,7 @@ if moving_number ~= number then
 end
 free_first(source)
 redis.call('HDEL', state, 'moving')
-if what == 'totals' then
+if what == 'totals' or what == 'history' then
   redis.call('DEL', source .. ':totals')
   return 1
 end

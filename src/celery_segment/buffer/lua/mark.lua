@@ -9,6 +9,7 @@ local source = KEYS[1]
 -- @include _now
 -- @include _recount
 -- @include _open_count
+-- @include _add_to_history
 -- @include _seal
 free_first(source)
 if open_count(source) > 0 then

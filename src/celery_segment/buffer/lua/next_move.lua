@@ -1,6 +1,6 @@
 -- Set the next batch aside for its move to another source, and read it. No worker claims it from
 -- then on. There is one at a time: until end_move deletes it, it is returned again. After the last
--- batch, the source's totals are moved in the same way.
+-- batch, the history and the source's totals are moved in the same way.
 --
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
@@ -9,8 +9,9 @@
 --
 -- Dead letters come last: a callback that has not run yet may need their messages.
 --
--- Returns {number of the move, what is moved (ready, dead or totals), its content or '', its
---         fields, the messages' callbacks, their trace contexts}: the last three are flat lists
+-- Returns {number of the move, what is moved (ready, dead, history or totals), its content or '',
+--         its fields, the messages' callbacks, their trace contexts}: the last three are flat lists.
+--         The content of a period of the history is the time at which it began
 -- Returns {0}: nothing can be moved at present
 -- Returns {-1}: another mover has begun; nothing was changed
 local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
@@ -19,6 +20,7 @@ local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
 -- @include _free_first
 -- @include _recount
 -- @include _open_count
+-- @include _add_to_history
 -- @include _seal
 -- @include _batch_size
 -- @include _move
@@ -37,6 +39,15 @@ end
 local function set_aside(what, id)
   local number = redis.call('HINCRBY', state, 'moves', 1)
   redis.call('HSET', state, 'moving', number .. ' ' .. what .. ' ' .. id)
+end
+
+local function oldest_period()
+  local present = math.floor(now() / PERIOD)
+  for period = present - KEPT / PERIOD - 1, present do
+    if redis.call('EXISTS', source .. ':history:' .. period) == 1 then
+      return period
+    end
+  end
 end
 
 local function find_next()
@@ -64,6 +75,11 @@ local function find_next()
     end
   end
   if is_empty(source) and redis.call('EXISTS', stats) == 1 then
+    local period = oldest_period()
+    if period then
+      redis.call('RENAME', source .. ':history:' .. period, totals)
+      return set_aside('history', period * PERIOD)
+    end
     count_lost(source)
     redis.call('RENAME', stats, totals)
     return set_aside('totals', '')
@@ -78,8 +94,8 @@ if not moving then
   return {0}
 end
 local number, what, id = string.match(moving, '^(%d+) (%a+) (%S*)$')
-if what == 'totals' then
-  return {tonumber(number), what, '', redis.call('HGETALL', totals), {}, {}}
+if what == 'totals' or what == 'history' then
+  return {tonumber(number), what, id, redis.call('HGETALL', totals), {}, {}}
 end
 return {tonumber(number), what, redis.call('GET', source .. ':batch:' .. id) or '',
   redis.call('HGETALL', source .. ':meta:' .. id),

@@ -1,4 +1,4 @@
--- Store a batch, or add the totals, of another source, once: a move that is repeated changes
+-- Store a batch, or add the totals or some history, of another source, once: a move that is repeated changes
 -- nothing. A batch gets an id of its own, 0.000000001 and so on, which lets it be claimed before
 -- this source's own batches, since its messages are older.
 --
@@ -11,8 +11,9 @@
 -- ARGV[2] -> number of the mover
 -- ARGV[3] -> number of the move
 -- ARGV[4] -> largest share of its maxmemory that Redis may use; 1 for all of it
--- ARGV[5] -> what is moved: ready, dead or totals
--- ARGV[6] -> the batch's messages as they are stored; '' for none
+-- ARGV[5] -> what is moved: ready, dead, history or totals
+-- ARGV[6] -> the batch's messages as they are stored; the time at which a period of the history
+--            began, milliseconds; '' for none
 -- ARGV[7] -> how many of the values that follow are fields
 -- ARGV[8] -> how many of the next ones are of callbacks; the others are of trace contexts
 -- ARGV[9…] -> names and values in turn
@@ -31,6 +32,7 @@ local field_count, callback_count, values = tonumber(ARGV[7]), tonumber(ARGV[8])
 -- @include _move
 -- @include _count_saved
 -- @include _memory
+-- @include _add_to_history
 local origins, state, stats = source .. ':origins', source .. ':state', source .. ':stats'
 -- What of the other source's figures is a state, and not a total.
 local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
@@ -97,6 +99,8 @@ end
 
 if what == 'totals' then
   add_totals()
+elseif what == 'history' then
+  add_to_history(source, tonumber(content), unpack(values, 1, field_count))
 else
   store_batch()
 end

@@ -35,6 +35,7 @@ local first_pause, longest_pause, cause = tonumber(ARGV[8]), tonumber(ARGV[9]), 
 -- @include _held
 -- @include _is_failing
 -- @include _release_probe
+-- @include _add_to_history
 -- @include _count_attempt
 -- @include _halve
 local gate, state, meta = source .. ':gate', source .. ':state', source .. ':meta:' .. id
@@ -90,5 +91,5 @@ redis.call('HSET', meta, 'cause', cause)
 redis.call('ZREM', source .. ':inflight', id)
 redis.call('ZADD', source .. ':retrying', time + wait, id)
 redis.call('HINCRBY', source .. ':stats', 'retries', 1)
-count_attempt(source, status)
+count_attempt(source, status, time)
 return {wait, tripped}

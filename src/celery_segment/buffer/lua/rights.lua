@@ -15,8 +15,8 @@ local key = source .. ':free'
 local CREATE = {APPEND = {key, ''}, DECR = {key}, HSETNX = {key, '', ''}, INCR = {key},
   SETNX = {key, ''}}
 -- Of the others, those that write do nothing, or fail for an argument.
-local ARGUMENTS = {COPY = {key, key}, DECRBY = {key, ''}, DEL = {key}, EXISTS = {key}, GET = {key},
-  GETRANGE = {key, 0, 0}, HDEL = {key, ''}, HEXISTS = {key, ''}, HGET = {key, ''},
+local ARGUMENTS = {COPY = {key, key}, DECRBY = {key, ''}, DEL = {key}, EXISTS = {key}, EXPIREAT = {key, 0},
+  GET = {key}, GETRANGE = {key, 0, 0}, HDEL = {key, ''}, HEXISTS = {key, ''}, HGET = {key, ''},
   HGETALL = {key}, HINCRBY = {key, '', ''}, HKEYS = {key}, HLEN = {key}, HMGET = {key, ''},
   HSET = {key, '', '', ''}, HVALS = {key}, INCRBY = {key, ''}, PING = {}, PTTL = {key},
   RENAME = {key, key}, SET = {key, '', 'PX', 0}, STRLEN = {key}, TIME = {},

@@ -19,6 +19,7 @@ local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local first_bytes, first_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 local responded, messages = ARGV[6] == '1', ARGV[7]
 
+-- @include _now
 -- @include _add
 -- @include _batch_number
 -- @include _free_first
@@ -27,9 +28,10 @@ local responded, messages = ARGV[6] == '1', ARGV[7]
 -- @include _count_saved
 -- @include _reset_failures
 -- @include _release_probe
+-- @include _add_to_history
 -- @include _count_attempt
 -- A half was tried as its whole was.
-local TRIED = {'since', 'began', 'attempts', 'requests', 'failed'}
+local TRIED = {'since', 'sealed', 'began', 'attempts', 'requests', 'failed'}
 local batch, meta = source .. ':batch:' .. id, source .. ':meta:' .. id
 local count, bytes = held(source, id, token)
 if not count then
@@ -85,7 +87,7 @@ divide(source .. ':callbacks:' .. id)
 divide(source .. ':traces:' .. id)
 move(source, count, bytes, 'inflight', 'ready')
 redis.call('HINCRBY', source .. ':stats', 'splits', 1)
-count_attempt(source, status)
+count_attempt(source, status, now())
 if responded then
   reset_failures(source)
 else
