@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 
 import pytest
 from celery.bin.base import CLIContext
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
+from celery_segment.buffer import BUCKETS
 from celery_segment.cli.metrics import CONNECTIONS, _Handler, _listen
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP, Collector
@@ -80,7 +82,8 @@ def test_names_follow_prometheus_conventions():
         assert metric.name.startswith("segment_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert metric.help.endswith(".")
-        assert metric.label in {None, "state", "status", "reason"}
+        assert metric.label in {None, "state", "status", "reason", "le"}
+        assert (metric.label == "le") == (metric.kind == "histogram")
 
 
 def test_every_figure_is_the_snapshots(make_app, redis):
@@ -112,8 +115,13 @@ def test_every_figure_is_the_snapshots(make_app, redis):
         redis.time()[0] - 30, abs=5
     )
     assert found.pop("segment_gate_closed_seconds") == pytest.approx(60, abs=5)
+    latency = found.pop("segment_delivery_latency_seconds_bucket")
+    assert [*map(float, latency)] == [*BUCKETS]
+    assert [*latency.values()] == [*accumulate(s.latency.counts)]
     assert found == {
         "segment_up": 1,
+        "segment_delivery_latency_seconds_count": 2,
+        "segment_delivery_latency_seconds_sum": s.latency.sum,
         "segment_stored_messages": {
             "buffered": s.buffered.messages,
             "ready": s.ready.messages,

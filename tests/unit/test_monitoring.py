@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,13 @@ EXPRESSIONS = [
 STATES = {"buffered", "ready", "inflight", "dead", "open", "probing", "closed", "paused", "waiting"}
 
 
+HISTOGRAMS = {metric.name for metric in METRICS if metric.kind == "histogram"}
+
+
 def named(expression):
-    return set(re.findall(r"\bsegment_\w+", expression))
+    """The metrics of an expression; of a histogram, its buckets are asked for."""
+    found = set(re.findall(r"\bsegment_\w+", expression))
+    return {name.removesuffix("_bucket") if name[:-7] in HISTOGRAMS else name for name in found}
 
 
 def test_every_metric_that_is_asked_for_exists():
@@ -98,3 +105,35 @@ def test_the_reference_lists_the_metrics_as_the_code_has_them():
 
 def test_the_page_is_short():
     assert len(PAGE.splitlines()) < 150
+
+
+def buckets(slow, pod):
+    """Return buckets that count 10 messages a minute, of which so many take up to 2 minutes."""
+    counts = {"0.3": 10 - slow, "60.0": 10 - slow, "120.0": 10, "+Inf": 10}
+    name = "segment_delivery_latency_seconds_bucket"
+    return [
+        {"series": f'{name}{{source="a", pod="{pod}", le="{le}"}}', "values": f"0+{count}x40"}
+        for le, count in counts.items()
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="Prometheus' promtool is not on the PATH")
+@pytest.mark.parametrize(("slow", "fires"), [(0, False), (1, True)])
+def test_the_alert_of_slow_deliveries_fires_when_one_in_twenty_is(slow, fires, tmp_path):
+    asked = {"alertname": "SegmentDeliverySlow", "eval_time": "30m"}
+    rule = RULES["SegmentDeliverySlow"]
+    summary = rule["annotations"]["summary"].replace("{{ $labels.source }}", "a")
+    summary = summary.replace("{{ $value | humanizeDuration }}", "1m 30s")
+    annotations = rule["annotations"] | {"summary": summary}
+    labels = {"source": "a", **rule["labels"]}
+    expected = [{"exp_labels": labels, "exp_annotations": annotations}] if fires else []
+    test = {
+        "interval": "1m",
+        "input_series": [*buckets(slow, 1), *buckets(slow, 2)],
+        "alert_rule_test": [asked | {"exp_alerts": expected}],
+    }
+    rules = str(ROOT / "deploy/prometheus/segment.rules.yml")
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": [rules], "tests": [test]}))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -7,65 +7,28 @@ such process is enough, and the workers need no port.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector as BaseCollector
 
 from celery_segment.buffer import Snapshot
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.operations.admin import admin_of
+from celery_segment.operations.metric import Family, Metric
 from celery_segment.operations.reading import read_figures
 from celery_segment.operations.unconfigured import noted_unconfigured
 from celery_segment.runtime import runtime_of
 
-__all__ = ["METRICS", "UNCONFIGURED", "UP", "Collector", "Metric"]
+__all__ = ["METRICS", "UNCONFIGURED", "UP", "Collector"]
 
 logger = logging.getLogger("celery_segment")
 
 #: Sources that are read at the same time, so that a hanging Redis delays a scrape only once.
 TOGETHER = 16
-
-Family = CounterMetricFamily | GaugeMetricFamily
-
-
-class Metric(NamedTuple):
-    """A metric: its name, type and meaning, and how its value is read.
-
-    Attributes:
-        name: Its name, following Prometheus' conventions.
-        kind: "counter" or "gauge".
-        help: Its HELP line.
-        read: Function that returns the value for a source: a number, None if there is no
-            value, or for a metric with a ``label`` a dict of numbers by label value.
-        label: The name of a label in addition to ``source``.
-    """
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    help: str
-    read: Callable[[Snapshot, Source], Any]
-    label: str | None = None
-
-    def family(self) -> Family:
-        """Return an empty family of this metric."""
-        made = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        labels = ["source", *([self.label] if self.label else [])]
-        return made(self.name, self.help, labels=labels)
-
-    def add(self, family: Family, source: Source, figures: Snapshot) -> None:
-        """Add the value, or values, of a source to a family of this metric."""
-        value = self.read(figures, source)
-        if self.label:
-            for label, number in value.items():
-                family.add_metric([source.name, label], number)
-        elif value is not None:
-            family.add_metric([source.name], value)
-
 
 _GATES = ("open", "probing", "closed", "paused")
 
@@ -212,6 +175,13 @@ METRICS = (
         lambda s, _: s.delivered.batches,
     ),
     Metric(
+        "segment_delivery_latency_seconds",
+        "histogram",
+        "Time from the call to the delivery of each delivered message, estimated for each batch.",
+        lambda s, _: s.latency,
+        "le",
+    ),
+    Metric(
         "segment_messages_buried_total",
         "counter",
         "Messages that became dead letters, including those replayed or purged since.",
@@ -301,7 +271,7 @@ class Collector(BaseCollector):
         with ThreadPoolExecutor(TOGETHER) as pool:
             found = list(pool.map(self._look, self._sources))
         for source, figures in zip(self._sources, found, strict=True):
-            up.add_metric([source.name], figures is not None)
+            UP.put(up, source, int(figures is not None))
             if figures is not None:
                 for metric, family in zip(METRICS, families, strict=True):
                     metric.add(family, source, figures)
