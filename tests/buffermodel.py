@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled
+from celery_segment.buffer.kinds import kind_of
 
 HOUR = 3600.0
 #: More than the real time that an example takes, less than any difference that decides.
@@ -27,6 +28,7 @@ MAX_BYTES = 33_000
 BACKLOG, YOUNGEST, AT_ONCE = 4, 2, 3
 OVERDUE, AGAIN, LONGEST, BEGIN = HOUR, HOUR, 3 * HOUR, HOUR
 BREAKER = (2, HOUR, 3 * HOUR)
+MOST_KINDS, MOST_GROUPS = 2, 4
 
 
 #: Where the figures count what is in a place.
@@ -66,6 +68,8 @@ class Sealed:
     harm: str = ""  # what a hand did to its messages: "gone", "cut" or "garbled"
     content: bytes | None = None  # what is stored instead of them
     lost: str = ""  # the place in which the figures count it, while its record is lost
+    # Of a dead letter's messages: the digest of each kind, how many, and their group.
+    kinds: list[tuple[str, int, str]] = field(default_factory=list)
 
     @property
     def number(self) -> int:
@@ -91,6 +95,16 @@ class Sealed:
         self.lost, self.saved, self.since, self.sealed = FIGURES[self.place], 0, None, None
         self.token, self.began, self.failed, self.cause = None, None, None, ""
         self.attempts = self.requests = self.refusals = 0
+        self.kinds = []
+
+
+@dataclass
+class Group:
+    """A group of dead letters."""
+
+    title: bytes
+    messages: int = 0
+    letters: set[str] = field(default_factory=set)
 
 
 class Model:
@@ -113,6 +127,9 @@ class Model:
         self.uncounted: dict[str, list[bytes]] = {"ready": [], "inflight": [], "dead": []}
         self.forgotten: set[str] = set()  # the settled ones whose own record a hand has deleted
         self.saved = 0
+        self.groups: dict[str, Group] = {}
+        self.grouped = 0  # how many dead letters are in any group
+        self.records_were_lost = False  # then a group may count messages that it has not any more
         self.count = Counter()
         self.attempts = Counter()
         self.paused = False
@@ -174,6 +191,51 @@ class Model:
         self.batches[name] = Sealed(name, self.open, self.open_since, self.now)
         self.count["accepted"] += len(self.open)
         self.open = []
+
+    def join_groups(self, batch: Sealed, encoded: list) -> None:
+        """Put a dead letter into its groups, as they are given to bury.lua."""
+        batch.kinds = []
+        for kind, count, group, title in zip(*[iter(encoded)] * 4, strict=True):
+            is_told_apart = group in self.groups or len(self.groups) < MOST_GROUPS
+            name = group if is_told_apart else "others"
+            found = self.groups.setdefault(name, Group(title if is_told_apart else b""))
+            found.messages += count
+            found.letters.add(batch.id)
+            batch.kinds.append((kind, count, name))
+        self.grouped += bool(batch.kinds)
+
+    def leave_groups(self, batch: Sealed) -> None:
+        """Take a batch that is no dead letter any more out of its groups."""
+        theirs = [name for name, group in self.groups.items() if batch.id in group.letters]
+        self.grouped -= bool(theirs)
+        self.count_out(batch, [])
+        for name in theirs:
+            if name in self.groups:  # its record is lost, and so are its counts
+                self.groups[name].letters.discard(batch.id)
+        self.forget_empty_groups()
+        if not self.at("dead"):
+            self.grouped = 0
+
+    def thin_groups(self, batch: Sealed) -> None:
+        """Count the messages that a dead letter has still."""
+        own = Counter(kind_of(each).digest for each in batch.messages)
+        named = {kind for kind, _, _ in batch.kinds}
+        own["other"] = sum(count for kind, count in own.items() if kind not in named)
+        kinds = [(kind, own[kind], group) for kind, _, group in batch.kinds if own[kind]]
+        self.count_out(batch, kinds)
+
+    def count_out(self, batch: Sealed, kept: list[tuple[str, int, str]]) -> None:
+        for _, count, group in batch.kinds:
+            self.groups[group].messages -= count
+            self.groups[group].letters.discard(batch.id)
+        for _, count, group in kept:
+            self.groups[group].messages += count
+            self.groups[group].letters.add(batch.id)
+        batch.kinds = kept
+        self.forget_empty_groups()
+
+    def forget_empty_groups(self) -> None:
+        self.groups = {name: group for name, group in self.groups.items() if group.letters}
 
     def lose(self, batch: Sealed) -> None:
         """Let a batch go that cannot be delivered."""
@@ -262,7 +324,8 @@ class Model:
         text, character, size, attachments = drawn
         name = f"m{len(self.accepted)}"
         padding = character * (size // len(character.encode()))
-        content = {"messageId": name, "x": text + padding}
+        event = f"E{len(text) % 4}"
+        content = {"messageId": name, "type": "track", "event": event, "x": text + padding}
         message = self.accepted[name] = json.dumps(content, ensure_ascii=False).encode()
         if any(attachments):
             self.attachments[message] = attachments

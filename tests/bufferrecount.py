@@ -18,12 +18,13 @@ from buffermodel import (
     MAX_BYTES,
     MAX_INFLIGHT,
     MAX_MESSAGES,
+    MOST_GROUPS,
     Model,
     Sealed,
     near,
     stored,
 )
-from celery_segment.buffer import BUCKETS, ENVELOPE, Amount, Gate, Lease, Settled, keys
+from celery_segment.buffer import BUCKETS, ENVELOPE, UNGROUPED, Amount, Gate, Lease, Settled, keys
 from celery_segment.buffer.body import decompressed
 
 #: Each key and its type, as the docstring of `keys` has them.
@@ -104,7 +105,7 @@ class Recount(Model):
     def check_keys(self, found):
         """No key but the documented ones, and none without an owner."""
         for name, (kind, _, _) in found.items():
-            general = re.sub(r"^(batch|meta|callbacks|traces):.+", r"\1:<id>", name)
+            general = re.sub(r"^(batch|meta|callbacks|traces|dead):.+", r"\1:<id>", name)
             general = re.sub(r"^settled:.+", "settled:<name>", general)
             general = re.sub(r"^history:\d+$", "history:<n>", general)
             assert KINDS.get(general) == kind, f"{name} is not a {kind} of keys.py"
@@ -180,6 +181,39 @@ class Recount(Model):
             fields = found[f"settled:{name}"][2]
             own = [content for place, content in fields.items() if place.isdigit()]
             assert Counter(own) == Counter(settled.callbacks)
+
+    def check_groups(self, found):
+        """The groups of the dead letters are those of their messages, and count each one."""
+        dead, fields = zset(found, "dead"), found.get("groups", ("", 0, {}))[2]
+        assert int(fields.get(b"letters", 0)) == self.grouped
+        titles = {name.decode(): fields[name] for name in fields if b"%b:messages" % name in fields}
+        assert titles == {name: group.title for name, group in self.groups.items()}
+        assert len(fields) - (b"letters" in fields) == 2 * len(titles) <= 2 * (MOST_GROUPS + 1)
+        for name, group in self.groups.items():
+            assert int(fields[f"{name}:messages".encode()]) == group.messages
+            assert zset(found, f"dead:{name}") == {each: dead[each] for each in group.letters}
+        sets = {name for name in found if name.startswith("dead:")}
+        assert sets == {f"dead:{name}" for name in self.groups}
+        for batch in self.batches.values():
+            kinds = found.get(f"meta:{batch.id}", ("hash", 0.0, {}))[2].get(b"kinds", b"")
+            assert kinds.decode() == " ".join(f"{k} {n} {g}" for k, n, g in batch.kinds)
+            assert batch.place == "dead" or not kinds
+
+    def check_dead_groups(self, dead: int):
+        """What an operator sees of them: they have all dead messages, and all letters."""
+        found = {group.id: group for group in self.buffer.admin.dead_groups()}
+        others = found.pop(UNGROUPED, None)
+        counts = {name: (group.messages, len(group.letters)) for name, group in self.groups.items()}
+        assert {g.id: (g.messages, g.letters) for g in found.values()} == counts
+        assert (others.letters if others else 0) == len(self.at("dead")) - self.grouped
+        if not self.records_were_lost:
+            grouped = sum(group.messages for group in found.values())
+            assert grouped + (others.messages if others else 0) == dead
+        for name, group in self.groups.items():
+            letters = self.buffer.admin.dead_letters(group=name)
+            assert {letter.id for letter in letters} == group.letters
+            times = [letter.buried for letter in letters]
+            assert (found[name].oldest, found[name].youngest) == (min(times), max(times))
 
     def check_holders(self, found):
         """A batch in flight has one holder or none, another batch none."""
@@ -297,6 +331,9 @@ class Recount(Model):
         letters = [(d.id, d.messages, d.bytes, d.reason) for d in self.buffer.admin.dead_letters()]
         dead = [(b.id, b.reference.count, b.reference.size, b.cause) for b in self.at("dead")]
         assert sorted(letters) == sorted(dead)
+        newest_first = self.buffer.admin.dead_letters(newest_first=True)
+        assert newest_first == self.buffer.admin.dead_letters()[::-1]
+        self.check_dead_groups(sum(len(batch.messages) for batch in self.at("dead")))
         if self.mark_at is not None:
             waiting = (*self.at("ready"), *self.at("inflight"), *self.at("retrying"))
             before = [b.reference.count for b in waiting if b.number <= self.mark_at]

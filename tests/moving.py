@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from celery_segment import Analytics
 from celery_segment.operations.moving import rename
@@ -32,6 +33,26 @@ def stats(app, source="new"):
     return Analytics(source, app=app).stats()
 
 
+def assert_grouped(redis, tag: str, messages: int) -> None:
+    """Hold the groups of dead letters, each of which has some, to their records."""
+    fields = {k.decode(): v for k, v in redis.hgetall(f"{tag}:groups").items()}
+    counts: Counter[str] = Counter()
+    letters: dict[str, set[bytes]] = {}
+    for batch in redis.zrange(f"{tag}:dead", 0, -1):
+        record = redis.hget(f"{tag}:meta:{batch.decode()}", "kinds").decode().split()
+        for count, group in zip(record[1::3], record[2::3], strict=True):
+            counts[group] += int(count)
+            letters.setdefault(group, set()).add(batch)
+        assert not [f for f in redis.hkeys(f"{tag}:meta:{batch.decode()}") if b"title" in f]
+    assert counts.total() == messages
+    assert {n: int(v) for n, v in fields.items() if n.endswith(":messages")} == {
+        f"{group}:messages": count for group, count in counts.items()
+    }
+    assert {n: {*redis.zrange(f"{tag}:dead:{n}", 0, -1)} for n in letters} == letters
+    assert len(redis.keys(f"{tag}:dead:*")) == len(letters)
+    assert all(json.loads(fields[group])["reason"] for group in letters)
+
+
 def assert_accounted(redis, source: str) -> None:
     """Recount a source's messages from its keys, and hold its figures to them."""
     tag = f"{{segment:{source}}}"
@@ -46,6 +67,9 @@ def assert_accounted(redis, source: str) -> None:
         ids += moving[2:] if moving[1:2] == [name] else []
         counts = [int(redis.hget(f"{tag}:meta:{i}", "count")) for i in ids]
         assert figures.get(name, 0) == sum(counts), (source, name)
+        if name == "dead":
+            aside = sum(counts[-1:]) if moving[1:2] == [name] else 0
+            assert_grouped(redis, tag, sum(counts) - aside)
     settled = sum(figures.get(name, 0) for name in ("delivered", "purged", "damaged"))
     stored = sum(figures.get(name, 0) for name in ("ready", "inflight", "dead"))
     assert figures.get("accepted", 0) == stored + settled, source

@@ -85,9 +85,13 @@ def wait_until(condition, timeout=20.0, message=None):
 #: Move all that Redis keeps of the time ARGV[1] milliseconds into the past.
 _PASS = """
 local source, passed = KEYS[1], tonumber(ARGV[1])
+local sets = redis.call('KEYS', source .. ':dead:*')
 for _, set in ipairs({':inflight', ':retrying', ':dead', ':settled'}) do
-  for _, id in ipairs(redis.call('ZRANGE', source .. set, 0, -1)) do
-    redis.call('ZINCRBY', source .. set, -passed, id)
+  table.insert(sets, source .. set)
+end
+for _, set in ipairs(sets) do
+  for _, id in ipairs(redis.call('ZRANGE', set, 0, -1)) do
+    redis.call('ZINCRBY', set, -passed, id)
   end
 end
 for _, name in ipairs({':gate', ':probe'}) do

@@ -45,6 +45,8 @@ from buffermodel import (
     MAX_BYTES,
     MAX_INFLIGHT,
     MAX_MESSAGES,
+    MOST_GROUPS,
+    MOST_KINDS,
     OVERDUE,
     RETENTION,
     YOUNGEST,
@@ -59,6 +61,7 @@ from celery_segment.buffer import (
     Damaged,
     Found,
     Gone,
+    Grouped,
     Lease,
     LeasedElsewhere,
     Settled,
@@ -66,6 +69,7 @@ from celery_segment.buffer import (
     Stale,
     bounds,
     is_intact,
+    kinds_of,
     messages_of,
 )
 from celery_segment.buffer.body import compressed, decompressed, is_compressed
@@ -94,6 +98,25 @@ PICK = st.integers(0, 9)
 STATUS = st.sampled_from(["200", "503", "timeout", ""])
 #: How long a request takes: nothing, or so long that it began before whatever happened now.
 SECONDS = st.sampled_from([0.0, 0.0, HOUR / 2])
+
+
+class NotGrouped:
+    """What was buried before there were groups."""
+
+    @staticmethod
+    def encode(_):
+        return [MOST_GROUPS]
+
+
+#: By what a batch that is given up is grouped.
+GROUPED_BY = st.sampled_from(
+    [
+        lambda lease: Grouped("400 ü", kinds_of(lease.body)),
+        lambda lease: Grouped("503", kinds_of(lease.body)),
+        lambda _: None,
+        lambda _: NotGrouped(),
+    ]
+)
 
 
 #: Why the messages of a person are deleted.
@@ -467,12 +490,13 @@ class Machine(Recount, RuleBasedStateMachine):
         self.end_probe_of(batch)
 
     @precondition(lambda self: self.posting)
-    @rule(pick=PICK, answered=st.booleans(), status=STATUS)
-    def bury(self, pick, answered, status):
+    @rule(pick=PICK, answered=st.booleans(), status=STATUS, by=GROUPED_BY)
+    def bury(self, pick, answered, status, by):
         lease = self.posting[pick % len(self.posting)]
         batch = self.batches[lease.id]
         cause, text = f"400 ü {lease.token}", "no such user" if answered else ""
-        found = self.buffer.bury(lease, cause, text, status, answered=answered)
+        about = {"answered": answered, "grouped": by(lease)}
+        found = self.buffer.bury(lease, cause, text, status, **about)
         self.settle(found, "dead", lease, cause)
         self.saved -= batch.saved
         self.attempts[status] += 1
@@ -480,6 +504,7 @@ class Machine(Recount, RuleBasedStateMachine):
         reason = f"{cause}: {text}" if text else cause
         batch.place, batch.token, batch.cause = "dead", None, reason
         batch.buried = self.now
+        self.join_groups(batch, (by(lease) or Grouped(cause)).encode(lease.count)[1:])
         self.end_probe_of(batch)
         if answered:
             self.endpoint_answered()
@@ -630,6 +655,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if batch.lost:
             return
         key = f"{self.tag}:meta:{batch.id}"
+        self.records_were_lost = True
         if what == "record":
             self.redis.delete(key)
             batch.lose_record()
@@ -768,6 +794,7 @@ class Machine(Recount, RuleBasedStateMachine):
         for batch in self.at("dead"):
             if batch.id in names:
                 batch.place, batch.began, batch.cause = "ready", None, ""
+                self.leave_groups(batch)
                 batch.attempts = batch.requests = batch.refusals = 0
                 batch.failed = None
                 messages += batch.reference.count
@@ -781,6 +808,7 @@ class Machine(Recount, RuleBasedStateMachine):
         for batch in self.at("dead"):
             if batch.id in names:
                 del self.batches[batch.id]
+                self.leave_groups(batch)
                 (self.uncounted["dead"] if batch.lost else self.purged).extend(batch.messages)
                 messages += batch.reference.count
         assert self.buffer.admin.purge(names) == messages
@@ -823,8 +851,11 @@ class Machine(Recount, RuleBasedStateMachine):
         self.purged += theirs.values()
         self.saved -= batch.saved if batch.place != "dead" else 0
         batch.messages = left
+        if batch.place == "dead" and left:
+            self.thin_groups(batch)
         if not left:
             del self.batches[batch.id]
+            self.leave_groups(batch)
             self.end_probe_of(batch)
             return
         content = self.redis.get(f"{self.tag}:batch:{batch.id}")
@@ -838,6 +869,7 @@ class Machine(Recount, RuleBasedStateMachine):
         messages = 0
         for batch in self.expired:
             del self.batches[batch.id]
+            self.leave_groups(batch)
             (self.uncounted["dead"] if batch.lost else self.purged).extend(batch.messages)
             messages += batch.reference.count
         assert self.buffer.expire_dead() == messages
@@ -856,6 +888,7 @@ class Machine(Recount, RuleBasedStateMachine):
         self.check_keys(found)
         self.check_messages(found)
         self.check_attachments(found)
+        self.check_groups(found)
         self.check_holders(found)
         self.check_gate(found)
         self.check_snapshot()
@@ -872,6 +905,8 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
         "BEGIN": BEGIN,
         "AGAIN": AGAIN,
         "LONGEST": LONGEST,
+        "MOST_KINDS": MOST_KINDS,
+        "MOST_GROUPS": MOST_GROUPS,
     }.items():
         monkeypatch.setattr(bounds, name, value)
     hook = None if what == "plain" else "somebody"

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from celery_segment import Analytics, track
+from celery_segment.buffer import kinds_of
 from celery_segment.delivery import settle
 from celery_segment.delivery.dead_log import MOST_KINDS, DeadLog, label_of
 from support import in_child
@@ -29,7 +30,8 @@ def log(monkeypatch):
 
 
 def add(log, *, source="default", status="400", cause="400 Bad Request", body=BODY, count=1):
-    log.add(source, "7", count, status=status, cause=cause, hint="see it", label=label_of(body))
+    label = label_of(kinds_of(body))
+    log.add(source, "7", count, status=status, cause=cause, hint="see it", label=label)
 
 
 def test_letters_of_one_kind_are_one_error(app, server, errors, log, caplog):

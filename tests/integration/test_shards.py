@@ -53,11 +53,11 @@ def fill(shard):
         shard.append(message(1))
 
 
-def bury(shard, *numbers):
+def bury(shard, *numbers, reason=""):
     """Store messages in a shard as a batch that was given up."""
     shard.append_many([message(n) for n in numbers])
     (batch,) = shard.claim(1)
-    shard.bury(shard.begin(batch.id, "t"), f"400 of {numbers[0]}", answered=True)
+    shard.bury(shard.begin(batch.id, "t"), reason or f"400 of {numbers[0]}", answered=True)
 
 
 @pytest.fixture
@@ -229,6 +229,22 @@ class TestOperations:
             found += page
         assert len(found) == len({letter.id for letter in found}) == 20
         assert [letter.buried for letter in found] == sorted(letter.buried for letter in found)
+        newest: list = []
+        while page := admin.dead_letters(
+            newest[-1] if newest else None, limit=limit, newest_first=True
+        ):
+            newest += page
+        assert newest == found[::-1]
+
+    def test_groups_of_them_are_those_of_all_shards(self, app):
+        for number, shard in enumerate(shards_of(app)):
+            bury(shard, number, reason="400 of all")
+        admin = admin_of(runtime_of(app), "default")
+        (group,) = admin.dead_groups()
+        assert (group.reason, group.messages, group.letters) == ("400 of all", 4, 4)
+        letters = admin.dead_letters(group=group.id)
+        assert len(letters) == 4
+        assert (group.oldest, group.youngest) == (letters[0].buried, letters[-1].buried)
 
     def test_a_person_is_forgotten_in_all_shards(self, app):
         for shard in shards_of(app):

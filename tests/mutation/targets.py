@@ -33,6 +33,8 @@ TESTS = {
     "buffer/forgetting.py": ["tests/integration/test_forget.py", STATE_MACHINE],
     "buffer/history.py": _buffer("history"),
     "buffer/latency.py": ["tests/unit/test_latency.py", *_buffer("latency")],
+    "buffer/groups.py": _buffer("groups"),
+    "buffer/kinds.py": [*_buffer("groups"), "tests/integration/test_dead_log.py"],
     "buffer/watch.py": _buffer("watch"),
     "buffer/pool.py": [*_CONNECTIONS, "tests/fault/test_lost_replies.py"],
     "delivery/attempt.py": [
@@ -85,6 +87,7 @@ TESTS = {
                 ("bury", "dead", "_purge", "purge", "replay", "split"),
                 ("dead_letters", "compression"),
             ),
+            (("groups", "_join_groups", "_leave_groups", "_thin_groups"), ("groups",)),
             (("compress", "compressible", "_compressible_range", "_count_saved"), ("compression",)),
             (("called", "uncalled", "_add", "_keep_callbacks", "_now"), ()),
             (("snapshot",), ("room", "gate")),

@@ -11,7 +11,9 @@ from celery_segment.buffer.due import Due
 from celery_segment.buffer.figures import Amount, Gate, Snapshot
 from celery_segment.buffer.forgetting import UNDER_WAY, Found, Wanted
 from celery_segment.buffer.formats import READS, STORES, check_format
+from celery_segment.buffer.groups import UNGROUPED, DeadGroup, Grouped, merged_groups
 from celery_segment.buffer.history import Period, merge_periods
+from celery_segment.buffer.kinds import OTHER_MESSAGES, Kind, kinds_of
 from celery_segment.buffer.latency import BUCKETS, Latency
 from celery_segment.buffer.moving import Moving
 from celery_segment.buffer.pace import Pace
@@ -46,9 +48,11 @@ __all__ = [
     "BUCKETS",
     "ENVELOPE",
     "NO_ATTACHMENTS",
+    "OTHER_MESSAGES",
     "READS",
     "STORES",
     "UNDER_WAY",
+    "UNGROUPED",
     "Amount",
     "Attachments",
     "AttachmentsByPlace",
@@ -57,12 +61,15 @@ __all__ = [
     "BufferAdmin",
     "Busy",
     "Damaged",
+    "DeadGroup",
     "DeadLetter",
     "DeadLettersFull",
     "Due",
     "Found",
     "Gate",
     "Gone",
+    "Grouped",
+    "Kind",
     "Latency",
     "Lease",
     "LeasedElsewhere",
@@ -84,8 +91,10 @@ __all__ = [
     "decompressed",
     "gzip_body",
     "is_intact",
+    "kinds_of",
     "load_client",
     "merge_periods",
+    "merged_groups",
     "messages_of",
     "most_messages",
     "noted_sources",

@@ -11,6 +11,7 @@ from celery_segment.buffer import bounds
 from celery_segment.buffer.body import digest_of, messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
+from celery_segment.buffer.groups import DeadGroup, encode_kinds, group_of, kinds_text
 from celery_segment.buffer.history import SECONDS, Period, periods_in
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
@@ -66,32 +67,54 @@ class BufferAdmin:
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
+        group: str | None = None,
+        newest_first: bool = False,
     ) -> list[DeadLetter]:
-        """Return a page of the dead letters, the oldest first.
+        """Return a page of the dead letters, by default the oldest first.
 
         Args:
             after: The last letter of the page before.
             since: Only those buried then or later, in seconds since the epoch.
             until: Only those buried before.
             limit: The greatest number of letters.
+            group: Only those of the group with this id.
+            newest_first: Return the newest first.
         """
-        first = since if after is None else after.buried
-        arguments = (
-            "-inf" if first is None else milliseconds(first),
-            "+inf" if until is None else f"({milliseconds(until)}",
-            "" if after is None else after.id,
-            limit,
-        )
+        first: str | int = "-inf" if since is None else milliseconds(since)
+        final: str | int = "+inf" if until is None else f"({milliseconds(until)}"
+        if after is not None:
+            start = milliseconds(after.buried)
+            first, final = (first, start) if newest_first else (start, final)
+        last = "" if after is None else after.id
+        arguments = (first, final, last, limit, group or "", int(newest_first))
         flat = self._server.run(script("dead"), self._key, *arguments)
         return [
-            DeadLetter(i.decode("utf-8", "replace"), n, size, at / 1000, one_line(why))
-            for i, n, size, at, why in zip(*[iter(flat)] * 5, strict=True)
+            DeadLetter(one_line(i), n, size, at / 1000, one_line(why), kinds_text(title, more))
+            for i, n, size, at, why, title, more in zip(*[iter(flat)] * 7, strict=True)
         ]
+
+    def dead_groups(self) -> list[DeadGroup]:
+        """Return the groups of the dead letters, in no order."""
+        flat = self._server.run(script("groups"), self._key)
+        return [group_of(*each) for each in zip(*[iter(flat)] * 6, strict=True)]
 
     def last_buried(self) -> float | None:
         """Return when the youngest dead letter was buried; None when there is none."""
         youngest = self._server.execute("ZRANGE", f"{self._key}:dead", -1, -1, "WITHSCORES")
         return float(youngest[1]) / 1000 if youngest else None
+
+    def dead_letter(self, batch_id: str) -> DeadLetter | None:
+        """Return a dead letter; None where it is none."""
+        score = self._server.execute("ZSCORE", f"{self._key}:dead", batch_id)
+        if score is None:
+            return None
+        since, letter = float(score) / 1000, None
+        # Of those that were given up in the same millisecond, which are few.
+        while page := self.dead_letters(letter, since=since, until=since + 0.001):
+            for letter in page:
+                if letter.id == batch_id:
+                    return letter
+        return None
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
@@ -196,7 +219,9 @@ class BufferAdmin:
                     cause,
                 )
                 packed = struct.pack(f"<{len(places)}H", *places)
-                if place := self._server.run(script("forget"), self._key, *arguments, packed):
+                kinds = encode_kinds(batch.kinds_at(places))
+                found = self._server.run(script("forget"), self._key, *arguments, packed, *kinds)
+                if place := found:
                     return Found(len(places), place.decode())
             left = Found(len(places), *self.place(batch_id))
             if left.is_under_way:
@@ -265,7 +290,7 @@ class BufferAdmin:
                 source is to keep it until another call is confirmed.
         """
         attachments = (*moving.callbacks, *moving.traces)
-        counts = (len(moving.fields), len(moving.callbacks))
+        counts = (len(moving.fields), len(moving.callbacks), bounds.MOST_GROUPS)
         about = (origin, mover, moving.number, share, moving.what, moving.content, *counts)
         receive = script("receive")
         command = receive.encode_command(self._key, *about, *moving.fields, *attachments)

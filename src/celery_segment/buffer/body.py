@@ -23,6 +23,7 @@ __all__ = [
     "compressed",
     "decompressed",
     "digest_of",
+    "first_half",
     "gzip_body",
     "is_compressed",
     "is_intact",
@@ -119,6 +120,13 @@ _list_of_raw = msgspec.json.Decoder(list[msgspec.Raw])
 def messages_of(stored: Content) -> list[msgspec.Raw]:
     """Return the messages of a stored batch, each with the bytes that were appended."""
     return _list_of_raw.decode(b"".join((b"[", memoryview(decompressed(stored))[:-1], b"]")))
+
+
+def first_half(stored: Content) -> tuple[int, int]:
+    """Return the size of the first half of a stored batch's messages as JSON, and their number."""
+    parts = messages_of(stored)
+    half = parts[: len(parts) // 2]
+    return sum(len(part) + 1 for part in half), len(half)
 
 
 def measured(stored: Content) -> tuple[int, int] | None:

@@ -39,3 +39,7 @@ AGAIN, LONGEST = 2.0, 60.0
 #: How often a batch is read anew that others have changed before some of its messages could be
 #: deleted: it is compressed once, and a few operators may do the same.
 FORGET_TRIES = 10
+
+#: Kinds of messages of a dead letter, and groups of the dead letters of a source, that are told
+#: apart: event names that vary must not fill Redis.
+MOST_KINDS, MOST_GROUPS = 20, 500

@@ -17,11 +17,12 @@ from celery_segment.buffer.body import (
     compressed,
     decompressed,
     digest_of,
+    first_half,
     is_compressed,
     is_intact,
-    messages_of,
 )
 from celery_segment.buffer.due import encode_due
+from celery_segment.buffer.groups import Grouped
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.latency import BOUNDS
 from celery_segment.buffer.leases import lease_of, repaired, settled_of, unless_stale
@@ -242,14 +243,12 @@ class Buffer:
             Damaged: Its content cannot be read.
         """
         try:
-            parts = list(messages_of(lease.body))
+            half = first_half(lease.body)
         except Exception:  # noqa: BLE001 - of msgspec, or of zlib or ISA-L
             raise Damaged from None
-        first = parts[: len(parts) // 2]
-        cut = sum(len(part) + 1 for part in first)
         # The script cuts what it finds; it cannot decompress.
         content = (bytes(decompressed(lease.body)),) if is_compressed(lease.body) else ()
-        arguments = (cut, len(first), int(answered))
+        arguments = (*half, int(answered))
         reply = self._settle("split", lease, status, *arguments, *content)
         if reply == _NOT_ITS_MESSAGES and is_intact(lease.body, lease.size):
             # What is stored was harmed since; what the holder has read was not.
@@ -260,7 +259,14 @@ class Buffer:
         unless_stale(reply)
 
     def bury(
-        self, lease: Lease, cause: str, text: str = "", status: str = "", *, answered: bool
+        self,
+        lease: Lease,
+        cause: str,
+        text: str = "",
+        status: str = "",
+        *,
+        answered: bool,
+        grouped: Grouped | None = None,
     ) -> Settled | None:
         """Make a batch a dead letter; return it if there are callbacks to run for it.
 
@@ -270,6 +276,7 @@ class Buffer:
             text: The endpoint's own words, stored with the dead letter alone.
             status: What the attempt is counted under.
             answered: Whether the endpoint answered, and so is not failing.
+            grouped: The groups of its messages; by default that of its cause alone.
 
         Raises:
             DeadLettersFull: The dead letters have no room for it.
@@ -278,7 +285,8 @@ class Buffer:
         reason = f"{cause}: {text}" if text else cause
         bound = self.source.max_dead_bytes
         limits = (int(answered), bound, int(hooked), milliseconds(self.source.lease))
-        reply = self._settle("bury", lease, status, reason, *limits, cause)
+        groups = (grouped or Grouped(cause)).encode(lease.count)
+        reply = self._settle("bury", lease, status, reason, *limits, cause, *groups)
         if reply[0] == -2:  # noqa: PLR2004 - as bury.lua says
             raise DeadLettersFull
         return settled_of(lease, "dead", cause, hooked, reply)

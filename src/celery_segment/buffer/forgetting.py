@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import msgspec
 from celery_segment.buffer import bounds
 from celery_segment.buffer.body import compressed, is_compressed, is_intact, messages_of
 from celery_segment.buffer.keys import batch_key, prefix_of
+from celery_segment.buffer.kinds import Kind, kind_of
 from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import Damaged
 from celery_segment.config import Source
@@ -71,6 +73,10 @@ class StoredBatch:
     def is_whole(self) -> bool:
         """Whether it is what its record says."""
         return len(self.messages) == self.count and is_intact(self.stored, self.size)
+
+    def kinds_at(self, places: Sequence[int]) -> Counter[Kind]:
+        """Return how many messages of each kind are at these places."""
+        return Counter(kind_of(self.messages[place - 1]) for place in places)
 
     def without(self, places: Sequence[int]) -> tuple[bytes, int]:
         """Return what to store when some messages are deleted, and its size as JSON."""

@@ -9,6 +9,10 @@ So that processes can be upgraded in any order, a new format comes in two releas
 reads it (``READS``), and stores the format before. The next one stores it (``STORES``), and reads
 both. Whatever the calls of the newer release store, the workers of the older one read then. A
 worker that is older still does not start once the source is noted to be newer than it reads.
+
+Dead letters are in groups (``groups``) without a new format: nobody needs them to deliver, and a
+letter without groups is one like any other. A process from before there were groups may take
+letters away without counting them out; the counts are right again once the last letter is gone.
 """
 
 from __future__ import annotations

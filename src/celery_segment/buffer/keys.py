@@ -30,6 +30,11 @@ clock.
     :retrying    zset    batches that wait for a retry, by its time
     :waiting     zset    claimed batches whose delivery has not begun, by number
     :dead        zset    dead letters by the time they were given up
+    :dead:<id>   zset    those of one group
+    :groups      hash    the groups of dead letters: <id> is a group's title (its reason, type and
+                         event as JSON), <id>:messages how many messages of dead letters are in it;
+                         letters is how many dead letters are in any. A letter is in a group for
+                         each kind of its messages; see ``groups``
     :batches     zset    the ids of all batches whose messages are stored, wherever they are, in
                          the order of their bytes: all scores are 0
     :batch:<id>  string  a sealed batch's messages, as in :open, or compressed (see ``body``)
@@ -49,6 +54,13 @@ clock.
                          failed (first failure), refusals; cause of the last failure; buried;
                          saved (by compression). Where it was lost: lost (the place in which the
                          figures still count it)
+    :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
+                         (all), began (first request); failed (first failure), refusals; cause
+                         of the last failure; buried; saved (by compression). Of a dead letter:
+                         kinds, which has for each kind of its messages the kind's digest, how many
+                         messages, and the group's id; while it is moved to another source, also
+                         title:<group>. Where it was lost: lost (the place in which the figures
+                         still count it)
     :gate        string  why the source is closed; expires when it opens
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back

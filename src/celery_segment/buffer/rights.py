@@ -99,6 +99,7 @@ OPERATOR = Role(
     WORKER.scripts
     | {
         *("dead", "end_move", "forget", "history", "next_move", "pause", "place", "purge"),
+        *("dead", "end_move", "forget", "groups", "next_move", "pause", "place", "purge"),
         *("receive", "remove", "replay", "resume", "start_move"),
     },
     WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
@@ -106,6 +107,7 @@ OPERATOR = Role(
 )
 #: Scripts that write nothing, unless a count was lost.
 READING = frozenset({"compressible", "dead", "history", "place", "remaining", "snapshot", "stored"})
+READING = frozenset({"compressible", "dead", "groups", "place", "remaining", "snapshot", "stored"})
 
 
 @cache

@@ -180,6 +180,8 @@ class DeadLetter:
         bytes: Their size as JSON.
         buried: When it was given up, in seconds since the epoch by Redis' clock.
         reason: Why it was given up.
+        kinds: What its messages are: "track 'Order Completed' and 2 more". Empty where it is in no
+            group, since it was given up before there were groups.
     """
 
     id: str
@@ -187,3 +189,4 @@ class DeadLetter:
     bytes: int
     buried: float
     reason: str
+    kinds: str = ""

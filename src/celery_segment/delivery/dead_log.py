@@ -5,8 +5,7 @@ hundreds of messages for the same reason. So batches of one kind (source, event 
 status) are one error at once, and one for each interval in which more came. Each batch by
 itself is logged with level INFO, and has its signal and its ``segment_on_failed``.
 
-An event's name helps to find the code that sends it. It is the one part of a message that is
-logged, cut to a line of 60 characters.
+A message's kind is what ``buffer.kinds`` says, its event cut to 60 characters.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
 
-import msgspec
 from celery.signals import worker_process_shutdown
 
-from celery_segment.buffer import messages_of
-from celery_segment.text import counted, duration, one_line
+from celery_segment.buffer import OTHER_MESSAGES, Kind
+from celery_segment.text import counted, duration
 
 __all__ = ["INTERVAL", "DeadLog", "dead_log", "label_of"]
 
@@ -37,14 +35,6 @@ INTERVAL = 300.0
 MOST_KINDS = 20
 #: Names of a batch's events that are logged, and the characters of each.
 MOST_NAMES, NAME = 3, 60
-
-#: The label of those beyond MOST_KINDS, and of those whose content is lost.
-OTHERS = "other messages"
-
-
-class _Message(msgspec.Struct):
-    type: str = "message"
-    event: str = ""
 
 
 class _Kind(NamedTuple):
@@ -109,7 +99,7 @@ class DeadLog:
             kind = _Kind(source, status, label)
             of_source = sum(each.source == source for each in self._told)
             if kind not in self._told and of_source >= MOST_KINDS:
-                kind = _Kind(source, "", OTHERS)
+                kind = _Kind(source, "", OTHER_MESSAGES)
             told = self._told.get(kind)
             if told is not None:
                 told.messages, told.cause = told.messages + count, cause
@@ -157,33 +147,23 @@ def _error(kind: _Kind, text: str) -> None:
     logger.error(line)
 
 
-def label_of(body: Any) -> str:
+def label_of(kinds: Mapping[Kind, int]) -> str:
     """Return what a batch's messages are: "track 'Order Completed'", the most frequent first.
 
-    It is made before anything is logged: error trackers send the variables of whoever logs.
-
     Args:
-        body: The batch's content; None where that is lost.
+        kinds: The numbers of its messages by kind; none where they are not known.
     """
-    if body is None:
-        return OTHERS
-    try:
-        names = Counter(map(_name, messages_of(body)))
-    except Exception:  # noqa: BLE001 - whatever is in Redis instead; the batch is settled
-        return OTHERS
+    names: Counter[str] = Counter()
+    for kind, number in kinds.items():
+        names[_name(kind)] += number
     shown = [name for name, _ in names.most_common(MOST_NAMES)]
     more = len(names) - len(shown)
-    return (", ".join(shown) or OTHERS) + (f" and {more:,} more" if more else "")
+    return (", ".join(shown) or OTHER_MESSAGES) + (f" and {more:,} more" if more else "")
 
 
-def _name(data: Any) -> str:
-    try:
-        message = msgspec.json.decode(data, type=_Message)
-    except msgspec.DecodeError:
-        return "message"
-    kind, event = one_line(message.type)[:NAME], one_line(message.event)
-    event = event if len(event) <= NAME else f"{event[: NAME - 1]}…"
-    return f"{kind} {event!r}" if event else kind
+def _name(kind: Kind) -> str:
+    event = kind.event
+    return str(kind._replace(event=event if len(event) <= NAME else f"{event[: NAME - 1]}…"))
 
 
 #: That of this process.

@@ -223,11 +223,14 @@ class Bury:
         answered: Whether the endpoint works and refused the content.
         text: The start of the response, stored only with the dead letter. It may quote the
             message, so it must not get into logs or dashboards.
+        group: The cause without what differs from batch to batch, by which dead letters are
+            grouped; "" where it is the cause itself.
     """
 
     cause: str
     answered: bool
     text: str = field(default="", repr=False)
+    group: str = ""
 
 
 Decision = Delivered | Retry | Refused | WrongKey | Split | Bury
@@ -318,7 +321,8 @@ def _again(cause: str, source: Source, past: Past) -> Retry | Split | Bury:
         return Split(cause, answered=past.others_delivered)
     if past.attempts >= source.max_retries and past.age >= source.retry_for:
         tried = f"{past.attempts + 1} attempts in {past.age:,.0f} s"
-        return Bury(f"{cause}; given up after {tried}", answered=False)
+        group = f"{cause}; given up"
+        return Bury(f"{group} after {tried}", answered=False, group=group)
     return Retry(backoff(past.attempts), cause, own=past.others_delivered)
 
 

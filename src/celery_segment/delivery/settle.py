@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from celery_segment.buffer import Buffer, Damaged, DeadLettersFull, Lease, Settled, Stale
+from celery_segment.buffer import (
+    Buffer,
+    Damaged,
+    DeadLettersFull,
+    Grouped,
+    Kind,
+    Lease,
+    Settled,
+    Stale,
+    kinds_of,
+)
 from celery_segment.delivery.dead_log import dead_log, label_of
 from celery_segment.delivery.outcome import (
     Bury,
@@ -126,7 +137,7 @@ def settle_damaged(buffer: Buffer, lease: Lease) -> Report:
     except Stale:
         return _lost(buffer, lease, was_away=False)
     hint = "something else deletes from Redis: see its maxmemory-policy"
-    _log_given_up(buffer, lease, None, status="damaged", cause=cause, hint=hint)
+    _log_given_up(buffer, lease, {}, status="damaged", cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"{cause}, {counted(lease.count, 'message')}"
     return Report(text, settled=settled, may_continue=True, buried=True)
@@ -161,14 +172,16 @@ def _settle(buffer: Buffer, lease: Lease, posted: Posted) -> Report:
 
 def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Report:
     cause, source, status = decision.cause, buffer.source, posted.status
+    kinds = kinds_of(lease.body)
+    grouped, why = Grouped(decision.group or cause, kinds), (cause, decision.text)
     try:
-        settled = buffer.bury(lease, cause, decision.text, status, answered=decision.answered)
+        settled = buffer.bury(lease, *why, status, answered=decision.answered, grouped=grouped)
     except DeadLettersFull:
         full = f"dead letters are full ({megabytes(source.max_dead_bytes)})"
         cause = f"{full}: replay, purge or export them; this batch: {cause}"
         return _retry(buffer, lease, posted, "refused", 0.0, cause)
     hint = f"see `celery segment dead list --source {source.name}`"
-    _log_given_up(buffer, lease, lease.body, status=status, cause=cause, hint=hint)
+    _log_given_up(buffer, lease, kinds, status=status, cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"dead letter, {counted(lease.count, 'message')}: {cause}"
     return Report(text, settled=settled, may_continue=True, buried=True)
@@ -205,10 +218,8 @@ def _lost(buffer: Buffer, lease: Lease, *, was_away: bool) -> Report:
     return Report("not settled: the lease expired and another worker took the batch over")
 
 
-def _log_given_up(buffer: Buffer, lease: Lease, body: Any, **why: str) -> None:
-    label = label_of(body)
-    del body
-    source = buffer.source
+def _log_given_up(buffer: Buffer, lease: Lease, kinds: Mapping[Kind, int], **why: str) -> None:
+    source, label = buffer.source, label_of(kinds)
     dead_log.add(source.name, source.batch_name(lease.id), lease.count, label=label, **why)
 
 

@@ -9,9 +9,18 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
-from celery_segment.buffer import STORES, BufferAdmin, DeadLetter, Period, Snapshot, merge_periods
+from celery_segment.buffer import (
+    STORES,
+    BufferAdmin,
+    DeadGroup,
+    DeadLetter,
+    Period,
+    Snapshot,
+    merge_periods,
+    merged_groups,
+)
 from celery_segment.runtime import Runtime
 
 __all__ = ["SourceAdmin", "admin_of"]
@@ -49,8 +58,16 @@ class SourceAdmin(Protocol):
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
+        group: str | None = None,
+        newest_first: bool = False,
     ) -> list[DeadLetter]:
-        """Return a page of the dead letters, the oldest first."""
+        """Return a page of the dead letters, by default the oldest first."""
+
+    def dead_groups(self) -> list[DeadGroup]:
+        """Return the groups of the dead letters."""
+
+    def dead_letter(self, batch_id: str) -> DeadLetter | None:
+        """Return a dead letter; None where it is none."""
 
     def is_dead(self, batch_id: str) -> bool:
         """Return whether a batch is a dead letter."""
@@ -106,31 +123,38 @@ class _Sharded:
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
+        group: str | None = None,
+        newest_first: bool = False,
     ) -> list[DeadLetter]:
-        # Ordered by time, then by shard, then by id.
-        pages = [
-            self._page(number, after, since=since, until=until, limit=limit)
-            for number in range(len(self._admins))
-        ]
-        return list(islice(heapq.merge(*pages, key=lambda letter: letter.buried), limit))
+        # Ordered by time, then by shard, then by id; or all of it the other way round.
+        bounds = {"since": since, "until": until, "limit": limit, "group": group}
+        numbers = range(len(self._admins))[:: -1 if newest_first else 1]
+        pages = [self._page(number, after, newest_first, **bounds) for number in numbers]
+        by_time = heapq.merge(*pages, key=lambda letter: letter.buried, reverse=newest_first)
+        return list(islice(by_time, limit))
 
     def _page(
-        self,
-        number: int,
-        after: DeadLetter | None,
-        *,
-        since: float | None,
-        until: float | None,
-        limit: int,
+        self, number: int, after: DeadLetter | None, newest_first: bool, **bounds: Any
     ) -> list[DeadLetter]:
         """Return the letters of one shard that may come behind a letter, by their names."""
         admin, own = self._admins[number], None
         if after is not None:
             shard, batch_id = self._place(after.id)
-            since = after.buried if number >= shard else after.buried + _STEP
             own = replace(after, id=batch_id) if number == shard else None
-        page = admin.dead_letters(own, since=since, until=until, limit=limit)
+            if newest_first:
+                bounds["until"] = after.buried + (_STEP if number <= shard else 0)
+            else:
+                bounds["since"] = after.buried + (0 if number >= shard else _STEP)
+        page = admin.dead_letters(own, newest_first=newest_first, **bounds)
         return [replace(letter, id=admin.source.batch_name(letter.id)) for letter in page]
+
+    def dead_letter(self, batch_id: str) -> DeadLetter | None:
+        number, own = self._place(batch_id)
+        letter = self._admins[number].dead_letter(own) if number < len(self._admins) else None
+        return replace(letter, id=batch_id) if letter else None
+
+    def dead_groups(self) -> list[DeadGroup]:
+        return merged_groups(admin.dead_groups() for admin in self._admins)
 
     def is_dead(self, batch_id: str) -> bool:
         number, own = self._place(batch_id)
@@ -186,7 +210,15 @@ class _Captured:
         since: float | None = None,  # noqa: ARG002
         until: float | None = None,  # noqa: ARG002
         limit: int = 100,  # noqa: ARG002
+        group: str | None = None,  # noqa: ARG002
+        newest_first: bool = False,  # noqa: ARG002
     ) -> list[DeadLetter]:
+        return []
+
+    def dead_letter(self, batch_id: str) -> None:  # noqa: ARG002
+        return None
+
+    def dead_groups(self) -> list[DeadGroup]:
         return []
 
     def is_dead(self, batch_id: str) -> bool:  # noqa: ARG002

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from celery_segment import Analytics, ConfigurationError, SegmentBufferError
-from celery_segment.buffer import Attachments, Stale, bounds, merge_periods
+from celery_segment.buffer import Attachments, Grouped, Stale, bounds, kinds_of, merge_periods
 from celery_segment.buffer.history import KEPT, SECONDS
 from celery_segment.operations.moving import rename
 from celery_segment.testing import EmbeddedRedis
@@ -110,6 +110,39 @@ def test_the_history_moves_too(before, app, redis):
 
 def _counted(period):
     return replace(period, latency=period.latency.counts)
+
+
+def test_dead_letters_keep_their_groups(before, app, redis):
+    old, new = buffer_of(before, "old"), buffer_of(app, "new")
+
+    def bury(buffer, *events, reason="400", grouped=True):
+        messages = [json.dumps({"type": "track", "event": event}).encode() for event in events]
+        buffer.append_many(messages)
+        held = buffer.begin(buffer.claim(1)[0].id, "t")
+        kinds = kinds_of(held.body) if grouped else {}
+        buffer.bury(held, reason, answered=True, grouped=Grouped(reason, kinds))
+
+    bury(old, "A", "B", "A")
+    bury(old, "A", reason="503")
+    bury(old, "C", grouped=False)
+    bury(new, "A")
+    kinds = {(g.reason, g.kind): g.messages for g in old.admin.dead_groups()}
+    assert kinds == {
+        ("400", "track 'A'"): 2,
+        ("400", "track 'B'"): 1,
+        ("400", "other messages"): 1,
+        ("503", "track 'A'"): 1,
+    }
+    assert move(app).moved == 5
+    assert keys_of(redis) == []
+    assert_accounted(redis, "new")
+    found = {(g.reason, g.kind): (g.messages, g.letters) for g in new.admin.dead_groups()}
+    assert found == {
+        ("400", "track 'A'"): (3, 2),
+        ("400", "track 'B'"): (1, 1),
+        ("400", "other messages"): (1, 1),
+        ("503", "track 'A'"): (1, 1),
+    }
 
 
 def test_many_batches_into_a_source_that_never_had_one(make_app, app):

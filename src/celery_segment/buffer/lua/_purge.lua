@@ -3,6 +3,7 @@ local function purge(source, id)
   if redis.call('ZREM', source .. ':dead', id) == 0 then
     return 0
   end
+  leave_groups(source, id)
   local count, bytes = batch_size(source, id, 'dead')
   redis.call('DEL', source .. ':batch:' .. id, source .. ':meta:' .. id,
     source .. ':callbacks:' .. id, source .. ':traces:' .. id)

@@ -11,6 +11,9 @@
 -- ARGV[7] -> 1 when on_failed is called with each batch; else 0
 -- ARGV[8] -> lease, milliseconds: for how long the callbacks are left to the holder
 -- ARGV[9] -> the reason without the endpoint's own words, for the callbacks
+-- ARGV[10] -> how many groups of dead letters are told apart
+-- ARGV[11…] -> for each kind of message in it: the kind's digest, how many messages, id and title
+--            of their group
 --
 -- The dead letter keeps its messages' callbacks: a replay may deliver it yet.
 --
@@ -21,6 +24,7 @@
 local source, id, token, status = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local reason, responded, max_dead_bytes = ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
 local notify, lease, cause = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
+local most_groups, kinds = tonumber(ARGV[10]), {unpack(ARGV, 11)}
 
 -- @include _now
 -- @include _free_first
@@ -32,6 +36,7 @@ local notify, lease, cause = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
 -- @include _add_to_history
 -- @include _count_attempt
 -- @include _keep_callbacks
+-- @include _join_groups
 local meta, stats = source .. ':meta:' .. id, source .. ':stats'
 local count, bytes = held(source, id, token)
 if not count then
@@ -51,6 +56,7 @@ redis.call('ZREM', source .. ':inflight', id)
 redis.call('HDEL', meta, 'token')
 redis.call('HSET', meta, 'cause', reason, 'buried', time)
 redis.call('ZADD', source .. ':dead', time, id)
+join_groups(source, id, time, most_groups, kinds)
 move(source, count, bytes, 'inflight', 'dead')
 count_saved(source, id, -1)
 redis.call('HINCRBY', stats, 'buried', count)

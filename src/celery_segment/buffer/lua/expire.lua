@@ -11,6 +11,7 @@ local source, retention, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 -- @include _now
 -- @include _batch_size
 -- @include _move
+-- @include _leave_groups
 -- @include _purge
 local dead, messages = source .. ':dead', 0
 local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now() - retention, 'LIMIT', 0, limit)

@@ -10,6 +10,7 @@
 -- ARGV[6] -> the cause, for the callbacks
 -- ARGV[7] -> places of the messages to delete, from 1 on, ascending: two bytes each,
 --            little-endian
+-- ARGV[8…] -> digest of each kind of message among those, and how many are of it, in turn
 --
 -- The callbacks of messages that were waiting are left to the next drain. Those of a dead letter
 -- have been called when it was buried.
@@ -19,12 +20,15 @@
 --         after a failover to a replica that was behind; nothing was changed
 local source, id, digest, read_bytes = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local content, left_bytes, cause, places = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local kinds = {unpack(ARGV, 8)}
 
 -- @include _now
 -- @include _free_first
 -- @include _move
 -- @include _count_saved
 -- @include _release_probe
+-- @include _leave_groups
+-- @include _thin_groups
 local batch, meta = source .. ':batch:' .. id, source .. ':meta:' .. id
 -- Where the figures count what is in a place.
 local FIGURES = {ready = 'ready', retrying = 'inflight', dead = 'dead'}
@@ -99,9 +103,15 @@ end
 if content == '' then
   redis.call('ZREM', source .. ':' .. place, id)
   redis.call('ZREM', source .. ':batches', id)
+  if place == 'dead' then
+    leave_groups(source, id)
+  end
   redis.call('DEL', batch, meta)
   release_probe(source, id)
 else
+  if place == 'dead' then
+    thin_groups(source, id, kinds)
+  end
   redis.call('SET', batch, content)
   redis.call('HSET', meta, 'count', count - deleted, 'bytes', left_bytes)
   redis.call('HDEL', meta, 'saved')

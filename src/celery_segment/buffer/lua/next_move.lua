@@ -7,7 +7,8 @@
 -- ARGV[1] -> number of the mover
 -- ARGV[2] -> largest dead letter to move, bytes
 --
--- Dead letters come last: a callback that has not run yet may need their messages.
+-- Dead letters come last: a callback that has not run yet may need their messages. The titles of
+-- a letter's groups are among its fields, for the other source.
 --
 -- Returns {number of the move, what is moved (ready, dead, history or totals), its content or '',
 --         its fields, the messages' callbacks, their trace contexts}: the last three are flat lists.
@@ -26,6 +27,7 @@ local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
 -- @include _move
 -- @include _count_lost
 -- @include _is_empty
+-- @include _leave_groups
 local state, stats, totals = source .. ':state', source .. ':stats', source .. ':totals'
 if redis.call('HGET', state, 'mover') ~= mover then
   return {-1}
@@ -50,6 +52,14 @@ local function oldest_period()
   end
 end
 
+local function note_titles(id)
+  local meta = source .. ':meta:' .. id
+  for group in string.gmatch(redis.call('HGET', meta, 'kinds') or '', '%w+ %d+ (%w+)') do
+    local title = redis.call('HGET', source .. ':groups', group)
+    redis.call('HSET', meta, 'title:' .. group, title or '')
+  end
+end
+
 local function find_next()
   local id = first_of('retrying')
   if id then
@@ -70,7 +80,9 @@ local function find_next()
   if id and redis.call('EXISTS', source .. ':settled') == 0 then
     local _, bytes = batch_size(source, id, 'dead')
     if bytes <= room then
+      note_titles(id)
       redis.call('ZREM', source .. ':dead', id)
+      leave_groups(source, id)
       return set_aside('dead', id)
     end
   end

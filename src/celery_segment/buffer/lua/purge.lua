@@ -9,6 +9,7 @@ local source, ids = KEYS[1], ARGV
 
 -- @include _batch_size
 -- @include _move
+-- @include _leave_groups
 -- @include _purge
 local messages = 0
 for _, id in ipairs(ids) do

@@ -16,7 +16,8 @@
 --            began, milliseconds; '' for none
 -- ARGV[7] -> how many of the values that follow are fields
 -- ARGV[8] -> how many of the next ones are of callbacks; the others are of trace contexts
--- ARGV[9…] -> names and values in turn
+-- ARGV[9] -> how many groups of dead letters are told apart
+-- ARGV[10…] -> names and values in turn
 --
 -- Returns 1 when it was stored
 -- Returns 0 when it was stored before
@@ -24,8 +25,10 @@
 -- Returns -2: Redis uses more than its share; nothing was changed
 local source, origin, mover, number = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local share, what, content = tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local field_count, callback_count, values = tonumber(ARGV[7]), tonumber(ARGV[8]), {unpack(ARGV, 9)}
+local field_count, callback_count = tonumber(ARGV[7]), tonumber(ARGV[8])
+local most_groups, values = tonumber(ARGV[9]), {unpack(ARGV, 10)}
 
+-- @include _add
 -- @include _free_first
 -- @include _batch_number
 -- @include _batch_size
@@ -33,6 +36,7 @@ local field_count, callback_count, values = tonumber(ARGV[7]), tonumber(ARGV[8])
 -- @include _count_saved
 -- @include _memory
 -- @include _add_to_history
+-- @include _join_groups
 local origins, state, stats = source .. ':origins', source .. ':state', source .. ':stats'
 -- What of the other source's figures is a state, and not a total.
 local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
@@ -69,6 +73,20 @@ local function add_totals()
   end
 end
 
+local function bury(id)
+  local meta, list = source .. ':meta:' .. id, {}
+  local fields = redis.call('HMGET', meta, 'buried', 'kinds')
+  local time = fields[1] or 0
+  redis.call('ZADD', source .. ':dead', time, id)
+  for kind, messages, group in string.gmatch(fields[2] or '', '(%w+) (%d+) (%w+)') do
+    add(list, kind, messages, group, redis.call('HGET', meta, 'title:' .. group) or '')
+  end
+  for i = 3, #list, 4 do
+    redis.call('HDEL', meta, 'title:' .. list[i])
+  end
+  join_groups(source, id, time, most_groups, list)
+end
+
 local function store_batch()
   local id = string.format('0.%09d', redis.call('HINCRBY', state, 'received', 1))
   local function keep(key, first, last_value)
@@ -85,8 +103,7 @@ local function store_batch()
     redis.call('ZADD', source .. ':batches', 0, id)
   end
   if what == 'dead' then
-    local buried = redis.call('HGET', source .. ':meta:' .. id, 'buried')
-    redis.call('ZADD', source .. ':dead', buried or 0, id)
+    bury(id)
   else
     redis.call('ZADD', source .. ':ready', batch_number(id), id)
     if content ~= '' then

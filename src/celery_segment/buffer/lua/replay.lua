@@ -12,13 +12,15 @@ local source, ids = KEYS[1], ARGV
 -- @include _free_first
 -- @include _move
 -- @include _count_saved
+-- @include _leave_groups
 local messages = 0
 free_first(source)
 for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
+    leave_groups(source, id)
     local count, bytes = batch_size(source, id, 'dead')
     redis.call('HDEL', source .. ':meta:' .. id,
-      'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed')
+      'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed', 'kinds')
     redis.call('ZADD', source .. ':ready', batch_number(id), id)
     move(source, count, bytes, 'dead', 'ready')
     count_saved(source, id, 1)
