@@ -81,15 +81,19 @@ class Terminal:
     def read(self, text=None):
         """Read on until a text is shown, or to the end."""
         while text is None or text not in self.output:
-            try:
-                data = os.read(self._end, 65_536)
-            except OSError:  # how Linux says that the other end was closed
-                data = b""
-            if not data:
+            if not self.read_more():
                 assert text is None, f"{text!r} is not in {self.output!r}"
                 break
-            self.output += data.decode()
         return self.output
+
+    def read_more(self):
+        """Read what is shown next; return False at the end."""
+        try:
+            data = os.read(self._end, 65_536)
+        except OSError:  # how Linux says that the other end was closed
+            data = b""
+        self.output += data.decode()
+        return bool(data)
 
     def __exit__(self, *_):
         if self.process.poll() is None:

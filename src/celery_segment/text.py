@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "http_phrase", "megabytes", "one_line", "printable"]
+__all__ = [
+    "brief_duration",
+    "counted",
+    "duration",
+    "http_phrase",
+    "megabytes",
+    "one_line",
+    "printable",
+]
 
 #: Escapes of DEL and the C1 control characters, which JSON does not escape and terminals
 #: interpret.
@@ -26,6 +34,13 @@ def duration(seconds: float) -> str:
         if number or parts:
             parts.append(f"{number} {unit}" if number else "")
     return " ".join(part for part in parts[:2] if part) or "0 s"
+
+
+def brief_duration(seconds: float) -> str:
+    """Return a duration that may be less than a second: "85 ms", "1.2 s", "3 min 20 s"."""
+    if round(seconds, 3) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if round(seconds, 1) < 10 else duration(seconds)  # noqa: PLR2004
 
 
 def megabytes(size: int) -> str:

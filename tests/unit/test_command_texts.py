@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_segment.text import counted, duration, one_line
+from celery_segment.text import brief_duration, counted, duration, one_line
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,20 @@ def test_words():
     assert one_line(" a\n b\x07\x1b[2J\u202e") == "a b" + "\N{REPLACEMENT CHARACTER}" + (
         "\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}"
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.0851, "85 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (1.25, "1.2 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (200, "3 min 20 s"),
+    ],
+)
+def test_a_brief_duration(seconds, text):
+    assert brief_duration(seconds) == text

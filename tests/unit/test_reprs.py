@@ -20,7 +20,7 @@ _FOR_DEVELOPERS = ("demo", "testing")
 #: Types of fields that can hold neither a payload nor a secret.
 _HARMLESS = re.compile(
     r"(int|float|bool|None|Amount|Gate|Position|Figures|Options|Decision|Settled|list\[Rejected\]|Literal\[[^]]*\]"
-    r"|Latency|tuple\[int, \.\.\.\]"
+    r"|Latency|Rates|Recent|Snapshot|tuple\[int, \.\.\.\]"
     r"|Mapping\[str, int\]|dict\[str, (Source|Snapshot|SourceMove)\]|\s|\|)+"
 )
 #: Texts of ours, names, and what an operator configures in the open.

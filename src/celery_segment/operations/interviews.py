@@ -49,12 +49,13 @@ class Answers:
         ]
 
 
-def ask_workers(app: Any, name: str | None = None) -> Answers:
+def ask_workers(app: Any, name: str | None = None, *, interview: bool = True) -> Answers:
     """Ask all workers for their tasks, and those that have the library's tasks for their facts.
 
     Args:
         app: The Celery application.
         name: The name of the only worker to ask; it is not interviewed.
+        interview: Whether to ask for their facts.
 
     Raises:
         Unaskable: The workers have no remote control.
@@ -77,7 +78,8 @@ def ask_workers(app: Any, name: str | None = None) -> Answers:
             },
             broker=re.sub("//[^@/]*@", "//", broker.as_uri()),
         )
-        return found if name or not found.able else _interview(app, found, broker)
+        wanted = interview and not name and found.able
+        return _interview(app, found, broker) if wanted else found
 
 
 def _interview(app: Any, found: Answers, broker: Any) -> Answers:

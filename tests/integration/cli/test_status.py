@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from celery_segment import Analytics
 from celery_segment.buffer import Snapshot
+from celery_segment.cli.status import _workers
+from celery_segment.operations.watching import Present
 from celery_segment.testing import EmbeddedRedis
 from commands import Terminal, environ, ok
 from operating import SOURCES, bury, cells, store
@@ -37,6 +40,9 @@ def test_status_shows_a_row_for_each_source(app):
         "purged": "0",
         "dropped": "0",
         "retries": "0",
+        "p50": "-",
+        "p95": "-",
+        "p99": "-",
         "gate": "open",
     }
     assert marketing["source"] == "marketing"
@@ -110,11 +116,36 @@ def test_status_as_json_holds_every_figure_plainly(app):
     assert printed.count("\n") == 1
     figures = json.loads(printed)
     assert list(figures) == ["default", "marketing"]
-    assert set(figures["default"]) == set(Snapshot.__dataclass_fields__)
+    percentiles = {"p50", "p95", "p99"}
+    assert set(figures["default"]) == set(Snapshot.__dataclass_fields__) | percentiles
     size = figures["default"]["dead"]["bytes"]
     assert figures["default"]["dead"] == {"messages": 1_000, "bytes": size, "batches": 1}
     gate = {"state": "open", "reason": "", "seconds": 0, "refused": False}
     assert figures["default"]["gate"] == gate
+
+
+def test_status_shows_how_long_what_was_delivered_took_within_the_last_hour(app, redis):
+    buffer = buffer_of(app)
+    for age in (*[12] * 90, *[40] * 8, *[150] * 2):
+        store(app, "a")
+        (batch,) = buffer.claim(1)
+        let_pass(redis, age)
+        buffer.ack(buffer.begin(batch.id, "token"), "200")
+    # What was delivered the day before is left out.
+    before = redis.time()[0] // 300 - 200
+    redis.hset(f"{{segment:default}}:history:{before}", "latency:20", 10_000)
+    default, marketing = cells(ok(app, "status"))
+    assert re.fullmatch(r"1\d s", default["p50"])
+    assert re.fullmatch(r"[345]\d s", default["p95"])
+    assert re.fullmatch(r"[234] min( \d+ s)?", default["p99"])
+    assert marketing["p99"] == "-"
+    figures = json.loads(ok(app, "status", "--json"))
+    assert figures["marketing"]["p50"] is None
+    assert 10 < figures["default"]["p50"] < 20
+    total = 90 * 12 + 8 * 40 + 2 * 150
+    assert figures["default"]["latency"]["sum"] == pytest.approx(total, rel=0.1)
+    shards = cells(ok(app, "status", "--shards"))
+    assert shards[0]["p99"] == default["p99"]
 
 
 def test_status_on_a_narrow_terminal_has_a_column_for_each_source(app, redis_server, tmp_path):
@@ -160,3 +191,40 @@ def test_watch_into_a_pipe_prints_each_look(app, monkeypatch, option):
     rows = [line for line in lines if "default" in line]
     assert [re.findall(r"\d+", row)[0] for row in rows] == ["0", "1", "2"]
     assert pauses == [1.0] * 3
+
+
+@pytest.mark.usefixtures("server")
+def test_watch_shows_rates_latencies_and_workers(app, redis_server, workers, tmp_path):
+    worker = workers.start(app, processes=1)
+    env = environ(broker_url=redis_server.url) | {"COLUMNS": "60"}
+    args = ["-C", "-A", "workerapp", "segment", "status", "--watch"]
+    with Terminal(args, env, tmp_path) as terminal:
+        terminal.read(f"workers: 1: {worker.name}")
+        before = time.monotonic()
+        while not re.search(r"delivered/s +[1-9][\d.]*\s", terminal.output):
+            store(app, *["a"] * 20)
+            terminal.read_more()
+            assert time.monotonic() - before < 30
+        assert re.search(r"accepted/s +[1-9]", terminal.output)
+        assert re.search(r"p99 +\d+(\.\d)? m?s", terminal.output)
+        worker.kill()
+        terminal.output = ""
+        terminal.read("workers: none answers")
+        terminal.process.send_signal(signal.SIGINT)
+        shown = terminal.read()
+        assert terminal.process.wait() == 0
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (None, "workers: asking them"),
+        (Present(), "workers: none answers"),
+        (Present(("a@x", "b\n\x1b@y")), "workers: 2: a@x, b \N{REPLACEMENT CHARACTER}@y"),
+        (Present(tuple("abcdefghijklm")), "workers: 13: a, b, c, d, e, f, g, h, i, j and 3 more"),
+        (Present(problem="it is off"), "workers: cannot be asked: it is off"),
+    ],
+)
+def test_the_line_about_the_workers(found, line):
+    assert _workers(found).plain == line
