@@ -18,6 +18,7 @@ __all__ = ["segment"]
 
 _COMMANDS = {
     "status": "status:status",
+    "tail": "tail:tail",
     "send": "send:send",
     "flush": "flush:flush",
     "deliver": "deliver:deliver",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled
+from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled, Tail
 from celery_segment.buffer.kinds import kind_of
 
 HOUR = 3600.0
@@ -21,6 +21,10 @@ HOUR = 3600.0
 DRIFT = 60.0
 LEASE = 2 * HOUR
 RETENTION = 3 * HOUR
+#: Longer than any run: what is kept for followers does not end.
+TAIL = HOUR
+#: How many of their copies are deleted at once.
+COPIES = 100
 MAX_INFLIGHT = 3
 MAX_MESSAGES = 5
 MAX_BYTES = 33_000
@@ -141,6 +145,10 @@ class Model:
         self.begun: list[Lease] = []  # all that ever were
         self.lost: list[Lease] = []  # of these, those whose process is gone
         self.mark_at: int | None = None
+        self.tail: Tail | None = None  # who follows the source
+        self.untailed: list[bytes] = []  # what they have not read yet
+        self.followers: dict[Tail, int] = {}  # the number of the last batch that each has read
+        self.copies: set[int] = set()  # the sealed batches that are copied for them
 
     def forget_state(self) -> None:
         """Have what :state holds be as it is at the start, but for the sequence."""
@@ -185,12 +193,20 @@ class Model:
             self.open_since = self.now
         self.open.append(message)
 
+    def looked(self, tail: Tail) -> None:
+        """Note that a follower has read all batches: a copy is kept until all have read it."""
+        self.followers[tail] = self.sealed
+        read = min(self.followers.values())
+        self.copies.difference_update(range(read - COPIES + 1, read + 1))
+
     def seal(self) -> None:
         self.sealed += 1
         name = str(self.sealed)
         self.batches[name] = Sealed(name, self.open, self.open_since, self.now)
         self.count["accepted"] += len(self.open)
         self.open = []
+        if self.followers:
+            self.copies.add(self.sealed)
 
     def join_groups(self, batch: Sealed, encoded: list) -> None:
         """Put a dead letter into its groups, as they are given to bury.lua."""
@@ -329,4 +345,5 @@ class Model:
         message = self.accepted[name] = json.dumps(content, ensure_ascii=False).encode()
         if any(attachments):
             self.attachments[message] = attachments
+        self.untailed.append(message)
         return message

@@ -105,7 +105,7 @@ class Recount(Model):
     def check_keys(self, found):
         """No key but the documented ones, and none without an owner."""
         for name, (kind, _, _) in found.items():
-            general = re.sub(r"^(batch|meta|callbacks|traces|dead):.+", r"\1:<id>", name)
+            general = re.sub(r"^(batch|meta|callbacks|traces|dead|tailed):.+", r"\1:<id>", name)
             general = re.sub(r"^settled:.+", "settled:<name>", general)
             general = re.sub(r"^history:\d+$", "history:<n>", general)
             assert KINDS.get(general) == kind, f"{name} is not a {kind} of keys.py"
@@ -124,9 +124,11 @@ class Recount(Model):
             ("callbacks:", with_callbacks),
             ("traces:", with_traces),
             ("settled:", self.settled.keys() - self.forgotten),
+            ("tailed:", map(str, self.copies)),
         ):
             names = [name.removeprefix(owned) for name in found if name.startswith(owned)]
             assert sorted(names) == sorted(owners), f"a {owned} key without owner, or the reverse"
+        assert sorted(zset(found, "tail").values()) == sorted(self.followers.values())
         # Whether there are any messages is looked at by who forgets them, not here.
         unreported = [s.id for s, _ in self.settled.values() if s.cause is None and not s.reported]
         indexed = {*placed, *(unreported if self.buffer.source.on_delivered else ())}

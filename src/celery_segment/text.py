@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 __all__ = [
     "brief_duration",
     "counted",
@@ -11,10 +13,6 @@ __all__ = [
     "one_line",
     "printable",
 ]
-
-#: Escapes of DEL and the C1 control characters, which JSON does not escape and terminals
-#: interpret.
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -73,5 +71,10 @@ def one_line(text: str | bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Return an equivalent JSON text without characters that control a terminal."""
-    return text.translate(_CONTROLS)
+    """Return an equivalent JSON text without characters that control a terminal.
+
+    JSON does not escape DEL, the C1 control characters, or marks that turn the direction of a text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -49,6 +49,7 @@ from buffermodel import (
     MOST_KINDS,
     OVERDUE,
     RETENTION,
+    TAIL,
     YOUNGEST,
     Sealed,
     near,
@@ -687,6 +688,9 @@ class Machine(Recount, RuleBasedStateMachine):
         assert mark > before
         self.batches[str(mark)] = self.batches.pop(str(self.sealed))
         self.batches[str(mark)].id, self.sealed = str(mark), mark
+        if self.followers:
+            self.copies = self.copies - {before + 1} | {mark}
+        self.tail = None
 
     # ------------------------------------------------------------ operating
 
@@ -738,6 +742,22 @@ class Machine(Recount, RuleBasedStateMachine):
             self.seal()
         self.mark_at = self.buffer.admin.mark()
         assert self.mark_at == self.sealed
+
+    @rule()
+    def follow(self):
+        """Whoever follows the source reads each message once, wherever it went since."""
+        if self.tail is None:
+            self.tail, self.untailed = self.buffer.admin.tail(), []
+            self.looked(self.tail)
+            return
+        is_behind, found = True, []
+        while is_behind:
+            look = self.tail.read()
+            assert (look.missed, look.is_reset) == (0, False)
+            is_behind, found = look.is_behind, [*found, *look.messages]
+        assert found == self.untailed
+        self.untailed = []
+        self.looked(self.tail)
 
     def pause(self):
         assert self.buffer.admin.pause() == (not self.paused)
@@ -903,6 +923,7 @@ def test_no_order_of_transitions_loses_doubles_or_strays(make_app, redis, what, 
         "COMPRESSIBLE_BATCHES": AT_ONCE,
         "OVERDUE": OVERDUE,
         "BEGIN": BEGIN,
+        "TAIL": TAIL,
         "AGAIN": AGAIN,
         "LONGEST": LONGEST,
         "MOST_KINDS": MOST_KINDS,

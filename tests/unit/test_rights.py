@@ -17,7 +17,7 @@ BUFFER = files("celery_segment.buffer")
 SCRIPTS = {f.name[:-4] for f in (BUFFER / "lua").iterdir() if not f.name.startswith("_")}
 WRITING = {
     *("APPEND", "COPY", "DECR", "DECRBY", "DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCR"),
-    *("INCRBY", "RENAME", "SET", "SETNX", "ZADD", "ZPOPMIN", "ZREM"),
+    *("INCRBY", "PEXPIRE", "RENAME", "SET", "SETNX", "ZADD", "ZPOPMIN", "ZREM"),
 }
 SENDS = r'(?:execute|encode_command|_unless_refused)\( ?(?:server, )?"([A-Z]+)"(?:, "([A-Z]+)")?'
 

@@ -25,6 +25,7 @@ from celery_segment.buffer.sources import (
     register_sources,
     stored_sources,
 )
+from celery_segment.buffer.tail import Tail, Tailed
 from celery_segment.buffer.topology import Server, Topology, connect
 from celery_segment.buffer.types import (
     NO_ATTACHMENTS,
@@ -84,6 +85,8 @@ __all__ = [
     "SourceClosed",
     "Stale",
     "StoredSources",
+    "Tail",
+    "Tailed",
     "Topology",
     "Wanted",
     "check_format",

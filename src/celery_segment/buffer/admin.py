@@ -17,6 +17,7 @@ from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
 from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import milliseconds, script
+from celery_segment.buffer.tail import Tail
 from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import Damaged, DeadLetter, Stale
 from celery_segment.config import Source
@@ -227,6 +228,10 @@ class BufferAdmin:
             if left.is_under_way:
                 return left
         raise Damaged
+
+    def tail(self) -> Tail:
+        """Follow what is stored from this moment on."""
+        return Tail(self._server, self.source)
 
     def claim_ownership(self, application: str) -> str:
         """Name the source's owner, where it has none; return the owner's name."""

@@ -43,3 +43,7 @@ FORGET_TRIES = 10
 #: Kinds of messages of a dead letter, and groups of the dead letters of a source, that are told
 #: apart: event names that vary must not fill Redis.
 MOST_KINDS, MOST_GROUPS = 20, 500
+#: Seconds for which a sealed batch is copied for those who follow a source, if they do not look
+#: again; how many of the last batches they look for, as many as _keep_for_tail.lua keeps; and how
+#: many they read at one look.
+TAIL, TAIL_BATCHES, TAIL_LOOK = 10.0, 1_000, 50

@@ -65,6 +65,9 @@ clock.
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back
     :looked      string  exists for a second after a refused call looked how full Redis is
+    :tail        zset    who follows the source, by random names, and the number of the last batch
+                         that each has read; expires
+    :tailed:<id> string  a copy of a sealed batch that they have not read yet, as in :open; expires
     :stats       hash    messages, each with <name>_bytes: accepted (without those in :open),
                          delivered, purged and damaged in total; ready, inflight (:retrying
                          among them) and dead at present.

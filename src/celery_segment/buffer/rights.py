@@ -98,16 +98,19 @@ OPERATOR = Role(
     "operator",
     WORKER.scripts
     | {
-        *("dead", "end_move", "forget", "history", "next_move", "pause", "place", "purge"),
-        *("dead", "end_move", "forget", "groups", "next_move", "pause", "place", "purge"),
-        *("receive", "remove", "replay", "resume", "start_move"),
+        *("dead", "end_move", "forget", "groups", "history", "next_move", "pause", "place"),
+        *("purge", "receive", "remove", "replay", "resume", "start_move", "tail"),
     },
     WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
     frozenset({"CONFIG|GET", "INFO", "SCAN", "WAIT"}),
 )
 #: Scripts that write nothing, unless a count was lost.
-READING = frozenset({"compressible", "dead", "history", "place", "remaining", "snapshot", "stored"})
-READING = frozenset({"compressible", "dead", "groups", "place", "remaining", "snapshot", "stored"})
+READING = frozenset(
+    {
+        *("compressible", "dead", "groups", "history", "place"),
+        *("remaining", "snapshot", "stored"),
+    }
+)
 
 
 @cache

@@ -2,7 +2,7 @@
 -- APPEND leaves up to twice the room that a string needs; COPY takes just enough.
 local function seal(source)
   local open, state, stats = source .. ':open', source .. ':state', source .. ':stats'
-  local count = open_count(source)
+  local count, refusing = open_count(source)
   local bytes = redis.call('STRLEN', open)
   local id = redis.call('HINCRBY', state, 'sequence', 1)
   if id == 1 and redis.call('HEXISTS', stats, 'accepted') == 1 then
@@ -12,6 +12,9 @@ local function seal(source)
   end
   redis.call('COPY', open, source .. ':batch:' .. id)
   redis.call('DEL', open)
+  if not refusing then
+    keep_for_tail(source, id)
+  end
   redis.call('ZADD', source .. ':batches', 0, id)
   local time = now()
   redis.call('HSET', source .. ':meta:' .. id, 'count', count, 'bytes', bytes,

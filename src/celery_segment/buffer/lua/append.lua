@@ -48,6 +48,7 @@ sizes, attachments = sizes or '', attachments or {}
 -- @include _memory
 -- @include _keep_room
 -- @include _add_to_history
+-- @include _keep_for_tail
 -- @include _seal
 -- Milliseconds between two looks at the memory by calls that are refused.
 local LOOK_AGAIN = 1000

@@ -31,6 +31,7 @@ local patience, ordered = tonumber(ARGV[7]), ARGV[8] == '1'
 -- @include _recount
 -- @include _open_count
 -- @include _add_to_history
+-- @include _keep_for_tail
 -- @include _seal
 -- @include _move
 -- @include _closed_for

@@ -10,6 +10,7 @@ local source = KEYS[1]
 -- @include _recount
 -- @include _open_count
 -- @include _add_to_history
+-- @include _keep_for_tail
 -- @include _seal
 free_first(source)
 if open_count(source) > 0 then

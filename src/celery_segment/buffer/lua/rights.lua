@@ -18,8 +18,8 @@ local CREATE = {APPEND = {key, ''}, DECR = {key}, HSETNX = {key, '', ''}, INCR =
 local ARGUMENTS = {COPY = {key, key}, DECRBY = {key, ''}, DEL = {key}, EXISTS = {key}, EXPIREAT = {key, 0},
   GET = {key}, GETRANGE = {key, 0, 0}, HDEL = {key, ''}, HEXISTS = {key, ''}, HGET = {key, ''},
   HGETALL = {key}, HINCRBY = {key, '', ''}, HKEYS = {key}, HLEN = {key}, HMGET = {key, ''},
-  HSET = {key, '', '', ''}, HVALS = {key}, INCRBY = {key, ''}, PING = {}, PTTL = {key},
-  RENAME = {key, key}, SET = {key, '', 'PX', 0}, STRLEN = {key}, TIME = {},
+  HSET = {key, '', '', ''}, HVALS = {key}, INCRBY = {key, ''}, PEXPIRE = {key, 0}, PING = {},
+  PTTL = {key}, RENAME = {key, key}, SET = {key, '', 'PX', 0}, STRLEN = {key}, TIME = {},
   ZADD = {key, '', ''}, ZCARD = {key}, ZCOUNT = {key, 0, 0},
   ZRANGE = {key, 0, 0}, ZRANGEBYSCORE = {key, 0, 0}, ZREM = {key, ''}, ZSCORE = {key, ''}}
 -- What Redis 6.2, 7 and later say of a refused command, and of one that was renamed.
