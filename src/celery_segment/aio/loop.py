@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from celery_segment.aio.bridge import left, run_through, wait
+from celery_segment.aio.bridge import left, run, run_through, wait
 from celery_segment.aio.waits import Lock
 
 __all__ = ["OnLoop", "finish"]
@@ -42,6 +42,7 @@ class OnLoop:
         self._late: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._begun = 0
         self._line: deque[asyncio.Future[None]] = deque()
+        self._started: set[asyncio.Task[None]] = set()
         #: Held while a connection is made, which takes as long as several calls.
         self.connecting: Lock = _LoopLock(self)
 
@@ -82,6 +83,19 @@ class OnLoop:
         """Return what a function returns that blocks: it runs in a thread."""
         own = partial(copy_context().run, function, *args, **kwargs)
         return wait(self.loop.run_in_executor(None, own))
+
+    def start(self, name: str, function: Callable[..., None], *args: Any) -> None:
+        """Run a function in a task of its own, and without the caller's context, until ``end``."""
+        task = Context().run(self.loop.create_task, run(function, *args), name=name)
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)
+
+    async def end(self) -> None:
+        """End what was started."""
+        started = list(self._started)
+        for task in started:
+            task.cancel()
+        await asyncio.gather(*started, return_exceptions=True)
 
     def happens(self, event: asyncio.Future[bool], seconds: float) -> bool:
         """Wait until an event's future is done; return its result, or False after so long."""

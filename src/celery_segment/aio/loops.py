@@ -48,21 +48,23 @@ class Loops(Generic[T]):
     def _add(self, loop: asyncio.AbstractEventLoop) -> T:
         for other in [other for other in self._found.copy() if other.is_closed()]:
             self._found.pop(other, None)
-        made = self._make(OnLoop(loop))
-        ending = self._ending(loop, made)
+        waits = OnLoop(loop)
+        made = self._make(waits)
+        ending = self._ending(waits, made)
         # Begun here, so that the loop knows of it.
         with suppress(StopIteration):
             ending.__anext__().send(None)  # type: ignore[attr-defined]
         self._found[loop] = made, ending
         return made
 
-    async def _ending(self, loop: asyncio.AbstractEventLoop, made: T) -> AsyncIterator[None]:
+    async def _ending(self, waits: OnLoop, made: T) -> AsyncIterator[None]:
         """Close an object when its loop ends its asynchronous generators."""
         try:
             yield
         finally:
-            self._found.pop(loop, None)
+            self._found.pop(waits.loop, None)
             self._close(made)
+            await waits.end()
             # Sockets are closed in the loop's next turn, those of TLS in the one after.
             for _ in range(2):
                 await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 __all__ = ["BLOCKING", "Lock", "Waits"]
 
@@ -55,6 +55,13 @@ class Waits(Protocol):
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a function returns that blocks, such as one that writes a file."""
 
+    def start(self, name: str, function: Callable[..., None], *args: Any) -> None:
+        """Run a function beside the caller, and let nobody wait for its end.
+
+        Raises:
+            RuntimeError: It cannot run: the process ends, or may have no further thread.
+        """
+
 
 class _Blocking:
     """The caller waits in its thread, or greenlet, and others have theirs."""
@@ -72,6 +79,9 @@ class _Blocking:
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
+
+    def start(self, name: str, function: Callable[..., None], *args: Any) -> None:
+        threading.Thread(target=function, args=args, name=name, daemon=True).start()
 
 
 BLOCKING: Waits = _Blocking()

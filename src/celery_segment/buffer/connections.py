@@ -50,7 +50,8 @@ class Connections:
             connections were closed the last time.
         proving: Whether a caller is finding out if an idle connection still works.
         is_resting: Whether Redis did not answer in time, and has not answered since.
-        watching: Held by the thread that asks it meanwhile.
+        watching: Held while ``watch`` asks it.
+        waits: How callers wait.
         ages_at: When old connections are closed next.
     """
 
@@ -70,7 +71,7 @@ class Connections:
         # No command is sent on it any more. The lock is held for no wait of any kind.
         self._unanswered: Connection | None = None
         self._looking = waits.lock()
-        self._waits = waits
+        self.waits = waits
 
     def wait(self, seconds: float) -> Connection | None:
         """Return an idle connection, or None where the caller may make one.
@@ -78,7 +79,7 @@ class Connections:
         Raises:
             TimeoutError: All were in use for so many seconds.
         """
-        waiter = _Waiter(self._waits.lock())
+        waiter = _Waiter(self.waits.lock())
         self.waiters.append(waiter)
         # What was given back before the caller stood in line went to nobody.
         self.serve()

@@ -20,7 +20,6 @@ from typing import Any
 
 from hiredis import ProtocolError
 
-from celery_segment.aio.waits import BLOCKING
 from celery_segment.buffer.address import Address
 from celery_segment.buffer.answers import (
     Interrupted,
@@ -344,7 +343,7 @@ class Pool:
         now = time.monotonic()
         if now - began > self._timeout / 4:
             own.rest(now)
-            if own.is_resting and self._server.waits is BLOCKING:
+            if own.is_resting:
                 watch(own, self._connect, self._timeout * WAIT)
         else:
             own.end_rest()
