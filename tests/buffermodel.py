@@ -285,7 +285,6 @@ class Model:
         return sorted(found, key=lambda batch: (batch.claimed, batch.id))
 
     def claim_batches(self, batches: Iterable[Sealed], *, waits: bool) -> None:
-        self.claims += 1
         for batch in batches:
             batch.place, batch.deadline = "inflight", self.now + LEASE
             batch.waits, batch.claimed = waits, self.claims

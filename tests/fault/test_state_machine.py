@@ -221,6 +221,7 @@ class Machine(Recount, RuleBasedStateMachine):
         if self.closed_for() != 0:
             return []
         before = self.abandoned[:1]
+        self.claims += 1  # once: all of them have one deadline
         self.claim_batches(before, waits=not begins)
         if before and not flush:
             return [before[0].reference]
@@ -251,6 +252,7 @@ class Machine(Recount, RuleBasedStateMachine):
             assert found == []
             return
         assert found == [waiting[0].reference]
+        self.claims += 1
         self.claim_batches(waiting[:1], waits=not begins)
         if begins:
             self.begin_one(waiting[0], twice=False)
