@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from celery_segment.buffer import BUCKETS
 from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,12 @@ def test_the_reference_lists_the_metrics_as_the_code_has_them():
         for m in (UP, *METRICS, UNCONFIGURED)
     )
     assert rows in REFERENCE
+
+
+def test_the_reference_lists_the_bounds_of_the_buckets():
+    *bounds, last = (f"{bound:g}" for bound in BUCKETS[:-1])
+    listed = f"end at {', '.join(bounds)} and {last} seconds."
+    assert listed in " ".join(REFERENCE.split())
 
 
 def test_the_page_is_short():

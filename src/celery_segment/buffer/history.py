@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from celery_segment.buffer.latency import Latency
 from celery_segment.text import one_line
@@ -41,7 +42,7 @@ class Period:
     @classmethod
     def of(cls, number: int, flat: Sequence[bytes]) -> Period:
         """Read it as history.lua gives it: its number, and names and numbers in turn."""
-        n = {one_line(flat[i]): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+        n = {_name(flat[i]): int(flat[i + 1]) for i in range(0, len(flat), 2)}
         attempts = {k.removeprefix(_ATTEMPTS): n[k] for k in sorted(n) if k.startswith(_ATTEMPTS)}
         return cls(
             float(number * SECONDS),
@@ -64,6 +65,12 @@ class Period:
             dict(sorted(attempts.items())),
             self.latency + other.latency,
         )
+
+
+@lru_cache(maxsize=1_024)
+def _name(raw: bytes) -> str:
+    # Of a day's periods, the same few names are read some ten thousand times.
+    return one_line(raw)
 
 
 def periods_in(hours: float) -> int:

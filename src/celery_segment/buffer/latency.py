@@ -14,7 +14,8 @@ import msgspec
 
 __all__ = ["BOUNDS", "BUCKETS", "Latency"]
 
-#: The upper bounds of the buckets, in seconds; the last bucket has none.
+#: The upper bounds of the buckets, in seconds; the last bucket has none. Redis holds the counts by
+#: their bucket's number: another list would need a new format.
 BUCKETS = (
     *(0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0),
     *(120.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, math.inf),
