@@ -37,7 +37,7 @@ _TEXTS = {
     *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
     *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
     *("client_id", "key_id", "auth_server", "scope", "oauth_fingerprint", "remote"),
-    *("group", "kinds"),
+    *("group", "kinds", "letters", "next", "since", "until"),
     *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
 }
 

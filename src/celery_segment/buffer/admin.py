@@ -11,7 +11,13 @@ from celery_segment.buffer import bounds
 from celery_segment.buffer.body import digest_of, messages_of
 from celery_segment.buffer.figures import Gate, Snapshot
 from celery_segment.buffer.forgetting import Found, Wanted, places_of, read_batch, read_messages
-from celery_segment.buffer.groups import DeadGroup, encode_kinds, group_of, kinds_text
+from celery_segment.buffer.groups import (
+    DeadGroup,
+    encode_kinds,
+    group_of,
+    letter_of,
+    with_ungrouped,
+)
 from celery_segment.buffer.history import SECONDS, Period, periods_in
 from celery_segment.buffer.keys import batch_key, prefix_of
 from celery_segment.buffer.moving import Moving, with_record
@@ -89,15 +95,18 @@ class BufferAdmin:
         last = "" if after is None else after.id
         arguments = (first, final, last, limit, group or "", int(newest_first))
         flat = self._server.run(script("dead"), self._key, *arguments)
-        return [
-            DeadLetter(one_line(i), n, size, at / 1000, one_line(why), kinds_text(title, more))
-            for i, n, size, at, why, title, more in zip(*[iter(flat)] * 7, strict=True)
-        ]
+        return [letter_of(*each) for each in zip(*[iter(flat)] * 7, strict=True)]
 
     def dead_groups(self) -> list[DeadGroup]:
-        """Return the groups of the dead letters, in no order."""
-        flat = self._server.run(script("groups"), self._key)
-        return [group_of(*each) for each in zip(*[iter(flat)] * 6, strict=True)]
+        """Return the groups of the dead letters, and one for what is in none."""
+        found: dict[str, DeadGroup] = {}
+        start, limit, more = 0, bounds.LIST_GROUPS, True
+        while more:
+            about = self._server.run(script("groups"), self._key, start, limit)
+            page = [group_of(*each) for each in zip(*[iter(about[-1])] * 6, strict=True)]
+            found.update((group.id, group) for group in page)
+            start, more = start + limit, len(page) == limit
+        return with_ungrouped(found.values(), *about[:-1])
 
     def last_buried(self) -> float | None:
         """Return when the youngest dead letter was buried; None when there is none."""

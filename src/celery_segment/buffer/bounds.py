@@ -10,8 +10,10 @@ CLAIM_BATCHES = 50
 UNCALLED_BATCHES = 10
 COMPRESSIBLE_BATCHES = 50
 LOOK_AT_BATCHES = 1_000
-EXPIRE_BATCHES = 50
+#: A dead letter may be in many groups, which makes it more work.
+EXPIRE_BATCHES = 15
 LIST_BATCHES = 1_000
+LIST_GROUPS = 100
 
 #: Periods of the history that one call reads.
 HISTORY_PERIODS = 24

@@ -20,6 +20,7 @@ import msgspec
 
 from celery_segment.buffer import bounds
 from celery_segment.buffer.kinds import Kind
+from celery_segment.buffer.types import DeadLetter
 from celery_segment.text import one_line
 
 __all__ = [
@@ -28,8 +29,9 @@ __all__ = [
     "Grouped",
     "encode_kinds",
     "group_of",
-    "kinds_text",
+    "letter_of",
     "merged_groups",
+    "with_ungrouped",
 ]
 
 #: Numbers of a batch's messages by kind.
@@ -135,18 +137,41 @@ def group_of(group: bytes, title: bytes, *counts: int) -> DeadGroup:
     )
 
 
-def kinds_text(title: bytes, more: int) -> str:
-    """Return what a dead letter holds: "track 'Order Completed' and 2 more".
+def with_ungrouped(groups: Iterable[DeadGroup], dead: int, *rest: int) -> list[DeadGroup]:
+    """Return the groups that have letters, and one for the letters that are in none.
 
     Args:
-        title: The title of the group of most of its messages.
-        more: The number of its other kinds; negative where it has no groups.
+        groups: The groups.
+        dead: The number of messages of all dead letters.
+        rest: The number of letters that are in no group; when the first and the last of all
+            letters were given up, in milliseconds.
     """
-    if more < 0:
-        return ""
+    found = [group for group in groups if group.letters]
+    if rest[0]:
+        messages = max(dead - sum(group.messages for group in found), 0)
+        found.append(group_of(UNGROUPED.encode(), b"{}", messages, *rest))
+    return found
+
+
+def letter_of(
+    batch: bytes, count: int, size: int, buried: int, reason: bytes, title: bytes, more: int
+) -> DeadLetter:
+    """Return a dead letter as dead.lua returns it.
+
+    Args:
+        batch: The batch's id. It is as it is stored: by it, an operator can purge the letter.
+        count: The number of its messages.
+        size: Their size as JSON.
+        buried: When it was given up, in milliseconds.
+        reason: Why it was.
+        title: The title of the group of most of its messages.
+        more: The number of its other groups; negative where it has none.
+    """
     about = _title_of(title)
-    kind = str(Kind(about.type, about.event))
-    return f"{kind} and {more:,} more" if more else kind
+    kinds = str(Kind(about.type, about.event)) if more >= 0 else ""
+    kinds += f" and {more:,} more" if more > 0 else ""
+    name = batch.decode("utf-8", "replace")
+    return DeadLetter(name, count, size, buried / 1000, one_line(reason), kinds)
 
 
 def merged_groups(shards: Iterable[Iterable[DeadGroup]]) -> list[DeadGroup]:

@@ -31,10 +31,10 @@ clock.
     :waiting     zset    claimed batches whose delivery has not begun, by number
     :dead        zset    dead letters by the time they were given up
     :dead:<id>   zset    those of one group
-    :groups      hash    the groups of dead letters: <id> is a group's title (its reason, type and
-                         event as JSON), <id>:messages how many messages of dead letters are in it;
-                         letters is how many dead letters are in any. A letter is in a group for
-                         each kind of its messages; see ``groups``
+    :groups      hash    of the groups of dead letters: the title of each by its id (its reason,
+                         type and event as JSON); letters is how many dead letters are in any. A
+                         letter is in a group for each kind of its messages; see ``groups``
+    :grouped     zset    the ids of the groups by how many messages of dead letters are in each
     :batches     zset    the ids of all batches whose messages are stored, wherever they are, in
                          the order of their bytes: all scores are 0
     :batch:<id>  string  a sealed batch's messages, as in :open, or compressed (see ``body``)

@@ -44,9 +44,10 @@ def older(redis, batch):
     kinds = redis.hget(f"{TAG}:meta:{batch}", "kinds").decode().split()
     for count, group in zip(kinds[1::3], kinds[2::3], strict=True):
         redis.zrem(f"{TAG}:dead:{group}", batch)
-        redis.hincrby(f"{TAG}:groups", f"{group}:messages", -int(count))
+        redis.zincrby(f"{TAG}:grouped", -int(count), group)
         if not redis.exists(f"{TAG}:dead:{group}"):
-            redis.hdel(f"{TAG}:groups", group, f"{group}:messages")
+            redis.hdel(f"{TAG}:groups", group)
+            redis.zrem(f"{TAG}:grouped", group)
     redis.hdel(f"{TAG}:meta:{batch}", "kinds")
     redis.hincrby(f"{TAG}:groups", "letters", -1)
 
@@ -198,7 +199,7 @@ class TestOlderReleases:
 class TestLoss:
     """An eviction takes what is stored of groups: letters go on, and nothing is negative."""
 
-    @pytest.mark.parametrize("key", ["groups", "dead:{group}", "meta:{batch}"])
+    @pytest.mark.parametrize("key", ["groups", "grouped", "dead:{group}", "meta:{batch}"])
     def test_a_key(self, make_app, redis, key):
         buffer = buffer_of(make_app())
         batch = bury(buffer, event("A"), event("B"))

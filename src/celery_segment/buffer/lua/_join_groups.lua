@@ -3,20 +3,19 @@
 -- messages, the group's id and title; where it is empty, the letter is in no group. Beyond `most`
 -- groups of a source there is one for all others.
 local function join_groups(source, id, time, most, list)
-  local groups, kinds = source .. ':groups', {}
+  local groups, grouped, kinds = source .. ':groups', source .. ':grouped', {}
   if #list == 0 then
     return
   end
   for i = 1, #list, 4 do
     local kind, messages, group, title = unpack(list, i, i + 3)
     if redis.call('HEXISTS', groups, group) == 0 then
-      -- A group has two fields there.
-      if redis.call('HLEN', groups) >= 2 * most then
+      if redis.call('ZCARD', grouped) >= most then
         group, title = 'others', ''
       end
       redis.call('HSET', groups, group, title)
     end
-    redis.call('HINCRBY', groups, group .. ':messages', messages)
+    redis.call('ZADD', grouped, 'INCR', messages, group)
     redis.call('ZADD', source .. ':dead:' .. group, time, id)
     kinds[#kinds + 1] = kind .. ' ' .. messages .. ' ' .. group
   end

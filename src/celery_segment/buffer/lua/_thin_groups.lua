@@ -3,7 +3,7 @@
 -- among the letter's own are of its other messages, or else of any kind, so that the counts of a
 -- letter are as many as its messages.
 local function thin_groups(source, id, deleted)
-  local groups, meta = source .. ':groups', source .. ':meta:' .. id
+  local grouped, meta = source .. ':grouped', source .. ':meta:' .. id
   local entries, unnamed, kept, kinds = {}, 0, {}, {}
   local pattern = '(%w+) (%d+) (%w+)'
   for kind, messages, group in string.gmatch(redis.call('HGET', meta, 'kinds') or '', pattern) do
@@ -16,7 +16,7 @@ local function thin_groups(source, id, deleted)
   local function take(entry, wanted)
     local taken = math.min(entry.messages, wanted)
     entry.messages = entry.messages - taken
-    redis.call('HINCRBY', groups, entry.group .. ':messages', 0 - taken)
+    redis.call('ZADD', grouped, 'INCR', 0 - taken, entry.group)
     return wanted - taken
   end
 
@@ -45,7 +45,8 @@ local function thin_groups(source, id, deleted)
     if not kept[entry.group] then
       redis.call('ZREM', letters, id)
       if redis.call('EXISTS', letters) == 0 then
-        redis.call('HDEL', groups, entry.group, entry.group .. ':messages')
+        redis.call('HDEL', source .. ':groups', entry.group)
+        redis.call('ZREM', grouped, entry.group)
       end
     end
   end

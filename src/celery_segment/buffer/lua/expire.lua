@@ -13,9 +13,5 @@ local source, retention, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 -- @include _move
 -- @include _leave_groups
 -- @include _purge
-local dead, messages = source .. ':dead', 0
-local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now() - retention, 'LIMIT', 0, limit)
-for _, id in ipairs(old) do
-  messages = messages + purge(source, id)
-end
-return messages
+local dead, last = source .. ':dead', now() - retention
+return purge(source, redis.call('ZRANGEBYSCORE', dead, '-inf', last, 'LIMIT', 0, limit))

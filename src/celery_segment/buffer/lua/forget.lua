@@ -104,7 +104,7 @@ if content == '' then
   redis.call('ZREM', source .. ':' .. place, id)
   redis.call('ZREM', source .. ':batches', id)
   if place == 'dead' then
-    leave_groups(source, id)
+    leave_groups(source, {id})
   end
   redis.call('DEL', batch, meta)
   release_probe(source, id)

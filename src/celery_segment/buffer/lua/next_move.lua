@@ -83,7 +83,7 @@ local function find_next()
     if bytes <= room then
       note_titles(id)
       redis.call('ZREM', source .. ':dead', id)
-      leave_groups(source, id)
+      leave_groups(source, {id})
       return set_aside('dead', id)
     end
   end

@@ -11,8 +11,4 @@ local source, ids = KEYS[1], ARGV
 -- @include _move
 -- @include _leave_groups
 -- @include _purge
-local messages = 0
-for _, id in ipairs(ids) do
-  messages = messages + purge(source, id)
-end
-return messages
+return purge(source, ids)

@@ -13,18 +13,21 @@ local source, ids = KEYS[1], ARGV
 -- @include _move
 -- @include _count_saved
 -- @include _leave_groups
-local messages = 0
+local found, messages = {}, 0
 free_first(source)
 for _, id in ipairs(ids) do
   if redis.call('ZREM', source .. ':dead', id) == 1 then
-    leave_groups(source, id)
-    local count, bytes = batch_size(source, id, 'dead')
-    redis.call('HDEL', source .. ':meta:' .. id,
-      'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed', 'kinds')
-    redis.call('ZADD', source .. ':ready', batch_number(id), id)
-    move(source, count, bytes, 'dead', 'ready')
-    count_saved(source, id, 1)
-    messages = messages + count
+    found[#found + 1] = id
   end
+end
+leave_groups(source, found)
+for _, id in ipairs(found) do
+  local count, bytes = batch_size(source, id, 'dead')
+  redis.call('HDEL', source .. ':meta:' .. id,
+    'attempts', 'requests', 'began', 'buried', 'cause', 'refusals', 'failed', 'kinds')
+  redis.call('ZADD', source .. ':ready', batch_number(id), id)
+  move(source, count, bytes, 'dead', 'ready')
+  count_saved(source, id, 1)
+  messages = messages + count
 end
 return messages
