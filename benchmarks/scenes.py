@@ -10,14 +10,15 @@ from typing import Any
 from benchmarks.events import EVENT, PROPERTIES, USER
 from benchmarks.watch import Watch
 from celery_segment import messages
-from celery_segment.buffer import BUCKETS, Attachments, Buffer
+from celery_segment.buffer import BUCKETS, Attachments, Buffer, Grouped, bounds, kinds_of
 from celery_segment.buffer.history import SECONDS
 from celery_segment.buffer.parts import parts_of
 from celery_segment.buffer.scripts import script
 from celery_segment.buffer.types import Lease
 from celery_segment.calls import api
 from celery_segment.calls.attachments import attachments_of
-from celery_segment.operations.dead_letters import PAGE
+from celery_segment.operations.dead_letters import SETTLED
+from celery_segment.operations.dead_pages import PAGE
 from celery_segment.runtime import runtime_of
 from celery_segment.trust import Trust
 
@@ -142,12 +143,14 @@ def dead_letters(watch: Watch, buffer: Buffer, number: int) -> None:
     for _ in range(5):
         watch(label, buffer.append_many, [one] * PAGE)
         for lease in leases(watch, label, buffer, PAGE):
-            watch(label, buffer.bury, lease, "HTTP 400", "invalid", "400", answered=True)
+            about: Any = {"answered": True, "grouped": grouped(lease)}
+            watch(label, buffer.bury, lease, "HTTP 400", "invalid", "400", **about)
         watch(label, buffer.admin.snapshot)
+        watch(label, buffer.admin.dead_groups)
         page = watch(label, buffer.admin.dead_letters, limit=PAGE)
         following = watch(label, buffer.admin.dead_letters, page[-1], limit=PAGE)
-        watch(label, buffer.admin.purge, [letter.id for letter in page])
-        watch(label, buffer.admin.replay, [letter.id for letter in following])
+        watch(label, buffer.admin.purge, [letter.id for letter in page][:SETTLED])
+        watch(label, buffer.admin.replay, [letter.id for letter in following][:SETTLED])
         watch(label, buffer.due, 0.25)
         for lease in leases(watch, label, buffer, PAGE):
             watch(label, buffer.ack, lease, "200")
@@ -162,7 +165,13 @@ def bury(buffer: Buffer, one: bytes, number: int) -> None:
         for batch in buffer.claim(500):
             lease = buffer.begin(batch.id, TOKEN)
             assert isinstance(lease, Lease)
-            buffer.bury(lease, "HTTP 400", "invalid", "400", answered=True)
+            about: Any = {"answered": True, "grouped": grouped(lease)}
+            buffer.bury(lease, "HTTP 400", "invalid", "400", **about)
+
+
+def grouped(lease: Lease) -> Grouped:
+    """Return one of more groups than are told apart for a batch that is buried."""
+    return Grouped(f"HTTP {int(lease.id) % (bounds.MOST_GROUPS + 1)}", kinds_of(lease.body))
 
 
 def page_through(watch: Watch, label: str, buffer: Buffer) -> None:

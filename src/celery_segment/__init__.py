@@ -7,7 +7,7 @@ from celery.signals import before_task_publish
 
 import celery_segment.worker.tasks  # noqa: F401 - registers the workers' two tasks
 from celery_segment import signals
-from celery_segment.buffer import Amount, DeadLetter, Gate, Latency, Snapshot
+from celery_segment.buffer import Amount, DeadGroup, DeadLetter, Gate, Latency, Snapshot
 from celery_segment.calls.api import alias, group, identify, page, screen, track
 from celery_segment.calls.block import context
 from celery_segment.calls.publishing import carry_visitor
@@ -27,6 +27,7 @@ from celery_segment.errors import (
     WriteKeyMissing,
 )
 from celery_segment.operations.dead_letters import DeadLetters, Exported
+from celery_segment.operations.dead_pages import Page
 from celery_segment.operations.forget import Forgotten
 from celery_segment.operations.source import Analytics
 from celery_segment.version import __version__
@@ -38,6 +39,7 @@ __all__ = [
     "BufferFull",
     "BufferUnavailable",
     "ConfigurationError",
+    "DeadGroup",
     "DeadLetter",
     "DeadLetters",
     "DeliveryFailed",
@@ -49,6 +51,7 @@ __all__ = [
     "Latency",
     "MessageTooLarge",
     "NoIdentity",
+    "Page",
     "SegmentBufferError",
     "SegmentError",
     "SettledBatch",

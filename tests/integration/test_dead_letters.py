@@ -17,7 +17,7 @@ import pytest
 
 from celery_segment import Analytics, track
 from celery_segment.errors import BufferUnavailable
-from celery_segment.operations import dead_letters
+from celery_segment.operations import dead_pages
 from support import DEFAULTS, TESTS, allow, buffer_of, wait_until
 
 REASONS = ("400 Bad Request: event", "422 Unprocessable", "503 Service Unavailable; given up")
@@ -97,7 +97,7 @@ def test_they_are_chosen_by_time(letters, buffer, redis):
 
 
 def test_those_that_stay_are_given_once_whatever_happens_meanwhile(letters, buffer, monkeypatch):
-    monkeypatch.setattr(dead_letters, "PAGE", 3)
+    monkeypatch.setattr(dead_pages, "PAGE", 3)
     batches = bury(buffer, 30)
     stay = batches[1::3]
     seen = []
@@ -154,7 +154,7 @@ import json, os, sys
 from celery_segment import Analytics
 from celery_segment.operations import dead_letters
 from support import new_app
-dead_letters.PAGE = 1
+dead_letters.SETTLED = 1
 letters = Analytics(app=new_app(json.loads(os.environ["TESTS_CONF"]))).dead_letters
 exec(sys.argv[1])
 """

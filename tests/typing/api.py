@@ -23,11 +23,13 @@ from celery_segment import (
     BufferFull,
     BufferUnavailable,
     ConfigurationError,
+    DeadGroup,
     DeadLetter,
     Forgotten,
     Gate,
     Latency,
     MessageTooLarge,
+    Page,
     SegmentBufferError,
     SegmentError,
     Snapshot,
@@ -178,6 +180,12 @@ def dead_letters() -> None:
     exported: int = letters.export(sys.stdout.buffer, reason="400").messages
     raw: list[bytes] = letters.raw("1")
     use(old, chosen, counts, exported, raw)
+    most: DeadGroup = letters.groups()[0]
+    about: tuple[str, int, float] = (most.reason, most.messages, most.oldest)
+    letters.purge(group=most.id, since=since)
+    newest: Page = letters.page(limit=10, group=most.id)
+    shown: list[str] = [each.kinds for each in letters.page(newest.next).letters]
+    use(about, shown)
     letters.select("400")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
     letters.select(since="2h")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     letters.export(sys.stdout)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +13,7 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from rich.text import Text
 
 from celery_segment.cli.common import console_of, json_option, table
+from celery_segment.cli.dead_groups import list_groups, moment
 from celery_segment.cli.export import export
 from celery_segment.cli.selecting import Filters, dead_letters_of, filter_options, source_option
 from celery_segment.operations.dead_letters import DeadLetters
@@ -47,26 +47,37 @@ dead.add_command(export)
 @dead.command("list", cls=CeleryCommand)
 @source_option
 @filter_options
+@click.option("--group", "grouped", is_flag=True, help="List groups: by reason, type and event.")
 @json_option
 @click.pass_context
 @handle_preload_options
-def list_(ctx: click.Context, source: str, filters: Filters, as_json: bool) -> None:
-    """List dead letters, oldest first."""
-    letters = list(dead_letters_of(ctx, source).select(**filters._asdict()))
+def list_(ctx: click.Context, source: str, filters: Filters, grouped: bool, as_json: bool) -> None:
+    """List dead letters, oldest first; or their groups, most messages first.
+
+    A dead letter with messages of several types and events is in several groups.
+    """
+    dead_letters = dead_letters_of(ctx, source)
+    if grouped:
+        if filters:
+            raise click.UsageError("--group lists all groups: it has no filters.")
+        list_groups(ctx, source, dead_letters, as_json=as_json)
+        return
+    letters = list(dead_letters.select(**filters._asdict()))
     if as_json:
         click.echo(json.dumps([asdict(letter) for letter in letters]))
         return
     if not letters:
         click.echo(f"{source}: no dead letters" + (" that match" if filters else ""))
         return
-    made = table("batch", "messages", "bytes", "when", "reason", words={"when", "reason"})
+    words = {"when", "what", "reason"}
+    made = table("batch", "messages", "bytes", "when", "what", "reason", words=words)
     for letter in letters:
-        when = datetime.fromtimestamp(letter.buried, timezone.utc).astimezone()
         made.add_row(
             Text(one_line(letter.id), no_wrap=True),
             f"{letter.messages:,}",
             f"{letter.bytes:,}",
-            Text(f"{when:%Y-%m-%d %H:%M:%S}", no_wrap=True),
+            moment(letter.buried),
+            Text(one_line(letter.kinds)),
             Text(one_line(letter.reason)),
         )
     console_of(ctx).print(made)
@@ -142,8 +153,8 @@ def purge(
 def _check_selection(batches: tuple[str, ...], every: bool, filters: Filters) -> None:
     if bool(batches) + every + bool(filters) != 1:
         raise click.UsageError(
-            "Give batch ids as shown by `dead list`, or --all, or any of --reason, --since and"
-            " --until."
+            "Give batch ids as shown by `dead list`, or --all, or any of --reason, --since,"
+            " --until and --in-group."
         )
 
 

@@ -1,4 +1,4 @@
-"""Options that select dead letters: their source, and filters by reason and time."""
+"""Options that select dead letters: their source, and filters by reason, time and group."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ class Filters(NamedTuple):
         reason: A text that the reason contains, ignoring case.
         since: The earliest time, in seconds since the epoch.
         until: The time before which they became dead letters, in seconds since the epoch.
+        group: The id of their group.
     """
 
     reason: str | None
     since: float | None
     until: float | None
+    group: str | None
 
     def __bool__(self) -> bool:
         return any(part is not None for part in self)
@@ -52,8 +54,8 @@ class Filters(NamedTuple):
 
 def _text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        # It may come from a shell variable that is not set, and would match every reason.
-        text = "must not be empty: leave the option out to match every reason"
+        # It may come from a shell variable that is not set, and would choose all of them.
+        text = f"must not be empty: leave the option out to match every {param.human_readable_name}"
         raise click.BadParameter(text, ctx, param)
     return value
 
@@ -92,6 +94,15 @@ _until = click.option(
 )
 
 
+_group = click.option(
+    "--in-group",
+    "group",
+    callback=_text,
+    metavar="ID",
+    help="Only dead letters with messages of this group: ID is shown by `dead list --group`.",
+)
+
+
 def dead_letters_of(ctx: click.Context, source: str) -> DeadLetters:
     """Return the dead letters of a source.
 
@@ -105,12 +116,17 @@ def dead_letters_of(ctx: click.Context, source: str) -> DeadLetters:
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--reason``, ``--since`` and ``--until`` to a command, as its argument ``filters``."""
+    """Add the options that filter dead letters to a command, as its argument ``filters``."""
 
     @wraps(function)
     def with_filters(
-        *args: Any, reason: str | None, since: float | None, until: float | None, **kwargs: Any
+        *args: Any,
+        reason: str | None,
+        since: float | None,
+        until: float | None,
+        group: str | None,
+        **kwargs: Any,
     ) -> Any:
-        return function(*args, filters=Filters(reason, since, until), **kwargs)
+        return function(*args, filters=Filters(reason, since, until, group), **kwargs)
 
-    return _reason(_since(_until(with_filters)))
+    return _reason(_since(_until(_group(with_filters))))

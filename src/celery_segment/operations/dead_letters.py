@@ -1,10 +1,9 @@
-"""Dead letters: list, show, replay, export and purge them."""
+"""Dead letters: list, group, show, replay, export and purge them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -12,17 +11,16 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from celery_segment import messages
-from celery_segment.buffer import DeadLetter
+from celery_segment.buffer import DeadGroup, DeadLetter
 from celery_segment.files import written_atomically
 from celery_segment.operations.admin import admin_of
+from celery_segment.operations.dead_pages import Chosen, Page, When, page_of
 from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]
 
-#: Number of dead letters that are listed, replayed or purged in one round trip.
-PAGE = 100
-
-When = datetime | float
+#: Number of dead letters that are replayed or purged in one round trip: each may be in many groups.
+SETTLED = 15
 
 
 class Exported(NamedTuple):
@@ -43,7 +41,8 @@ class DeadLetters:
     All methods have the same filters: ``reason`` is a text that the reason contains,
     ignoring case; ``since`` selects what became a dead letter at that time or later, and
     ``until`` before that time. A time is a datetime, local if naive, or seconds since the
-    epoch.
+    epoch. ``group`` is the id of one of ``groups()``: it selects each letter that holds
+    a message of the group, with all its messages.
     """
 
     def __init__(self, runtime: Runtime, source: str) -> None:
@@ -58,8 +57,48 @@ class DeadLetters:
     def __contains__(self, batch_id: str) -> bool:
         return self._admin.is_dead(batch_id)
 
+    def groups(self) -> list[DeadGroup]:
+        """Return the dead letters by reason, type and event, most messages first."""
+        return sorted(self._admin.dead_groups(), key=lambda each: (-each.messages, each.id))
+
+    def page(
+        self,
+        after: str | None = None,
+        *,
+        limit: int = 50,
+        reason: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        group: str | None = None,
+        newest_first: bool = True,
+    ) -> Page:
+        """Return some of the selected dead letters, by default the newest.
+
+        The work for a page is bounded. So a page may have fewer letters than ``limit``, or
+        none, where few match ``reason`` and others follow.
+
+        Args:
+            after: The ``next`` of the page before; None for the first page.
+            limit: The greatest number of letters.
+            reason: As for ``select``.
+            since: As for ``select``.
+            until: As for ``select``.
+            group: As for ``select``.
+            newest_first: Return the newest first, not the oldest.
+
+        Raises:
+            ValueError: ``after`` is not the ``next`` of a page, or ``limit`` is below 1.
+        """
+        chosen = Chosen(reason, since, until, group)
+        return page_of(self._admin, chosen, after, limit, newest_first=newest_first)
+
     def select(
-        self, *, reason: str | None = None, since: When | None = None, until: When | None = None
+        self,
+        *,
+        reason: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        group: str | None = None,
     ) -> Iterator[DeadLetter]:
         """Iterate over the selected dead letters, oldest first.
 
@@ -70,20 +109,14 @@ class DeadLetters:
             reason: Only if the reason contains this text, ignoring case.
             since: Only what became a dead letter at this time or later.
             until: Only what became a dead letter before this time.
+            group: Only what holds a message of the group with this id.
         """
         last = self._admin.last_buried()
-        if last is None:
-            return
-        # Batches buried from here on are left out: the caller may replay in its loop, and
-        # the same batches could be buried again and again.
-        end = last + 0.001 if until is None else min(_seconds(until), last + 0.001)
-        start = None if since is None else _seconds(since)
-        wanted = (reason or "").casefold()
-        letter: DeadLetter | None = None
-        while page := self._admin.dead_letters(letter, since=start, until=end, limit=PAGE):
-            for letter in page:
-                if wanted in letter.reason.casefold():
-                    yield letter
+        if last is not None:
+            # Batches buried from here on are left out: the caller may replay in its loop, and
+            # the same batches could be buried again and again.
+            chosen = Chosen(reason, since, until, group).before(last + 0.001)
+            yield from chosen.read_all(self._admin)
 
     def messages(self, batch_id: str) -> list[dict[str, Any]]:
         """Return the messages of a dead letter as dicts; an empty list for an unknown id."""
@@ -100,6 +133,7 @@ class DeadLetters:
         reason: str | None = None,
         since: When | None = None,
         until: When | None = None,
+        group: str | None = None,
     ) -> int:
         """Deliver dead letters again; return the number of messages.
 
@@ -111,12 +145,13 @@ class DeadLetters:
             reason: As for ``select``.
             since: As for ``select``.
             until: As for ``select``.
+            group: As for ``select``.
 
         Raises:
             ValueError: Both ids and filters are given.
             TypeError: ``batch_ids`` is a str.
         """
-        ids = self._ids(batch_ids, reason, since, until)
+        ids = self._ids(batch_ids, Chosen(reason, since, until, group))
         replayed = _by_pages(self._admin.replay, ids)
         if replayed:
             self._runtime.wake(self._source)
@@ -129,6 +164,7 @@ class DeadLetters:
         reason: str | None = None,
         since: When | None = None,
         until: When | None = None,
+        group: str | None = None,
     ) -> int:
         """Delete dead letters; return the number of messages.
 
@@ -139,12 +175,14 @@ class DeadLetters:
             reason: As for ``select``.
             since: As for ``select``.
             until: As for ``select``.
+            group: As for ``select``.
 
         Raises:
             ValueError: Both ids and filters are given.
             TypeError: ``batch_ids`` is a str.
         """
-        return _by_pages(self._admin.purge, self._ids(batch_ids, reason, since, until))
+        ids = self._ids(batch_ids, Chosen(reason, since, until, group))
+        return _by_pages(self._admin.purge, ids)
 
     def export(
         self,
@@ -153,6 +191,7 @@ class DeadLetters:
         reason: str | None = None,
         since: When | None = None,
         until: When | None = None,
+        group: str | None = None,
         overwrite: bool = False,
         purge: bool = False,
     ) -> Exported:
@@ -168,6 +207,7 @@ class DeadLetters:
             reason: As for ``select``.
             since: As for ``select``.
             until: As for ``select``.
+            group: As for ``select``.
             overwrite: Replace an existing file.
             purge: Delete the exported dead letters once the file is on disk; needs a path.
 
@@ -176,7 +216,7 @@ class DeadLetters:
             OSError: The file could not be written; nothing was deleted.
             ValueError: ``purge`` is given for a stream.
         """
-        letters = self.select(reason=reason, since=since, until=until)
+        letters = self.select(reason=reason, since=since, until=until, group=group)
         written: list[str] = []
         if not isinstance(file, str | os.PathLike):
             if purge:
@@ -204,19 +244,13 @@ class DeadLetters:
                 written.append(letter.id)
         return exported
 
-    def _ids(
-        self,
-        batch_ids: Sequence[str] | None,
-        reason: str | None,
-        since: When | None,
-        until: When | None,
-    ) -> list[str]:
+    def _ids(self, batch_ids: Sequence[str] | None, chosen: Chosen) -> list[str]:
         # Listed in advance, so that what is buried again meanwhile is not selected twice.
         if batch_ids is None:
-            return [letter.id for letter in self.select(reason=reason, since=since, until=until)]
-        if (reason, since, until) != (None, None, None):
+            return [letter.id for letter in self.select(**chosen._asdict())]
+        if chosen != Chosen():
             raise ValueError(
-                "give either batch_ids or the filters reason, since and until, not both"
+                "give either batch_ids or the filters reason, since, until and group, not both"
             )
         if isinstance(batch_ids, str):
             raise TypeError("batch_ids must be a sequence of ids, not a str")
@@ -226,10 +260,6 @@ class DeadLetters:
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
 
 
-def _seconds(when: When) -> float:
-    return when.timestamp() if isinstance(when, datetime) else when
-
-
 def _by_pages(settle: Callable[[list[str]], int], batch_ids: Iterable[str]) -> int:
     left = iter(batch_ids)
-    return sum(map(settle, iter(lambda: list(islice(left, PAGE)), [])))
+    return sum(map(settle, iter(lambda: list(islice(left, SETTLED)), [])))
