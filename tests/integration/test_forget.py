@@ -8,12 +8,22 @@ import os
 import random
 import signal
 import threading
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from celery_segment import Analytics, ValidationError, alias, group, identify, track
-from celery_segment.buffer import Attachments, Damaged, Found, Lease, Stale, messages_of
+from celery_segment.buffer import (
+    Attachments,
+    Damaged,
+    Found,
+    Grouped,
+    Lease,
+    Stale,
+    kinds_of,
+    messages_of,
+)
 from celery_segment.operations.forget import CAUSE, Forgotten, Person, _Deletion
 from celery_segment.runtime import runtime_of
 from commands import failed, ok, run
@@ -524,37 +534,90 @@ class TestPasses:
 
 
 class TestEverywhere:
-    def test_one_of_ten_thousand_people(self, make_app, redis, tmp_path):
-        """In the open batch, ready, compressed, dead and spilled: all others' bytes stay."""
+    #: Where messages wait. Each has its part of all people's, and two of the person's.
+    PLACES = ("dead", "retrying", "compressed", "ready", "open", "spilled")
+
+    @pytest.fixture
+    def parts(self):
+        """The messages of 10,000 people, by the place where they are to wait."""
+        parts = {}
+        for at, place in enumerate(self.PLACES):
+            people = [f"u{n}" for n in range(at, 10_000, len(self.PLACES))]
+            # E24 is the most frequent event, E23 is beyond those that a batch tells apart.
+            events = [f"E{min(n % 60, 24)}" for n in range(len(people))]
+            events[23::120] = ["E24"] * len(events[23::120])
+            parts[place] = [
+                event_of(user, name, f"é {user}" * 9)
+                for user, name in zip(people, events, strict=True)
+            ]
+        return parts
+
+    def test_one_of_ten_thousand_people(self, make_app, redis, tmp_path, parts):
+        """Wherever they wait, the person's messages go, and all others' bytes stay."""
         path = str(tmp_path / "spill")
         app = make_app(segment_on_unavailable="spill", segment_spill_path=path)
         buffer, spill = buffer_of(app), runtime_of(app).spill
-        people = [f"u{n}" for n in range(10_000)]
-        messages = [json.dumps({"userId": u, "text": f"é {u}" * 9}).encode() for u in people]
-        theirs = [json.dumps({"userId": P, "text": n}).encode() for n in range(4)]
-        kinds = [[*messages[n::4], theirs[n]] for n in range(4)]
-        for kind in kinds[:2]:
-            buffer.append_many(kind)
-            buffer.admin.mark()
         allow(buffer, 9)
-        dead = len(list(buffer.admin.batches()))
-        (first, *_) = buffer.claim(1)
-        buffer.bury(buffer.begin(first.id, "t"), "400", answered=True)
-        assert buffer.compress(str(dead))
-        buffer.append_many(kinds[2])
-        spill.put("default", kinds[3], {})
+        theirs = [event_of(P, "E24", "1"), event_of(P, "E23", "2")]
+        for place, messages in parts.items():
+            middle = len(messages) // 2
+            wait_in(place, [*messages[:middle], *theirs, *messages[middle:]], buffer, spill)
+        places = {buffer.admin.place(batch)[0] for batch in buffer.admin.batches()}
+        assert places == {"dead", "retrying", "ready"}
+        before = {group.kind: group.messages for group in buffer.admin.dead_groups()}
+        assert len(before) == 21
+
         found = Analytics(app=app).forget(user_id=P)
-        assert (found.deleted, found.is_complete) == (4, True)
-        stored = [
-            bytes(each)
-            for key in redis.scan_iter("{segment:default}:*")
-            if key.endswith(b":open") or b":batch:" in key
-            for each in messages_of(redis.get(key))
-        ]
-        assert sorted(stored) == sorted(messages)
+        # What was open or spilled is ready by then.
+        assert found == Forgotten(waiting=8, retrying=2, dead=2)
+        assert sorted(everything_stored(redis)) == sorted(chain(*parts.values()))
         assert spill.waiting("default") == 0
-        buffer.admin.mark()
         assert_accounted(redis, "default")
+        stats = Analytics(app=app).stats()
+        assert (stats.purged, stats.accepted) == (12, 10_000 + 12)
+        after = {group.kind: group.messages for group in buffer.admin.dead_groups()}
+        lost = {kind: before[kind] - after.get(kind, 0) for kind in before}
+        assert {kind: n for kind, n in lost.items() if n} == {
+            "track 'E24'": 1, "other messages": 1
+        }  # fmt: skip
+        assert Analytics(app=app).forget(user_id=P) == Forgotten()
+
+
+def event_of(user, name, text):
+    message = {"type": "track", "event": name, "userId": user, "text": text}
+    return json.dumps(message, ensure_ascii=False).encode()
+
+
+def wait_in(place, messages, buffer, spill):
+    """Store messages as one batch that waits in a place."""
+    if place == "spilled":
+        spill.put("default", messages, {})
+        return
+    buffer.append_many(messages)
+    if place == "open":
+        return
+    mark = str(buffer.admin.mark())
+    if place == "compressed":
+        assert buffer.compress(mark)
+    if place in ("retrying", "dead"):
+        (batch,) = buffer.claim(1)
+        lease = buffer.begin(batch.id, "t")
+        assert (batch.id, lease.count) == (mark, len(messages))
+    if place == "retrying":
+        buffer.retry(lease, "own", 60.0, "503", "503", breaker=BREAKER)
+    if place == "dead":
+        grouped = Grouped("400", kinds_of(lease.body))
+        buffer.bury(lease, "400", answered=True, grouped=grouped)
+
+
+def everything_stored(redis):
+    """Return all messages that are in Redis."""
+    return [
+        bytes(each)
+        for key in redis.scan_iter("{segment:default}:*")
+        if key.endswith(b":open") or b":batch:" in key
+        for each in messages_of(redis.get(key))
+    ]
 
 
 class TestCommand:
