@@ -35,6 +35,7 @@ TESTS = {
     "buffer/latency.py": ["tests/unit/test_latency.py", *_buffer("latency")],
     "buffer/groups.py": _buffer("groups"),
     "buffer/kinds.py": [*_buffer("groups"), "tests/integration/test_dead_log.py"],
+    "buffer/tail.py": ["tests/integration/test_tail.py", STATE_MACHINE],
     "buffer/watch.py": _buffer("watch"),
     "buffer/pool.py": [*_CONNECTIONS, "tests/fault/test_lost_replies.py"],
     "delivery/attempt.py": [
@@ -71,6 +72,8 @@ TESTS = {
             ("expire", "dead_retention"),
             ("forget", "forget"),
             ("place", "forget"),
+            ("tail", "tail"),
+            ("_keep_for_tail", "tail"),
         )
     },
     "buffer/lua": [

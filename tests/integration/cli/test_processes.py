@@ -21,6 +21,7 @@ from support import TESTS, WRITE_KEY
     "args",
     [
         ("status",),
+        ("tail",),
         ("flush",),
         ("pause",),
         ("resume",),
