@@ -60,7 +60,13 @@ def test_deliveries_are_shown_in_plain_words(app, server, workers):
     for result in delivered:
         assert re.fullmatch(f"'({each}|nothing to do: .+){so_far}'", result)
     buried = "dead letter, 1 message: 400 Bad Request"
-    assert re.fullmatch(rf"DeliveryFailed\('{buried}{so_far}'\)", failed["exception"])
+    answer = "; Segment answers invalid_request"
+    show = r"celery -A proj segment dead show (?P<id>1[.12]*)"
+    following = rf"; next: {show}, then celery -A proj segment dead replay (?P=id)"
+    told = re.fullmatch(
+        rf"DeliveryFailed\('{buried}{so_far}{answer}{following}'\)", failed["exception"]
+    )
+    assert [letter.id for letter in Analytics().dead_letters] == [told["id"]]
 
 
 def test_a_redis_that_is_away_is_told_with_the_cause(make_app, workers):

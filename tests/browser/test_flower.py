@@ -20,6 +20,10 @@ MARKETING_KEY = "marketingwritekeys3cr3t"
 PAYLOAD = "p4yl04d"
 
 DELIVERED = r"delivered 20 messages in \d+ ms: 200"
+DEAD = "dead letter, 1 message: 400 Bad Request"
+#: What of the page of tasks has to be readable without scrolling; of the link to a task's own page,
+#: so many pixels.
+MATTERS, LINK = ("name", "state", "kwargs", "result", "received"), 64
 #: Beyond this the pictures weigh on the repository.
 LARGEST = 250_000
 
@@ -50,23 +54,27 @@ def track_many(source: str, *events: str) -> None:
             analytics.track.delay(f"user{number}", event, properties)
 
 
-def let_it_happen(server, ended) -> str:
+def let_it_happen(server, results) -> str:
     """Have batches delivered, retried, refused and put off; return the id of a broker's call."""
+
+    def wait_for(result: str, count: int = 1):
+        wait_until(lambda: sum(bool(re.fullmatch(result, each)) for each in results()) == count)
+
     server.fail_messages(lambda message: message["event"] == "bad")
     # Longer than a delivery goes on with what waits: each row is of one batch.
     server.rule(lambda _: Reply.slow(0.3))
     track_many("default", *["Item Purchased"] * 60)
-    wait_until(lambda: ended(3))
+    wait_for(DELIVERED, 3)
     server.reply(Reply.status(503))
     track_many("default", *["Item Purchased"] * 20)
-    wait_until(lambda: ended(4))
+    wait_for(DELIVERED, 4)
     call = track.apply_async(("u", "Order Completed", {"note": PAYLOAD}), countdown=0.1)
-    wait_until(lambda: ended(5))
+    wait_for(r"delivered 1 message in \d+ ms: 200")
     track_many("default", "bad")
-    wait_until(lambda: ended(6))
+    wait_for(DEAD)
     server.reply(Reply.status(429, retry_after=60))
     track_many("marketing", *["Item Purchased"] * 20)
-    assert server.wait_for(lambda: server.requests[-1].status == 429, 20)
+    wait_for("429 .*")
     return call.id
 
 
@@ -81,15 +89,30 @@ def read_tasks(page) -> list[dict]:
     return [dict(zip(tasks_columns.split(","), row, strict=True)) for row in rows]
 
 
-def count_ended(rows: list[dict]) -> int:
-    states = [row["state"] for row in rows if row["name"] == "segment.deliver"]
-    return states.count("SUCCESS") + states.count("FAILURE")
+def check_nothing_is_cut_off(page) -> None:
+    """Check that what matters of each task is visible as a whole."""
+    sizes = """rows => rows.map(row => [...row.cells].map(cell => {
+        const box = cell.getBoundingClientRect();
+        return [cell.scrollWidth - cell.clientWidth, box.left, box.right];
+    }))"""
+    end = page.locator(".dataTables_scrollBody").bounding_box()
+    end = end["x"] + end["width"]
+    rows = page.locator("#tasks-table tbody tr[id]").evaluate_all(sizes)
+    for row in rows:
+        cells = dict(zip(tasks_columns.split(","), row, strict=True))
+        for name in MATTERS:
+            hidden, _, right = cells[name]
+            assert hidden <= 0, name
+            assert right <= end, name
+        assert cells["uuid"][1] + LINK <= end
 
 
 def read_task(page, row: dict) -> dict:
     """Open a task from the page of tasks, and return what its own page says of it."""
     page.click(f"#tasks-table a[href$='/task/{row['uuid']}']")
     page.wait_for_selector("#task-page")
+    hidden = "cells => cells.map(cell => cell.scrollWidth - cell.clientWidth)"
+    assert max(page.locator(".detail-row dd").evaluate_all(hidden)) <= 0
     pair = "rows => rows.map(row => [...row.children].map(cell => cell.innerText.trim()))"
     return dict(page.locator(".detail-row").evaluate_all(pair))
 
@@ -119,30 +142,33 @@ def test_an_operator_reads_the_deliveries(browser, server, address, pictures, tm
     page.locator("text=Online").nth(1).wait_for()
 
     page.goto(f"{address}/tasks")
-    call = let_it_happen(server, lambda number: count_ended(read_tasks(page)) == number)
-    rows = wait_until(lambda: (rows := read_tasks(page))[0]["state"] == "RETRY" and rows)
+    call = let_it_happen(server, lambda: [row["result"] for row in read_tasks(page)])
+    rows = read_tasks(page)
+    check_nothing_is_cut_off(page)
     keep(page, pictures / "flower-tasks.png")
-    assert {row["worker"] for row in rows} == {"worker1@demo", "worker2@demo"}
-    said = {row["kwargs"]: row for row in rows}
-    assert said[f"default, message {call}"]["name"] == "segment.track"
-    assert "claimed 3 batches, 60 messages" in {row["result"] for row in rows}
-    deliveries = [row for row in rows if row["name"] == "segment.deliver"]
-    of_twenty = r"(default|marketing), batch \d+, 20 messages, \d{1,2},\d{3} bytes"
-    delivered = [row for row in deliveries if re.fullmatch(DELIVERED, row["result"])]
-    assert len(delivered) == 4
-    assert all(re.fullmatch(of_twenty, row["kwargs"]) for row in delivered)
-    assert {row["state"] for row in delivered} == {"SUCCESS"}
+    assert {row["worker"] for row in rows} <= {"worker1@demo", "worker2@demo"}
+    by_id = {row["uuid"]: row for row in rows}
+    assert (by_id[call]["name"], by_id[call]["kwargs"]) == ("segment.track", "default")
+    assert "default" in {row["kwargs"] for row in rows if row["name"] == "segment.drain"}
 
     # The newest first: what waits, then what was refused.
-    waits, refused = (row for row in deliveries if row["state"] != "SUCCESS")
+    waits, refused = (row for row in rows if row["state"] != "SUCCESS")
     assert waits["state"] == "RETRY"
+    assert waits["kwargs"] == "marketing, batch 1, 20 messages"
     assert waits["result"] == "429 Too Many Requests, Retry-After 60 s"
-    assert refused["state"] == "FAILURE"
-    assert refused["result"] == "dead letter, 1 message: 400 Bad Request"
+    assert (refused["state"], refused["result"]) == ("FAILURE", DEAD)
     told = read_task(page, refused)
-    assert told["Exception"] == f"DeliveryFailed('{refused['result']}')"
+    keep(page, pictures / "flower-dead-letter.png", above="Traceback")
+    (letter,) = Analytics().dead_letters
+    command = "celery -A proj segment dead"
+    following = f"next: {command} show {letter.id}, then {command} replay {letter.id}"
+    assert told["Exception"] == (
+        f"DeliveryFailed('{DEAD}; Segment answers invalid_request; {following}')"
+    )
     page.go_back()
-    retried = next(row for row in delivered if row["kwargs"].startswith("default, batch 4, "))
+    page.wait_for_selector("#tasks-table tbody td")
+    of_four = (row for row in rows if row["kwargs"] == "default, batch 4, 20 messages")
+    retried = next(row for row in of_four if re.fullmatch(DELIVERED, row["result"]))
     told = read_task(page, retried)
     keep(page, pictures / "flower-task.png", above="Traceback")
     assert told["Status"] == "SUCCESS"

@@ -22,6 +22,13 @@ ROOT = Path(__file__).parents[2]
         ("RETRY", None, "DeliveryError('503 Service Unavailable')", "503 Service Unavailable"),
         ("STARTED", None, "DeliveryError('503')", "503"),
         ("FAILURE", None, "DeliveryFailed('dead letter: 400')", "dead letter: 400"),
+        (
+            "FAILURE",
+            None,
+            "DeliveryFailed('dead letter: 400; Segment answers x; next: dead show 1')",
+            "dead letter: 400",
+        ),
+        ("FAILURE", None, "DeliveryFailed('dead: 503; given up; next: y')", "dead: 503; given up"),
         ("FAILURE", None, 'TypeError("can\'t")', "can't"),
         ("FAILURE", None, "WorkerLostError()", "WorkerLostError()"),
         ("RECEIVED", None, None, None),
@@ -30,6 +37,22 @@ ROOT = Path(__file__).parents[2]
 def test_a_column_tells_what_became_of_a_batch(state, result, exception, shown):
     task = Task("1", name="segment.deliver", state=state, result=result, exception=exception)
     assert format_task(task).result == shown
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "shown"),
+    [
+        ("default", "default"),
+        ("default, batch 17, 20 messages, 10,037 bytes", "default, batch 17, 20 messages"),
+        ("default, batch 17, 1 message, 1 byte", "default, batch 17, 1 message"),
+        ("default, message u-1", "default"),
+        ("default, message another", "default, message another"),
+        (None, ""),
+    ],
+)
+def test_arguments_are_short_enough_for_their_column(kwargs, shown):
+    task = Task("u-1", name="segment.deliver", state="RECEIVED", kwargs=kwargs)
+    assert format_task(task).kwargs == shown
 
 
 @pytest.mark.parametrize("name", ["shop.send_invoice", None])

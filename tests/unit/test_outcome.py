@@ -398,3 +398,17 @@ def test_a_failure_is_the_batchs_own_while_others_are_delivered():
     assert ask(500, count=1, others_delivered=True).own
     assert not ask(500, count=1).own
     assert not ask(500, headers={"Retry-After": "1"}, others_delivered=True).own
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"success": false, "code": "invalid_request", "message": "cut o', "invalid_request"),
+        ('{"code":"invalid_request"}', "invalid_request"),
+        ('{"code": "user@example.com"}', ""),
+        ("invalid_request", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_known_code_of_an_answer_is_shown(text, code):
+    assert Bury("400 Bad Request", answered=True, text=text).code == code

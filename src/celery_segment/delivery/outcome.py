@@ -18,6 +18,7 @@ accepted since the batch was refused before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,6 +62,9 @@ SUSPECT = 2
 #: the source. Soon, since the batch's other half may be delivered meanwhile, which shows it.
 #: A batch that is alone is split before: one half may show whether it is the other's fault.
 DOUBT_AGAIN, DOUBTS, DOUBTS_ALONE = 0.5, 20, 3
+
+#: A code of an error in an answer's JSON. Only known ones: any other text may quote a message.
+_CODE = re.compile(r'"code"\s*:\s*"(invalid_request)"')
 
 #: Maximum length of the response's text that is stored with a dead letter, in characters.
 TEXT = 200
@@ -231,6 +235,12 @@ class Bury:
     answered: bool
     text: str = field(default="", repr=False)
     group: str = ""
+
+    @property
+    def code(self) -> str:
+        """The code of the error in the answer, where it is a known one of Segment's; else ""."""
+        match = _CODE.search(self.text)
+        return match[1] if match else ""
 
 
 Decision = Delivered | Retry | Refused | WrongKey | Split | Bury

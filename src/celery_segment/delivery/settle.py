@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import (
@@ -19,6 +19,7 @@ from celery_segment.buffer import (
     Stale,
     kinds_of,
 )
+from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.delivery.dead_log import dead_log, label_of
 from celery_segment.delivery.outcome import (
     Bury,
@@ -84,6 +85,8 @@ class Report:
 
     Attributes:
         text: A description, for Flower.
+        details: What Flower's page of a dead letter shows besides: Segment's code for the error, if
+            it is a known one, and the next commands.
         retry_in: Seconds until the next attempt, if there is one.
         settled: The batch, if it has callbacks to run.
         may_continue: Whether this worker may deliver another batch now.
@@ -94,6 +97,7 @@ class Report:
     """
 
     text: str
+    details: str = field(default="", repr=False)
     retry_in: float | None = None
     settled: Settled | None = None
     may_continue: bool = False
@@ -184,7 +188,15 @@ def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Repor
     _log_given_up(buffer, lease, kinds, status=status, cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"dead letter, {counted(lease.count, 'message')}: {cause}"
-    return Report(text, settled=settled, may_continue=True, buried=True)
+    details = _details_of(decision, source, source.batch_name(lease.id))
+    return Report(text, details, settled=settled, may_continue=True, buried=True)
+
+
+def _details_of(decision: Bury, source: Source, batch: str) -> str:
+    code = f"; Segment answers {decision.code}" if decision.code else ""
+    named = "" if source.name == DEFAULT_SOURCE else f" --source {source.name}"
+    dead = "celery -A proj segment dead"
+    return f"{code}; next: {dead} show {batch}{named}, then {dead} replay {batch}{named}"
 
 
 def _retry(

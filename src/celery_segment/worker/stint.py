@@ -93,7 +93,7 @@ class Stint:
             if report.settled is not None:
                 callbacks.run(self._task.app, self._buffer, report.settled)
             if report.buried:
-                raise DeliveryFailed(self.text)
+                raise DeliveryFailed(self.text + report.details)
             if not (continues and following):
                 return self.text
             batch = following[0]

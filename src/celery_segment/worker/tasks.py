@@ -141,7 +141,7 @@ def _left_to_others(app: Any, buffer: Buffer) -> str:
     return ""
 
 
-_NO_SLOT = "as many processes as segment_worker_share allows deliver already"
+_NO_SLOT = "segment_worker_share is reached"
 
 
 @contextmanager
