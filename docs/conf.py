@@ -20,12 +20,23 @@ author = "The celery-segment authors"
 project_copyright = author
 version = release = celery_segment.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
 highlight_language = "none"
 smartquotes = False
 
 # As on GitHub, links to any heading work: page.md#heading.
 myst_heading_anchors = 3
+
+# Of a block with prompts, the commands alone are copied, without these.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {"Identifier": "Identifier", "Json": "Json"}
@@ -43,6 +54,9 @@ html_theme = "furo"
 html_title = f"celery-segment {release}"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_js_files = ["tables.js"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#3b6fd4", "color-brand-content": "#3b6fd4"},
     "dark_css_variables": {"color-brand-primary": "#8fb2f5", "color-brand-content": "#8fb2f5"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def test_the_tests_that_hold_the_guarantees_are_there():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 120
+
+
+def test_what_the_readme_names_for_django_is_there():
+    names = re.findall(
+        r'"(celery_segment\.contrib\.[\w.]+)"', (ROOT / "README.md").read_text("utf-8")
+    )
+    assert names
+    for name in names:
+        assert pkgutil.resolve_name(name)
 
 
 def test_pages_link_to_pages_and_headings_that_are_there():
