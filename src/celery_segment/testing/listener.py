@@ -9,14 +9,19 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from wsgiref.handlers import SimpleHandler
+from wsgiref.simple_server import WSGIRequestHandler
 
-from celery_segment.testing.protocol import MAX_DECODED_BYTES
+from celery_segment.testing.protocol import MAX_DECODED_BYTES, is_for_endpoint
 from celery_segment.text import http_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from email.message import Message
+
+    from _typeshed.wsgi import WSGIApplication
 
     from celery_segment.testing.reply import Reply
 
@@ -35,6 +40,7 @@ class Listener(ThreadingHTTPServer):
         decide: Returns the reply to a request, given the time of its arrival, its method,
             target, headers and body.
         failed: Called with an exception that ``decide`` raised.
+        pages: Answers the requests that are not for the endpoint; None has ``decide`` do it.
     """
 
     request_queue_size = 128
@@ -46,8 +52,10 @@ class Listener(ThreadingHTTPServer):
         address: tuple[str, int],
         decide: Callable[[float, str, str, Message, bytes], Reply],
         failed: Callable[[BaseException], None],
+        pages: WSGIApplication | None = None,
     ) -> None:
         self.decide = decide
+        self.pages = pages
         self.stopping = threading.Event()
         self._failed = failed
         self._connections: set[Any] = set()
@@ -74,6 +82,12 @@ class Listener(ThreadingHTTPServer):
         """Bind without looking the host's name up, which may wait for a resolver."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        # What WSGI is told of the server.
+        self.base_environ = {
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": str(self.server_name),
+            "SERVER_PORT": str(self.server_port),
+        }
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start the thread of a connection."""
@@ -95,11 +109,14 @@ class Listener(ThreadingHTTPServer):
             self._failed(error)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Listener
     _arrived = 0.0
+
+    # WSGI's own serves one request per connection.
+    handle = BaseHTTPRequestHandler.handle
 
     def parse_request(self) -> bool:
         self._arrived = time.monotonic()
@@ -110,6 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self.close_connection = True
             return
+        if self.server.pages is not None and not is_for_endpoint(self.path):
+            self._show_page(self.server.pages, data)
+            return
         reply = self.server.decide(self._arrived, self.command, self.path, self.headers, data)
         if reply.delay and self.server.stopping.wait(reply.delay):
             self.close_connection = True
@@ -117,6 +137,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._carry_out(reply)
 
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = _serve  # noqa: N815
+
+    def _show_page(self, pages: WSGIApplication, data: bytes) -> None:
+        self.close_connection = True
+        environ = {
+            **self.get_environ(),
+            "CONTENT_LENGTH": str(len(data)),
+            # For a page that waits for something.
+            "celery_segment.stopping": self.server.stopping,
+        }
+        handler = SimpleHandler(BytesIO(data), cast("BinaryIO", self.wfile), sys.stderr, environ)
+        handler.run(pages)
 
     def _read_body(self) -> bytes | None:
         """Return the start of the body; None if the client disconnected before its end."""

@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from email.message import Message
 
-__all__ = ["MAX_DECODED_BYTES", "Problem", "Request", "read_request"]
+__all__ = [
+    "HEALTH",
+    "MAX_DECODED_BYTES",
+    "MAX_MESSAGE_BYTES",
+    "Problem",
+    "Request",
+    "is_for_endpoint",
+    "read_request",
+]
 
 PATH = "/v1/batch"
+#: The path of health checks, which is not one of Segment's. Requests to it are not recorded.
+HEALTH = "/health"
 MAX_BODY_BYTES = 500_000
 MAX_MESSAGES = 2_500
 MAX_MESSAGE_BYTES = 32_768
@@ -32,6 +42,14 @@ MAX_DECODED_BYTES = 16 * MAX_BODY_BYTES
 the size of a body that is too large, and limits the effect of a decompression bomb."""
 
 _ELSEWHERE = frozenset({404, 405, 411})
+
+
+def is_for_endpoint(path: str) -> bool:
+    """Return whether a path is one of Segment's, be it one that does not exist.
+
+    So is one with something in front, as of a client whose host is configured with a path.
+    """
+    return path == HEALTH or "/v1/" in path
 
 
 class Problem(NamedTuple):

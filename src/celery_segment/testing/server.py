@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from celery_segment.testing.listener import Listener
-from celery_segment.testing.protocol import read_request
+from celery_segment.testing.protocol import HEALTH, read_request
 from celery_segment.testing.reply import Reply
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from email.message import Message
     from types import TracebackType
 
+    from _typeshed.wsgi import WSGIApplication
     from typing_extensions import Self
 
     from celery_segment.testing.protocol import Request
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Received", "SegmentServer"]
 
 _OK = Reply.ok()
-#: The path of health checks, which is not one of Segment's. Requests to it are not recorded.
-_HEALTH = "/health"
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,20 @@ class SegmentServer:
         write_keys: The write keys that are accepted; None for any that is not empty.
         strict_keys: Whether to answer another write key with 401. If False, the server
             answers 200 and discards the events, as Segment does.
-        record: ``"messages"``, or ``"ids"`` if the messages would not fit in memory.
+        record: ``"messages"``; ``"ids"`` if the messages would not fit in memory; ``"nothing"`` if
+            the server is never stopped: the records below then stay empty.
         in_flight_grace: Seconds after a Retry-After was sent for which other requests are
             not violations, since they may have been in flight already.
         on_request: Called with each ``Received``, one at a time.
+        on_exchange: Called with each request, as it was read and as it was decided, before the
+            response is sent; by several threads at a time.
         check_token: Has the server accept tokens of OAuth as well (``Authorization: Bearer``). It
             is called with each, and returns what is wrong with it, "" if nothing is: that is
             answered with 401, and an "expired" token is a violation.
+        override: Asked for the reply to each batch before all scripts; None leaves it to them.
+            ``restore()`` does not remove it. It may be called by several threads at a time.
+        pages: A WSGI application that answers the requests to other paths than Segment's, such as
+            the debugger's pages. They are not recorded.
 
     Attributes:
         requests: All requests, in the order in which they were decided.
@@ -119,13 +125,16 @@ class SegmentServer:
         self,
         port: int = 0,
         write_keys: Iterable[str] | None = None,
-        record: Literal["messages", "ids"] = "messages",
+        record: Literal["messages", "ids", "nothing"] = "messages",
         *,
         host: str = "127.0.0.1",
         strict_keys: bool = True,
         in_flight_grace: float = 0.0,
         on_request: Callable[[Received], None] | None = None,
+        on_exchange: Callable[[Request, Received], None] | None = None,
         check_token: Callable[[str], str] | None = None,
+        override: Callable[[Request], Reply | None] | None = None,
+        pages: WSGIApplication | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -135,10 +144,12 @@ class SegmentServer:
         self.violations: list[str] = []
         self._write_keys = None if write_keys is None else frozenset(write_keys)
         self._strict_keys = strict_keys
+        self._records = record != "nothing"
         self._keep_messages = record == "messages"
         self._grace = in_flight_grace
-        self._on_request = on_request
+        self._on_request, self._on_exchange = on_request, on_exchange
         self._check_token = check_token
+        self._override, self._pages = override, pages
         self._changed = threading.Condition()
         self._listener: Listener | None = None
         self._pauses: dict[str | None, _Pause] = {}
@@ -162,7 +173,9 @@ class SegmentServer:
     def start(self) -> None:
         """Start to listen. After a ``stop()``, the port and the records stay the same."""
         if self._listener is None:
-            self._listener = Listener((self.host, self.port), self._receive, self._note_failure)
+            self._listener = Listener(
+                (self.host, self.port), self._receive, self._note_failure, self._pages
+            )
             self.port = self._listener.server_port
 
     def stop(self) -> None:
@@ -231,7 +244,7 @@ class SegmentServer:
         return self.wait_for(lambda: len(self.received) >= n_distinct, timeout)
 
     def _receive(self, at: float, method: str, path: str, headers: Message, data: bytes) -> Reply:
-        if (method, path) == ("GET", _HEALTH):
+        if (method, path) == ("GET", HEALTH):
             return _OK
         request = read_request(
             at,
@@ -242,12 +255,15 @@ class SegmentServer:
             write_keys=self._write_keys,
             strict_keys=self._strict_keys,
             check_token=self._check_token,
-            decode=self._keep_messages,
+            decode=self._keep_messages or self._on_exchange is not None,
         )
         reply = self._settle(request)
         with self._changed:
-            self._record(request, reply)
+            received = self._decide(request, reply)
+            self._record(received)
             self._changed.notify_all()
+        if self._on_exchange is not None:
+            self._on_exchange(request, received)
         return reply
 
     def _settle(self, request: Request) -> Reply:
@@ -261,6 +277,8 @@ class SegmentServer:
         return replace(reply, code=refusal.code, body=refusal.body, accepts=False)
 
     def _scripted(self, request: Request) -> Reply:
+        if self._override is not None and (reply := self._override(request)) is not None:
+            return reply
         with self._changed:
             if self._queue:
                 return self._queue.popleft()
@@ -273,7 +291,7 @@ class SegmentServer:
             return replace(Reply.status(400, body=body), name="fail_messages")
         return (rule and rule(request)) or _OK
 
-    def _record(self, request: Request, reply: Reply) -> None:
+    def _decide(self, request: Request, reply: Reply) -> Received:
         violations = [problem.text for problem in request.problems if problem.violation]
         pause = self._pauses.get(request.write_key)
         if pause and pause.since + self._grace <= request.at < pause.until:
@@ -283,7 +301,7 @@ class SegmentServer:
             now = time.monotonic()
             until = max(now + reply.pause, pause.until if pause else now)
             self._pauses[request.write_key] = _Pause(now, until)
-        received = Received(
+        return Received(
             at=request.at,
             status=reply.answered_status,
             reply=reply.name,
@@ -300,11 +318,14 @@ class SegmentServer:
             path=request.path,
             violations=tuple(violations),
         )
-        self.requests.append(received)
-        self.violations.extend(violations)
-        if reply.accepts:
-            self.received.update(received.message_ids)
-            self.messages.extend(received.messages)
+
+    def _record(self, received: Received) -> None:
+        if self._records:
+            self.requests.append(received)
+            self.violations.extend(received.violations)
+            if received.accepted:
+                self.received.update(received.message_ids)
+                self.messages.extend(received.messages)
         if self._on_request is not None:
             self._on_request(received)
 
