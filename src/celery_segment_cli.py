@@ -29,6 +29,7 @@ _COMMANDS = {
     "rename": "rename:rename",
     "move": "move:move",
     "check": "check:check",
+    "debugger": "debugger:debugger",
     "metrics": "metrics:metrics",
     "import": "import_:import_",
 }

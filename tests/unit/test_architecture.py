@@ -65,19 +65,24 @@ LAYERS = {
         *("config", "errors", "messages", "operations"),
         *("producer", "runtime", "text"),
     },
-    "web": {"errors", "text"},
+    "web": {"config", "errors", "messages", "testing", "text"},
+    "testing.__main__": {"errors", "web"},
     "cli": {
         *("config", "errors", "importing", "messages"),
-        *("operations", "producer", "runtime", "text", "worker"),
+        *("operations", "producer", "runtime", "text", "web", "worker"),
     },
     "contrib": {
         *("", "aio", "buffer", "config", "errors", "frames", "operations"),
         *("producer", "runtime", "signals", "visitor"),
     },
-    "demo": {"", "calls", "contrib", "errors", "operations", "runtime", "testing"},
+    "demo": {
+        *("", "calls", "config", "contrib", "errors", "operations"),
+        *("runtime", "testing", "web"),
+    },
 }
+PROGRAM = "testing.__main__"
 #: What stands on top of the door; a web process imports of it what it names itself.
-ON_TOP = {"analytics", "testing", "web", "cli", "contrib", "demo"}
+ON_TOP = {"analytics", "testing", "web", PROGRAM, "cli", "contrib", "demo"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {
@@ -129,7 +134,13 @@ IMPORTS = {name: imports_of(name) for name in MODULES}
 
 
 def part_of(name):
-    """The part of the library that a module belongs to: "" is the door."""
+    """The part of the library that a module belongs to: "" is the door.
+
+    ``python -m celery_segment.testing`` is a program, which nothing imports. It shows the pages of
+    ``web``, which themselves show what ``testing`` receives: it is a part of its own above both.
+    """
+    if name == f"{PACKAGE}.{PROGRAM}":
+        return PROGRAM
     return name.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from celery_segment import Analytics
+from celery_segment.config import DEFAULT_SOURCE
 from celery_segment.demo.app import app
 from celery_segment.demo.events import stream
 from celery_segment.demo.failures import Failures
@@ -28,6 +29,7 @@ from celery_segment.errors import SegmentError
 from celery_segment.operations.flush import Flush, wait_for
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis, SegmentServer
+from celery_segment.web.debugger import INSTALL, Debugger
 
 SEED = 2010
 #: Maximum number of seconds to wait for the delivery at the end.
@@ -72,16 +74,21 @@ class Stage:
     """The running parts of the demo.
 
     Attributes:
-        server: The endpoint.
+        debugger: The endpoint, and its pages.
         workers: The Celery workers.
         flower: The address of Flower, or why it does not run.
         folder: The directory of the logs.
     """
 
-    server: SegmentServer
+    debugger: Debugger
     workers: list[Child]
     flower: str
     folder: Path
+
+    @property
+    def server(self) -> SegmentServer:
+        """The endpoint."""
+        return self.debugger.server
 
     def check(self) -> None:
         """Raise ChildError if a worker has exited."""
@@ -135,8 +142,13 @@ def _start(stack: ExitStack, workers: int) -> Stage:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segment-demo-")))
     redis = stack.enter_context(EmbeddedRedis(folder / "redis", password=token_hex(16)))
     key, login = token_hex(16), f"demo:{token_hex(4)}"
-    server = SegmentServer(write_keys={key}, record="ids", in_flight_grace=IN_FLIGHT_GRACE)
-    stack.enter_context(server)
+    debugger = Debugger(
+        sources={key: DEFAULT_SOURCE},
+        write_keys={key},
+        record="ids",
+        in_flight_grace=IN_FLIGHT_GRACE,
+    )
+    server = stack.enter_context(debugger.server)
     server.rule(Failures(SEED))
     settings = {"broker_url": redis.url, "segment_host": server.url}
     app.conf.update(settings)
@@ -150,7 +162,7 @@ def _start(stack: ExitStack, workers: int) -> Stage:
     web = flower(settings, login, folder)
     if web:
         stack.enter_context(web)
-    return Stage(server, children, _flower_address(web, login), folder)
+    return Stage(debugger, children, _flower_address(web, login), folder)
 
 
 def _flower_address(web: Child | None, login: str) -> str:
@@ -164,10 +176,12 @@ def _flower_address(web: Child | None, login: str) -> str:
 
 
 def _introduce(console: Console, stage: Stage, arguments: argparse.Namespace) -> None:
+    missing = stage.debugger.missing
+    shown = f"{missing} is not installed ({INSTALL})" if missing else stage.server.url
     text = (
         f"{arguments.rate:g} events per second, to an endpoint that fails for one request in ten\n"
         f"  Flower    {stage.flower}\n"
-        f"  endpoint  {stage.server.url}\n"
+        f"  debugger  {shown}\n"
         f"  logs      {stage.folder}\n"
         "Press Ctrl-C to finish with a ledger, and again to abort.\n"
     )
@@ -187,6 +201,7 @@ def _run(
             accepted.add(event.call.delay(**event.arguments).id)
         view.phase = "settling"
         stage.server.restore()
+        stage.debugger.failures.clear()
         # Stop waiting if a worker has exited.
         flush = Flush(runtime_of(app), analytics.source)
         remaining = wait_for([flush], FLUSH, watch=lambda _: stage.check())

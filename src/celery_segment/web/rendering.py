@@ -64,6 +64,15 @@ def _time(at: float) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(f"{when:%Y-%m-%dT%H:%M:%S.%fZ}", text)
 
 
+def _clock(at: float) -> Markup:
+    """Return the time of day, to the millisecond, which the page's script writes as local time."""
+    when = datetime.fromtimestamp(at, timezone.utc)
+    text = f"{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
+    return Markup('<time datetime="{}" data-clock>{}</time>').format(
+        f"{when:%Y-%m-%dT%H:%M:%S.%fZ}", text
+    )
+
+
 def _size(count: int) -> str:
     """Return a size in the largest unit that fits: "512 B", "1.3 kB", "20.5 MB"."""
     size, units = float(count), ["B", "kB", "MB", "GB"]
@@ -89,6 +98,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters.update(
+    clock=_clock,
     number=lambda number: f"{number:,}",
     counted=counted,
     duration=duration,

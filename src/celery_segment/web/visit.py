@@ -75,12 +75,15 @@ class Page:
         title: Its title.
         values: What the template shows.
         status: The status of the response.
+        version: Of what it shows: as long as it is the same, an open page is not sent it again.
+            "" where that is not known.
     """
 
     template: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     status: int = 200
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

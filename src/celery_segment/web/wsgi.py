@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request, Response
 from celery_segment.web.site import Site
 from celery_segment.web.visit import Access, Done, Page, Visit
 
-__all__ = ["LOOPBACK", "LiveHeader", "WebApplication"]
+__all__ = ["LOOPBACK", "LiveHeader", "WebApplication", "is_of_another_site"]
 
 #: The names by which a loopback address is asked.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -59,6 +59,8 @@ class WebApplication:
             another application decides.
         password: What a visitor has to give as the password of HTTP's basic authentication, with
             any user name; None for none.
+        api: Answers what is no page, from whoever may read; returns None for a page. It has to
+            refuse by itself what another site has a browser send.
     """
 
     def __init__(
@@ -69,18 +71,20 @@ class WebApplication:
         may_change: Callable[[Request], bool] = lambda _: False,
         hosts: Collection[str] | None = None,
         password: str | None = None,
+        api: Callable[[Request], Response | None] = lambda _: None,
     ) -> None:
         self._site = site
         self._may_view, self._may_change = may_view, may_change
         self._hosts = None if hosts is None else frozenset(hosts)
         self._password = password
+        self._api = api
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request."""
         request = _Request(environ)
-        response = self._refusal(request) or self._respond(request)
+        response = self._refusal(request) or self._api(request) or self._respond(request)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
@@ -121,9 +125,17 @@ class WebApplication:
             _set_cookie(request, response, _TOKEN, token)
         return response
 
+    def _show_content(self, visit: Visit, page: Page) -> Response:
+        if page.version and visit.request.if_none_match.contains(page.version):
+            return Response(status=304)
+        response = Response(self._site.content(visit, page), page.status, mimetype="text/html")
+        if page.version:
+            response.set_etag(page.version)
+        return response
+
     def _show(self, visit: Visit, page: Page) -> Response:
         if LiveHeader in visit.request.headers:
-            return Response(self._site.content(visit, page), page.status, mimetype="text/html")
+            return self._show_content(visit, page)
         done = _read_done(visit.request.cookies.get(_DONE))
         document = self._site.document(visit, page, done)
         response = Response(document, page.status, mimetype="text/html")
@@ -132,12 +144,17 @@ class WebApplication:
         return response
 
 
-def _is_own(request: Request, token: str) -> bool:
-    """Return whether a request that is to change something comes from a page of this site."""
-    origin = request.headers.get("Origin")
+def is_of_another_site(request: Request) -> bool:
+    """Return whether a browser says that a page of another site made it send a request."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-        return False
-    if origin is not None and urlsplit(origin).netloc != request.host:
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _is_own(request: Request, token: str) -> bool:
+    """Return whether a form comes from a page of this site."""
+    if is_of_another_site(request):
         return False
     given = request.form.get("token", "")
     return _TOKEN in request.cookies and hmac.compare_digest(given.encode(), token.encode())

@@ -94,7 +94,7 @@ def test_as_a_command(ending, session):
                 auth=("the-key", ""),
                 timeout=PATIENCE,
             )
-        session.get(url, timeout=PATIENCE)
+        session.get(url + "/v1/track", timeout=PATIENCE)
         process.send_signal(ending)
         output, errors = process.communicate(timeout=PATIENCE)
     size = len(encode({"batch": [message("an-id")], "sentAt": SENT_AT}))

@@ -11,19 +11,35 @@
       const when = new Date(time.dateTime);
       if (Number.isNaN(when.getTime())) continue;
       time.title = time.textContent;
-      time.textContent = when.toLocaleString(undefined, {
-        year: "numeric", month: "2-digit", day: "2-digit",
-        hour: "2-digit", minute: "2-digit", second: "2-digit",
-      });
+      const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+      time.textContent = "clock" in time.dataset
+        ? when.toLocaleTimeString(undefined, {
+          ...clock, hourCycle: "h23", fractionalSecondDigits: 3,
+        })
+        : when.toLocaleString(undefined, {
+          year: "numeric", month: "2-digit", day: "2-digit", ...clock,
+        });
     }
   };
 
   // What each live part was last sent as: it is only replaced where that has changed.
   const sent = new Map();
+  // Where a page has versions, it is only sent when it has changed, and may be waited for.
+  let version = { of: "", tag: "" };
+  let asking;
   const renew = async () => {
-    const response = await fetch(location.href, { headers: { "X-Segment-Live": "1" } });
-    if (!response.ok && response.status !== 503) return;
+    asking?.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    const address = location.href;
+    const headers = { "X-Segment-Live": "1", Prefer: "wait=5" };
+    if (version.of === address && version.tag) headers["If-None-Match"] = version.tag;
+    const response = await fetch(address, { headers, signal });
+    if (!response.ok && response.status !== 503) return; // 304, among others
+    const tag = response.headers.get("ETag") ?? "";
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (signal.aborted) return; // the address has changed meanwhile
+    version = { of: address, tag };
     for (const part of root.querySelectorAll("[data-live]")) {
       const other = fresh.getElementById(part.id);
       if (!other || sent.get(part.id) === other.innerHTML) continue;
@@ -36,21 +52,29 @@
     root.dispatchEvent(new CustomEvent("segment:renewed"));
   };
 
+  const attempt = async () => {
+    try {
+      await renew();
+      root.classList.remove("away");
+    } catch (error) {
+      // Either asked anew, or the server is gone: then it is tried again.
+      if (error.name !== "AbortError") root.classList.add("away");
+    }
+  };
+
   const live = [...root.querySelectorAll("[data-live]")];
   for (const part of live) sent.set(part.id, part.innerHTML);
   localise(root);
   if (live.length) {
     const period = 1000 * Math.min(...live.map((part) => Number(part.dataset.live)));
     const turn = async () => {
-      try {
-        if (!document.hidden && !root.classList.contains("held")) await renew();
-        root.classList.remove("away");
-      } catch {
-        root.classList.add("away"); // the server is gone: try again
-      }
+      if (!document.hidden && !root.classList.contains("held")) await attempt();
       setTimeout(turn, period);
     };
     setTimeout(turn, period);
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && !root.classList.contains("held")) attempt();
+    });
   }
 
   root.addEventListener("click", async (event) => {
@@ -69,6 +93,78 @@
   root.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
+  });
+
+  // A form whose fields renew the page as they change: they become its address.
+  const go = async (address, how) => {
+    history[how](null, "", address);
+    await attempt();
+  };
+  const form = root.querySelector("[data-live-form]");
+  let waiting;
+  form?.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      const fields = [...new FormData(form)].filter(([, value]) => value.trim());
+      go(`${form.action}?${new URLSearchParams(fields)}`, "replaceState");
+    }, 150);
+  });
+  form?.addEventListener("submit", (event) => event.preventDefault());
+  for (const button of form?.querySelectorAll("[data-without-script]") ?? []) button.hidden = true;
+
+  // Links that open something beside the list, or in its place, without leaving it.
+  const opened = document.getElementById("opened");
+  let left = 0;
+  root.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-beside]");
+    const other = event.metaKey || event.ctrlKey || event.shiftKey || event.button;
+    if (!link || other || !opened) return;
+    event.preventDefault();
+    if (!opened.querySelector("article")) left = scrollY;
+    await go(link.href, "pushState");
+    const article = opened.querySelector("article");
+    if (!article) scrollTo(0, left);
+    else if (article.getBoundingClientRect().top < 0) article.scrollIntoView();
+  });
+  addEventListener("popstate", () => {
+    const fields = new URLSearchParams(location.search);
+    for (const field of form?.elements ?? []) {
+      if (field.type === "checkbox") field.checked = fields.has(field.name);
+      else if (field.name) field.value = fields.get(field.name) ?? "";
+    }
+    if (live.length) attempt();
+  });
+
+  const hold = root.querySelector("[data-hold]");
+  if (hold) hold.hidden = false;
+  hold?.addEventListener("click", () => {
+    const held = root.classList.toggle("held");
+    if (held) asking?.abort();
+    hold.textContent = held ? "Go on" : "Pause";
+    hold.setAttribute("aria-pressed", held);
+  });
+
+  // Keys: "/" to search, j and k (or the arrows) from row to row, Escape to close what is open.
+  const step = (by) => {
+    const links = [...root.querySelectorAll("a[data-beside]:not([data-close])")];
+    const current = links.indexOf(document.activeElement);
+    const open = links.findIndex((link) => link.ariaCurrent === "true");
+    links[Math.max((current < 0 ? open : current) + by, 0)]?.focus();
+  };
+  const keys = {
+    "/": () => root.querySelector("[data-key='/']")?.focus(),
+    j: () => step(1), ArrowDown: () => step(1),
+    k: () => step(-1), ArrowUp: () => step(-1),
+    Escape: () => root.querySelector("[data-close]")?.click(),
+  };
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea");
+    const act = keys[event.key];
+    if (typing && event.key === "Escape") typing.blur();
+    if (!act || typing || event.metaKey || event.ctrlKey || event.altKey) return;
+    if (event.key.startsWith("Arrow") && !event.target.closest("a[data-beside]")) return;
+    event.preventDefault();
+    act();
   });
 
   root.addEventListener("change", (event) => {
