@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from celery_segment.demo.processes import LAST_LINES
 from support import wait_until
@@ -89,6 +90,15 @@ def start(tmp_path):
             demo.process.wait()
 
 
+def check_debugger(demo):
+    """Look at the page that shows what arrives."""
+    (address,) = re.findall(r"^ +debugger +(\S+)$", demo.output, re.MULTILINE)
+    arrived = requests.get(f"{address}/api/messages?accepted=yes&wait=20", timeout=30).json()
+    (message, *_) = arrived["messages"]
+    assert (message["source"], message["violations"]) == ("default", [])
+    assert "<h1>Messages</h1>" in requests.get(address, timeout=20).text
+
+
 def check_balanced(ledger):
     assert ledger["accepted"] > 0
     assert ledger["received"] == ledger["accepted"]
@@ -100,6 +110,7 @@ def check_balanced(ledger):
 def test_it_ends_by_itself_with_a_balanced_ledger(start):
     demo = start("--seconds", "5")
     demo.wait_tracking()
+    check_debugger(demo)
     assert demo.process.wait(90) == 0, demo.output
     ledger = demo.ledger()
     check_balanced(ledger)

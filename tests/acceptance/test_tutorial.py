@@ -204,6 +204,17 @@ def flower_tasks(address):
     return requests.get(f"{address}/datatable", asked, timeout=10).json()["data"]
 
 
+def check_debugger(page):
+    """Look at the page that shows what has arrived."""
+    (address,) = re.findall(r"Open <(http://127\.0\.0\.1:\d+)>", page)
+    shown = requests.get(address, timeout=10).text
+    assert "5 messages" in shown
+    assert len(re.findall('class="name">.*Item Purchased', shown)) == 5
+    arrived = requests.get(f"{address}/api/messages", timeout=10).json()["messages"]
+    assert {message["accepted"] for message in arrived} == {1}
+    assert max(message["arrivals"] for message in arrived) > 2
+
+
 def find(row, tasks):
     name, state, kwargs, result = row
     if state == "FAILURE":
@@ -229,6 +240,7 @@ def test_the_tutorial_ends_where_it_says(terminals):
     page, end = page.split(END)
     follow(page, folder, opened)
     opened["first"].wait_ended()
+    check_debugger(page)
 
     (address,) = re.findall(r"<(http://127\.0\.0\.1:\d+/tasks)>", page)
     table = rows(page)
