@@ -65,7 +65,7 @@ LAYERS = {
         *("config", "errors", "messages", "operations"),
         *("producer", "runtime", "text"),
     },
-    "web": {"config", "errors", "messages", "testing", "text"},
+    "web": {"buffer", "config", "errors", "messages", "operations", "runtime", "testing", "text"},
     "testing.__main__": {"errors", "web"},
     "cli": {
         *("config", "errors", "importing", "messages"),
