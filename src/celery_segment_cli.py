@@ -31,6 +31,7 @@ _COMMANDS = {
     "check": "check:check",
     "debugger": "debugger:debugger",
     "metrics": "metrics:metrics",
+    "web": "web:web",
     "import": "import_:import_",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timezone
+from time import time
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from markupsafe import Markup
 
 from celery_segment.text import counted, duration, one_line
 
-__all__ = ["ENVIRONMENT", "ago", "compact", "safe_json"]
+__all__ = ["ENVIRONMENT", "compact", "safe_json"]
 
 #: Seconds from which on a duration is written without its fractions.
 _WHOLE = 10.0
@@ -52,16 +53,30 @@ def compact(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < _WHOLE else duration(seconds)
 
 
-def ago(at: float, now: float) -> str:
-    """Return how long ago a time was: "3 min 20 s ago"."""
-    return f"{duration(max(now - at, 0))} ago"
-
-
 def _time(at: float) -> Markup:
     """Return a time of UTC, which the page's script writes as the visitor's own."""
+    when, stamp = _when(at)
+    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S} UTC</time>').format(stamp, when)
+
+
+def _ago(at: float) -> Markup:
+    """Return how long ago a time was: "3 min 20 s ago"; its title is the time."""
+    when, stamp = _when(at)
+    text = f"{duration(max(time() - at, 0))} ago"
+    return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC" data-ago>{}</time>').format(
+        stamp, when, text
+    )
+
+
+def _when(at: float) -> tuple[datetime, str]:
     when = datetime.fromtimestamp(at, timezone.utc)
-    text = f"{when:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}">{}</time>').format(f"{when:%Y-%m-%dT%H:%M:%S.%fZ}", text)
+    return when, f"{when:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _clock(at: float) -> Markup:
+    """Return the time of day: "14:05"; the page's script writes it as the visitor's own."""
+    when, stamp = _when(at)
+    return Markup('<time datetime="{}" data-short>{:%H:%M}</time>').format(stamp, when)
 
 
 def _clock(at: float) -> Markup:
@@ -100,6 +115,8 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.filters.update(
     clock=_clock,
     number=lambda number: f"{number:,}",
+    ago=_ago,
+    clock=_clock,
     counted=counted,
     duration=duration,
     compact=compact,

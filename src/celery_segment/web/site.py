@@ -10,7 +10,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from celery_segment.errors import SegmentError
+from celery_segment.errors import SegmentError, ValidationError
+from celery_segment.text import one_line
 from celery_segment.web.assets import digest_of, respond_with_asset
 from celery_segment.web.rendering import ENVIRONMENT
 from celery_segment.web.visit import Access, Answer, Page, Visit
@@ -18,8 +19,8 @@ from celery_segment.web.visit import Access, Answer, Page, Visit
 __all__ = ["Route", "Site"]
 
 _ASSET = "asset"
-#: The status of a page whose source's Redis does not answer.
-_UNAVAILABLE = 503
+#: The status of a form whose values are refused; and of a page whose Redis does not answer.
+_REFUSED, _UNAVAILABLE = 400, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,17 @@ class Site:
         name: What the pages are titled with.
         routes: The pages.
         navigation: The pages in the head of each, as route name and text.
+
+    Attributes:
+        name: What the pages are titled with.
+        navigation: The pages in the head of each.
     """
 
     def __init__(
         self, name: str, routes: Iterable[Route], navigation: Iterable[tuple[str, str]] = ()
     ) -> None:
         self.name = name
-        self._navigation = tuple(navigation)
+        self.navigation = tuple(navigation)
         self._routes = {route.name: route for route in routes}
         rules = [
             Rule(r.rule, endpoint=r.name, methods=["POST"] if r.changes else ["GET"])
@@ -72,6 +77,8 @@ class Site:
             if error.response is not None or error.code is None or error.code < 400:  # noqa: PLR2004
                 return Response.force_type(error.get_response(visit.request.environ))
             return _error(error.name, error.description or "", error.code)
+        except ValidationError as error:
+            return _error("Not accepted", str(error), _REFUSED)
         except SegmentError as error:
             return _error("Not available", str(error), _UNAVAILABLE)
 
@@ -99,9 +106,9 @@ class Site:
         values = self._values(visit, page)
         content = ENVIRONMENT.get_template(page.template).render(values)
         frame = ENVIRONMENT.get_template("frame.html")
-        return frame.render(
-            {**values, "content": content, "done": done, "navigation": self._navigation}
-        )
+        path = visit.request.root_path + visit.request.path
+        around = {"content": content, "done": done, "navigation": self.navigation, "path": path}
+        return frame.render({**values, **around})
 
     def _values(self, visit: Visit, page: Page) -> dict[str, Any]:
         def asset(name: str) -> str:
@@ -111,11 +118,11 @@ class Site:
             "access": visit.access,
             "asset": asset,
             "site": self.name,
-            "title": page.title,
+            "title": one_line(page.title),
             "url": visit.url,
         }
         return {**shared, **page.values}
 
 
 def _error(title: str, text: str, status: int) -> Page:
-    return Page("error.html", title, {"text": text}, status)
+    return Page("error.html", title, {"text": text, "is_away": status == _UNAVAILABLE}, status)

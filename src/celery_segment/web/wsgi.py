@@ -15,8 +15,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
+from celery_segment.text import one_line
 from celery_segment.web.site import Site
 from celery_segment.web.visit import Access, Done, Page, Visit
 
@@ -27,9 +29,12 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 #: The header by which a page's script asks for the content alone.
 LiveHeader = "X-Segment-Live"
 
+_BAD = 400
 _TOKEN, _DONE = "segment_token", "segment_done"
 #: The largest form, in bytes, and the most of its fields.
 _LARGEST, _FIELDS = 1_000_000, 2_000
+#: The most characters of what was done: a cookie takes 4,096 bytes.
+_TOLD = 300
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
@@ -84,7 +89,10 @@ class WebApplication:
     ) -> Iterable[bytes]:
         """Answer a request."""
         request = _Request(environ)
-        response = self._refusal(request) or self._api(request) or self._respond(request)
+        try:
+            response = self._refusal(request) or self._api(request) or self._respond(request)
+        except HTTPException as error:  # a form that is too large, or none
+            response = _plain(f"{error.name}.", error.code or _BAD)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
@@ -117,8 +125,9 @@ class WebApplication:
                 response = self._show(visit, answer)
             case Done():
                 response = Response(status=303, headers={"Location": answer.to})
-                told = quote(json.dumps([answer.text, answer.failed]))
-                _set_cookie(request, response, _DONE, told, max_age=30)
+                told = [one_line(answer.text)[:_TOLD], answer.failed]
+                told_as = quote(json.dumps(told, ensure_ascii=False))
+                _set_cookie(request, response, _DONE, told_as, max_age=30)
             case _:
                 return answer
         if _TOKEN not in request.cookies:
@@ -185,7 +194,8 @@ def _read_done(cookie: str | None) -> tuple[str, bool] | None:
 
 
 def _name_of(host: str) -> str:
-    """Return a Host header's name, without its port."""
+    """Return a Host header's name, without its port, in lower case."""
+    host = host.lower()
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 

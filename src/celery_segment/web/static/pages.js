@@ -10,20 +10,52 @@
     for (const time of within.querySelectorAll("time[datetime]")) {
       const when = new Date(time.dateTime);
       if (Number.isNaN(when.getTime())) continue;
-      time.title = time.textContent;
-      const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-      time.textContent = "clock" in time.dataset
-        ? when.toLocaleTimeString(undefined, {
-          ...clock, hourCycle: "h23", fractionalSecondDigits: 3,
-        })
-        : when.toLocaleString(undefined, {
-          year: "numeric", month: "2-digit", day: "2-digit", ...clock,
-        });
+      const day = { year: "numeric", month: "2-digit", day: "2-digit" };
+      const clock = { hour: "2-digit", minute: "2-digit" };
+      const second = { second: "2-digit" };
+      const text = when.toLocaleString(undefined, { ...day, ...clock, ...second });
+      if ("ago" in time.dataset) {
+        time.title = text;
+      } else if ("clock" in time.dataset) {
+        const precise = { hourCycle: "h23", fractionalSecondDigits: 3 };
+        time.title = time.textContent;
+        time.textContent = when.toLocaleTimeString(
+          undefined, { ...clock, ...second, ...precise },
+        );
+      } else if ("short" in time.dataset) {
+        time.title = text;
+        time.textContent = when.toLocaleTimeString(undefined, clock);
+      } else {
+        time.title = time.textContent;
+        time.textContent = text;
+      }
     }
   };
 
-  // What each live part was last sent as: it is only replaced where that has changed.
+  // What keeps the page from being renewed is told above its first live part.
+  const tell = (text) => {
+    let notice = root.querySelector("[data-notice]");
+    if (!text) {
+      notice?.remove();
+      return;
+    }
+    if (!notice) {
+      notice = document.createElement("p");
+      notice.className = "done failed";
+      notice.dataset.notice = "";
+      notice.setAttribute("role", "status");
+      root.querySelector("[data-live]").before(notice);
+    }
+    if (notice.textContent !== text) notice.textContent = text;
+  };
+
+  // What each live part was last sent as: it is only replaced where that has changed, and where
+  // nobody selects text in it.
   const sent = new Map();
+  const isSelected = (part) => {
+    const selection = document.getSelection();
+    return selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  };
   // Where a page has versions, it is only sent when it has changed, and may be waited for.
   let version = { of: "", tag: "" };
   let asking;
@@ -35,30 +67,47 @@
     const headers = { "X-Segment-Live": "1", Prefer: "wait=5" };
     if (version.of === address && version.tag) headers["If-None-Match"] = version.tag;
     const response = await fetch(address, { headers, signal });
-    if (!response.ok && response.status !== 503) return; // 304, among others
+    if (response.status === 304) {
+      tell("");
+      return;
+    }
     const tag = response.headers.get("ETag") ?? "";
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     if (signal.aborted) return; // the address has changed meanwhile
     version = { of: address, tag };
+    const problem = fresh.getElementById("unavailable");
+    const wasAway = root.querySelector("#unavailable");
+    if (wasAway && response.ok) {
+      location.reload();
+      return;
+    }
+    let found = Boolean(problem);
     for (const part of root.querySelectorAll("[data-live]")) {
       const other = fresh.getElementById(part.id);
-      if (!other || sent.get(part.id) === other.innerHTML) continue;
+      if (!other) continue;
+      found = true;
+      if (sent.get(part.id) === other.innerHTML) continue;
+      if (isSelected(part)) {
+        version.tag = ""; // to be sent it again
+        continue;
+      }
       sent.set(part.id, other.innerHTML);
       const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
       localise(other);
       part.replaceChildren(...other.childNodes);
       if (focused) document.getElementById(focused)?.focus();
     }
+    if (problem && !wasAway) tell(problem.textContent.trim());
+    else tell(found ? "" : "This is not renewed any more: load the page again.");
     root.dispatchEvent(new CustomEvent("segment:renewed"));
   };
 
   const attempt = async () => {
     try {
       await renew();
-      root.classList.remove("away");
     } catch (error) {
       // Either asked anew, or the server is gone: then it is tried again.
-      if (error.name !== "AbortError") root.classList.add("away");
+      if (error.name !== "AbortError") tell("This server does not answer. The page goes on trying.");
     }
   };
 
