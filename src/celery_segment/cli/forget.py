@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import partial
-from math import ceil
 from typing import Any
 
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
 from celery_segment.cli.common import app_of, json_option, names_option, source_names
-from celery_segment.operations.forget import Forgotten
+from celery_segment.operations.forget import Forgotten, summary_of
 from celery_segment.operations.forget import forget as forget_person
 from celery_segment.text import counted
 
@@ -75,38 +74,10 @@ def forget(
         click.echo(json.dumps({source: _json(each) for source, each in results.items()}))
     else:
         for source, each in results.items():
-            click.echo(f"{source}: {_text(each, dry_run=dry_run)}")
+            click.echo(f"{source}: {summary_of(each, dry_run=dry_run)}")
     is_left = any(not each.is_complete for each in results.values())
     ctx.exit(1 if is_left and not dry_run else 0)
 
 
 def _json(found: Forgotten) -> dict[str, Any]:
     return {"deleted": found.deleted, **asdict(found), "is_complete": found.is_complete}
-
-
-def _text(found: Forgotten, *, dry_run: bool) -> str:
-    parts = (
-        (found.waiting, "waiting"),
-        (found.retrying, "waiting for a retry"),
-        (found.dead, "in dead letters"),
-    )
-    where = ", ".join(f"{count:,} {name}" for count, name in parts if count)
-    deleted = ("would delete " if dry_run else "deleted ") + counted(found.deleted, "message")
-    return "; ".join([deleted + (f" ({where})" if where else ""), *_left(found, dry_run=dry_run)])
-
-
-def _left(found: Forgotten, *, dry_run: bool) -> list[str]:
-    """Return what is left, and what to do about it."""
-    left = []
-    if found.spilled and dry_run:
-        left.append(f"{found.spilled:,} more in the spill file of this host")
-    elif found.spilled:
-        spilled = counted(found.spilled, "message")
-        left.append(f"{spilled} in the spill file of this host could not be searched: repeat this")
-    if found.under_way:
-        messages, seconds = counted(found.under_way, "message"), max(ceil(found.repeat_in), 1)
-        left.append(f"{messages} under way to Segment: repeat this in {seconds:,} s")
-    if found.damaged:
-        batches = counted(found.damaged, "batch")
-        left.append(f"{batches} could not be searched, since they are damaged in Redis")
-    return left

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -17,6 +14,7 @@ from celery_segment.operations.admin import admin_of
 from celery_segment.operations.dead_letters import DeadLetters
 from celery_segment.operations.reading import read_figures
 from celery_segment.operations.source import Analytics
+from celery_segment.operations.times import time_of
 from celery_segment.runtime import runtime_of
 
 __all__ = ["Filters", "dead_letters_of", "filter_options", "source_option"]
@@ -28,9 +26,6 @@ source_option = click.option(
     metavar="NAME",
     help="Name of the source.",
 )
-
-_AGE = re.compile(r"(\d{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Filters(NamedTuple):
@@ -64,14 +59,10 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     """Parse an ISO 8601 time, local without a zone, or an age, to seconds since the epoch."""
     if value is None:
         return None
-    if age := _AGE.fullmatch(value):
-        return time.time() - int(age[1]) * _SECONDS[age[2]]
     try:
-        # Before Python 3.11, fromisoformat does not accept the Z of UTC.
-        return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value)).timestamp()
-    except (ValueError, OverflowError):
-        text = "is neither a time such as 2026-11-23T07:00Z nor an age such as 2h, 30m or 7d"
-        raise click.BadParameter(f"{value!r} {text}", ctx, param) from None
+        return time_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 _reason = click.option(

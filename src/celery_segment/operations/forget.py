@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -28,8 +29,9 @@ from celery_segment.buffer import UNDER_WAY, Buffer, Damaged, Found, most_messag
 from celery_segment.errors import BufferFull, ValidationError
 from celery_segment.producer import Spill
 from celery_segment.runtime import runtime_of
+from celery_segment.text import counted
 
-__all__ = ["Forgotten", "Person", "forget"]
+__all__ = ["Forgotten", "Person", "forget", "summary_of"]
 
 #: The cause that a message's ``link_error`` and its receipt get.
 CAUSE = "forgotten: an operator deleted the messages of this person"
@@ -158,6 +160,35 @@ def forget(
     search = _Search if dry_run else _Deletion
     shards = runtime.shards(source)
     return Forgotten.sum_of([search(shard, runtime.spill, person).run() for shard in shards])
+
+
+def summary_of(found: Forgotten, *, dry_run: bool) -> str:
+    """Return what was deleted of a person, or would be, and what is left, for people."""
+    parts = (
+        (found.waiting, "waiting"),
+        (found.retrying, "waiting for a retry"),
+        (found.dead, "in dead letters"),
+    )
+    where = ", ".join(f"{count:,} {name}" for count, name in parts if count)
+    deleted = ("would delete " if dry_run else "deleted ") + counted(found.deleted, "message")
+    return "; ".join([deleted + (f" ({where})" if where else ""), *_left(found, dry_run=dry_run)])
+
+
+def _left(found: Forgotten, *, dry_run: bool) -> list[str]:
+    """Return what is left, and what to do about it."""
+    left = []
+    if found.spilled and dry_run:
+        left.append(f"{found.spilled:,} more in the spill file of this host")
+    elif found.spilled:
+        spilled = counted(found.spilled, "message")
+        left.append(f"{spilled} in the spill file of this host could not be searched: repeat this")
+    if found.under_way:
+        messages, seconds = counted(found.under_way, "message"), max(ceil(found.repeat_in), 1)
+        left.append(f"{messages} under way to Segment: repeat this in {seconds:,} s")
+    if found.damaged:
+        batches = counted(found.damaged, "batch")
+        left.append(f"{batches} could not be searched, since they are damaged in Redis")
+    return left
 
 
 class _Search:
