@@ -116,11 +116,9 @@ class BufferAdmin:
     def dead_letter(self, batch_id: str) -> DeadLetter | None:
         """Return a dead letter; None where it is none."""
         score = self._server.execute("ZSCORE", f"{self._key}:dead", batch_id)
-        if score is None:
-            return None
-        since, letter = float(score) / 1000, None
+        since, letter = float(score or 0) / 1000, None
         # Of those that were given up in the same millisecond, which are few.
-        while page := self.dead_letters(letter, since=since, until=since + 0.001):
+        while score and (page := self.dead_letters(letter, since=since, until=since + 0.001)):
             for letter in page:
                 if letter.id == batch_id:
                     return letter

@@ -118,6 +118,10 @@ class DeadLetters:
             chosen = Chosen(reason, since, until, group).before(last + 0.001)
             yield from chosen.read_all(self._admin)
 
+    def get(self, batch_id: str) -> DeadLetter | None:
+        """Return a dead letter; None for an unknown id."""
+        return self._admin.dead_letter(batch_id)
+
     def messages(self, batch_id: str) -> list[dict[str, Any]]:
         """Return the messages of a dead letter as dicts; an empty list for an unknown id."""
         return [messages.decode(data) for data in self.raw(batch_id)]
@@ -227,22 +231,28 @@ class DeadLetters:
         purged = _by_pages(self._admin.purge, written) if purge else 0
         return Exported(exported, purged)
 
+    def lines(self, letters: Iterable[DeadLetter]) -> Iterator[bytes]:
+        """Iterate over the lines that ``export`` writes of dead letters."""
+        return (line for letter in letters for line in self._lines(letter))
+
     def _write(self, letters: Iterable[DeadLetter], stream: BinaryIO, written: list[str]) -> int:
         """Write the messages, add the ids to ``written``, and return the number of messages."""
         exported = 0
         for letter in letters:
-            about = {"batch": letter.id, "buried": letter.buried, "reason": letter.reason}
-            head = msgspec.json.encode(about)[:-1]
-            # Empty if the dead letter was replayed or purged since it was listed.
-            contents = self.raw(letter.id)
-            for content in contents:
-                # An unescaped line break in JSON is always whitespace between two tokens.
-                line = content.translate(_SPACES) if b"\n" in content else content
-                stream.write(b'%b,"message":%b}\n' % (head, line))
-            if contents:
-                exported += len(contents)
+            lines = self._lines(letter)
+            stream.writelines(lines)
+            if lines:
+                exported += len(lines)
                 written.append(letter.id)
         return exported
+
+    def _lines(self, letter: DeadLetter) -> list[bytes]:
+        """Return a dead letter's lines; none if it was replayed or purged since it was listed."""
+        about = {"batch": letter.id, "buried": letter.buried, "reason": letter.reason}
+        head = msgspec.json.encode(about)[:-1]
+        # An unescaped line break in JSON is always whitespace between two tokens.
+        contents = (c.translate(_SPACES) if b"\n" in c else c for c in self.raw(letter.id))
+        return [b'%b,"message":%b}\n' % (head, content) for content in contents]
 
     def _ids(self, batch_ids: Sequence[str] | None, chosen: Chosen) -> list[str]:
         # Listed in advance, so that what is buried again meanwhile is not selected twice.

@@ -7,7 +7,7 @@ are always in the same order.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
 from contextlib import closing
@@ -47,7 +47,7 @@ from celery_segment.operations.worker_findings import (
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.worker.receiving import check_content
 
-__all__ = ["check_all", "check_redis", "check_worker"]
+__all__ = ["check_all", "check_redis", "check_worker", "check_workers"]
 
 T = TypeVar("T")
 
@@ -174,6 +174,27 @@ def check_worker(app: Any, sources: list[Source], name: str) -> Iterator[Finding
     found = _answers(in_thread(partial(ask_workers, app, name)), deadline, name)
     yield of_worker(name, found) if isinstance(found, Answers) else found
     yield from _of_sources(sources, _Asked(), deadline)
+
+
+def check_workers(app: Any, sources: Iterable[Source]) -> tuple[Answers, list[Finding]]:
+    """Ask the workers how they are configured, and judge it, without Redis and the endpoints.
+
+    Args:
+        app: The Celery application.
+        sources: The sources whose write keys they are to have.
+
+    Returns:
+        Their answers, none where they could not be asked; and the findings.
+    """
+    deadline, queue = time.monotonic() + LIMIT, runtime_of(app).settings.queue
+    found = _answers(in_thread(partial(ask_workers, app)), deadline)
+    if isinstance(found, Finding):
+        return Answers(), [found]
+    findings = [*of_workers(found, queue), *of_agreement(found)]
+    for source in sources:
+        if source.enabled and found.facts:
+            findings += [of_key(source, found), *of_oauth(source, found)]
+    return found, findings
 
 
 def _of_servers(servers: Sequence[ServerInfo], sources: list[Source]) -> Iterator[Finding]:

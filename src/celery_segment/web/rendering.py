@@ -23,6 +23,8 @@ __all__ = ["ENVIRONMENT", "compact", "safe_json"]
 #: Seconds from which on a duration is written without its fractions.
 _WHOLE = 10.0
 _KILO = 1_000
+#: The least rate that is told exactly.
+_LEAST_RATE = 0.1
 
 
 def safe_json(data: bytes | str) -> str:
@@ -97,6 +99,8 @@ def _size(count: int) -> str:
 
 
 def _rate(number: float) -> str:
+    if 0 < number < _LEAST_RATE:
+        return f"<{_LEAST_RATE}/s"
     return f"{number:,.0f}/s" if number >= _WHOLE or not number else f"{number:.1f}/s"
 
 

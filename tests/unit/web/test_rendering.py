@@ -58,6 +58,7 @@ def test_what_is_no_json_is_shown_all_the_same(data):
         ("size", 20_500_000, "20.5 MB"),
         ("size", 5_200_000_000_000, "5,200.0 GB"),
         ("rate", 0.0, "0/s"),
+        ("rate", 0.01, "&lt;0.1/s"),
         ("rate", 0.26, "0.3/s"),
         ("rate", 1234.5, "1,234/s"),
         ("duration", 200, "3 min 20 s"),

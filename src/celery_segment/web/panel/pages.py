@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from celery_segment.web.panel import gate, source, sources
+from celery_segment.web.panel import dead, forgetting, gate, settling, source, sources, workers
 from celery_segment.web.panel.panel import Panel
 from celery_segment.web.site import Route, Site
 
@@ -13,12 +13,21 @@ __all__ = ["panel_site"]
 
 _PAGES = (
     ("/", "sources", sources.show),
+    ("/workers", "workers", workers.show),
     ("/sources/<name>", "source", source.show),
+    ("/sources/<name>/dead", "dead", dead.show),
+    ("/sources/<name>/dead/<path:batch>", "letter", dead.show_letter),
+    ("/sources/<name>/export", "export", dead.export),
+    ("/sources/<name>/forget", "forgetting", forgetting.ask),
 )
 _ACTIONS = (
     ("/sources/<name>/pause", "pause", gate.pause),
     ("/sources/<name>/resume", "resume", gate.resume),
     ("/sources/<name>/flush", "flush", gate.flush),
+    ("/sources/<name>/replay", "replay", settling.replay),
+    ("/sources/<name>/purge", "purge", settling.purge),
+    ("/sources/<name>/forget/count", "count", forgetting.count),
+    ("/sources/<name>/forget/delete", "forget", forgetting.forget),
 )
 
 
@@ -31,4 +40,4 @@ def panel_site(app: Any) -> Site:
     panel = Panel(app)
     routes = [Route(rule, name, partial(show, panel)) for rule, name, show in _PAGES]
     routes += [Route(rule, name, partial(act, panel), changes=True) for rule, name, act in _ACTIONS]
-    return Site("Segment", routes, [("sources", "Sources")])
+    return Site("Segment", routes, [("sources", "Sources"), ("workers", "Workers")])
