@@ -1,8 +1,12 @@
+from django.contrib import admin
 from django.urls import path
 
 from djangoproject import views
+from djangoproject.pages import other_admin
 
 urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("other/", other_admin.urls),
     path("items/", views.look),
     path("sign-up/", views.sign_up),
     path("buy/", views.buy),

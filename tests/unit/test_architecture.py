@@ -73,7 +73,7 @@ LAYERS = {
     },
     "contrib": {
         *("", "aio", "buffer", "config", "errors", "frames", "operations"),
-        *("producer", "runtime", "signals", "visitor"),
+        *("producer", "runtime", "signals", "text", "visitor", "web"),
     },
     "demo": {
         *("", "calls", "config", "contrib", "errors", "operations"),
@@ -223,7 +223,7 @@ def test_nor_do_the_integrations(name):
 def test_only_the_transport_speaks_http():
     # http.HTTPStatus is a table of names.
     names = {"celery_segment.delivery.outcome", "celery_segment.text"}
-    names |= {"celery_segment.delivery.oauth.grant"}
+    names |= {"celery_segment.delivery.oauth.grant", "celery_segment.contrib.django.panel"}
     importers = importers_of(*HTTP) - names
     assert {name for name in importers if part_of(name) != "testing"} == SPEAKS_HTTP
 

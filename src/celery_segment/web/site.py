@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
@@ -110,13 +111,14 @@ class Site:
         around = {"content": content, "done": done, "navigation": self.navigation, "path": path}
         return frame.render({**values, **around})
 
-    def _values(self, visit: Visit, page: Page) -> dict[str, Any]:
-        def asset(name: str) -> str:
-            return visit.url(_ASSET, name=name, v=digest_of(name))
+    def asset(self, visit: Visit, name: str) -> str:
+        """Return the address of an asset."""
+        return visit.url(_ASSET, name=name, v=digest_of(name))
 
+    def _values(self, visit: Visit, page: Page) -> dict[str, Any]:
         shared = {
             "access": visit.access,
-            "asset": asset,
+            "asset": partial(self.asset, visit),
             "site": self.name,
             "title": one_line(page.title),
             "url": visit.url,
