@@ -73,3 +73,7 @@ def test_what_there_is_not(client, segment_outbox):
     assert client.get("/items/coffee/").status_code == 404
     assert client.post("/items/coffee/buy/").status_code == 404
     segment_outbox.assert_nothing()
+
+
+def test_operators_have_the_panel(admin_client):
+    assert b'href="/admin/celery_segment/panel/"' in admin_client.get("/admin/").content
