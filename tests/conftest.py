@@ -10,7 +10,8 @@ from support import Workers, new_app
 
 #: Their assertions show what was compared, as those of the tests do.
 pytest.register_assert_rewrite(
-    "batches", "bufferrecount", "checks", "commands", "composed", "manifests", "records"
+    *("batches", "bufferrecount", "checks", "commands"),
+    *("composed", "manifests", "records", "windows"),
 )
 
 

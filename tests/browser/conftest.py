@@ -11,6 +11,8 @@ from playwright.sync_api import sync_playwright
 
 #: Besides Playwright's own: nothing but the page that is opened is asked for.
 ARGUMENTS = ["--disable-gpu", "--disable-quic", "--disable-sync", "--no-first-run"]
+if os.geteuid() == 0:  # whose processes Chromium does not confine
+    ARGUMENTS.append("--no-sandbox")
 
 
 @pytest.fixture(scope="session")
