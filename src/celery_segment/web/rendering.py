@@ -16,7 +16,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from celery_segment.text import counted, duration, one_line
+from celery_segment.text import brief_duration, counted, duration, one_line
 
 __all__ = ["ENVIRONMENT", "compact", "safe_json"]
 
@@ -48,11 +48,7 @@ def _pairs(data: bytes) -> list[bytes]:
 
 def compact(seconds: float | None) -> str:
     """Return a duration that may be short: "84 ms", "1.2 s", "3 min 20 s"; "-" for none."""
-    if seconds is None:
-        return "-"
-    if seconds < 1:
-        return f"{seconds * _KILO:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < _WHOLE else duration(seconds)
+    return "-" if seconds is None else brief_duration(seconds)
 
 
 def _time(at: float) -> Markup:
@@ -75,7 +71,7 @@ def _when(at: float) -> tuple[datetime, str]:
     return when, f"{when:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _clock(at: float) -> Markup:
+def _short(at: float) -> Markup:
     """Return the time of day: "14:05"; the page's script writes it as the visitor's own."""
     when, stamp = _when(at)
     return Markup('<time datetime="{}" data-short>{:%H:%M}</time>').format(stamp, when)
@@ -83,11 +79,9 @@ def _clock(at: float) -> Markup:
 
 def _clock(at: float) -> Markup:
     """Return the time of day, to the millisecond, which the page's script writes as local time."""
-    when = datetime.fromtimestamp(at, timezone.utc)
+    when, stamp = _when(at)
     text = f"{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
-    return Markup('<time datetime="{}" data-clock>{}</time>').format(
-        f"{when:%Y-%m-%dT%H:%M:%S.%fZ}", text
-    )
+    return Markup('<time datetime="{}" data-clock>{}</time>').format(stamp, text)
 
 
 def _size(count: int) -> str:
@@ -117,10 +111,10 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters.update(
-    clock=_clock,
     number=lambda number: f"{number:,}",
     ago=_ago,
     clock=_clock,
+    short=_short,
     counted=counted,
     duration=duration,
     compact=compact,
