@@ -16,7 +16,7 @@ def exchange(*contents, status=200, violations=(), key=KEY, retry_count=0):
     shared = {
         "at": time.monotonic(),
         "method": "POST",
-        "path": "/v1/batch?key=" + KEY,
+        "path": f"/v1/{KEY}/batch?key={KEY}",
         "headers": {"User-Agent": "test", "Cookie": KEY},
         "scheme": "basic",
         "write_key": key,

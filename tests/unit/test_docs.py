@@ -20,6 +20,7 @@ from celery_segment.analytics import Client
 from celery_segment.analytics.source import WORKERS_SETTINGS
 from celery_segment.contrib import asgi, flask
 from celery_segment.contrib.django import apps, middleware
+from celery_segment.web import debugger
 from celery_segment_cli import segment
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ def site(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "module",
-    [celery_segment, visitor, asgi, apps, flask, middleware, signals, testing],
+    [celery_segment, visitor, asgi, apps, debugger, flask, middleware, signals, testing],
     ids=lambda module: module.__name__,
 )
 def test_the_site_has_every_public_name(site, module):

@@ -29,7 +29,8 @@ from celery_segment.errors import SegmentError
 from celery_segment.operations.flush import Flush, wait_for
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis, SegmentServer
-from celery_segment.web.debugger import INSTALL, Debugger
+from celery_segment.web.debugger import Debugger
+from celery_segment.web.debugger.endpoint import INSTALL
 
 SEED = 2010
 #: Maximum number of seconds to wait for the delivery at the end.

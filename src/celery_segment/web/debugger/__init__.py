@@ -10,6 +10,6 @@ and the API show and change these; all but the two work without the extra ``web`
 
 from __future__ import annotations
 
-from celery_segment.web.debugger.endpoint import INSTALL, Debugger
+from celery_segment.web.debugger.endpoint import Debugger
 
-__all__ = ["INSTALL", "Debugger"]
+__all__ = ["Debugger"]

@@ -22,7 +22,7 @@ _MOST, _LONGEST = 1_000_000, 300.0
 _STATUSES = range(300, 600)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Kind:
     """A kind of failure.
 

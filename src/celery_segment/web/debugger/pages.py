@@ -192,15 +192,12 @@ class _Pages:
         return Done("Switched off.", visit.url("failures"), "")
 
 
-class _Timed(msgspec.Struct):
-    timestamp: datetime | None = None
-
-
 def _delay(message: Message) -> float | None:
     """Return how many seconds after its timestamp a message arrived first; None if it has none."""
     with suppress(msgspec.MsgspecError):
-        called = msgspec.json.decode(message.raw, type=_Timed).timestamp
-        if called is not None and called.tzinfo is not None:
+        timestamp = msgspec.json.decode(message.raw).get("timestamp")
+        called = msgspec.convert(timestamp, datetime)
+        if called.tzinfo is not None:
             return message.at - called.timestamp()
     return None
 

@@ -61,7 +61,7 @@ class Message:
     user_id: str = field(repr=False)
     anonymous_id: str = field(repr=False)
     message_id: str
-    violations: tuple[Violation, ...]
+    violations: tuple[Violation, ...] = field(repr=False)
     requests: tuple[int, ...] = ()
     status: int | None = None
     accepted: int = 0
@@ -114,18 +114,18 @@ class RequestRecord:
 
     number: int
     at: float
-    method: str
+    method: str = field(repr=False)
     path: str
     source: str
     status: int | None
-    reply: str
+    reply: str = field(repr=False)
     accepted: bool
     size: int
     retry_count: int
-    sent_at: str
-    headers: dict[str, str]
-    violations: tuple[str, ...]
-    messages: array[int] = field(default_factory=lambda: array("q"))
+    sent_at: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    violations: tuple[str, ...] = field(repr=False)
+    messages: array[int] = field(default_factory=lambda: array("q"), repr=False)
 
     @property
     def footprint(self) -> int:
@@ -139,11 +139,14 @@ _HEADERS = ("User-Agent", "Content-Encoding", "Content-Type", "Content-Length")
 
 def read_request(received: Received, source: str, at: float) -> RequestRecord:
     """Return what is kept of a request. It has no number yet."""
+    path = received.path.partition("?")[0]
+    if received.write_key:  # some clients have it in the path
+        path = path.replace(received.write_key, "***")
     return RequestRecord(
         number=0,
         at=at,
         method=received.method,
-        path=received.path.partition("?")[0][:LONGEST],
+        path=path[:LONGEST],
         source=source,
         status=received.status,
         reply=received.reply,

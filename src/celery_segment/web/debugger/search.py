@@ -44,10 +44,10 @@ class Filter:
     """
 
     type: str | None = None
-    event: str | None = None
-    user: str | None = None
+    event: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
     source: str | None = None
-    text: str | None = None
+    text: str | None = field(default=None, repr=False)
     message_id: str | None = None
     violations: bool = False
     accepted: bool | None = None
@@ -133,7 +133,7 @@ def read_boolean(name: str, text: str | None) -> bool | None:
     return _BOOLEANS[text.lower()]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Found:
     """Messages that were found.
 
@@ -148,7 +148,7 @@ class Found:
     more: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Known:
     """What a filter has found: the numbers of messages, up to the last that was compared."""
 
