@@ -77,7 +77,7 @@ $(PYTHONS):
 		$(MAKE) PYTHON=$@ build/$@/.installed && build/$@/bin/python -m pytest -q tests/unit; \
 	else echo "$@ is not on the PATH"; fi
 
-## Visit Flower, the example shops and the site in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
+## Visit Flower, the debugger, the panel, the example shops and the site in the system's Chromium; SCREENSHOTS=1 renews those of the docs.
 browser:
 	@test -n "$(CHROMIUM)" || { echo "no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it"; exit 1; }
 	$(MAKE) build/browser/.installed
