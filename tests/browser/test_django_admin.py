@@ -93,7 +93,9 @@ def test_viewers_only_look(browser, shop, server, tmp_path):
             window.go(f"{PANEL}{path}")
             check_is_read_only(window)
         for action in ("pause", "flush", "replay", "purge", "forget/delete"):
-            assert window.post(f"{PANEL}sources/default/{action}", all="1") == 403
+            answer = window.post(f"{PANEL}sources/default/{action}", all="1")
+            assert answer.status == 403
+            assert "You may look at this, but not change it." in answer.text()
     assert Analytics().stats().dead.messages == 5
     assert logged(tmp_path) == []
 
