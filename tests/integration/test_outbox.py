@@ -28,7 +28,10 @@ from celery_segment import (
     screen,
     track,
 )
+from celery_segment.buffer import Latency
 from celery_segment.contrib.prometheus import Collector
+from celery_segment.operations.admin import admin_of
+from celery_segment.runtime import runtime_of
 from celery_segment.testing import Outbox
 from celery_segment.visitor import acting
 from support import drops, free_port, new_app, stored
@@ -91,6 +94,8 @@ class TestWithoutRedisAndBroker:
         assert (shop.stats().dropped, shop.stats().gate) == (drops(), Gate())
         assert (shop.pause(), shop.resume(), shop.deliver(timeout=5)) == (True, 0.0, 0)
         assert shop.move_from("old") == 0
+        assert shop.stats().latency == Latency()
+        assert admin_of(runtime_of(nowhere), "default").history(24) == []
         letters = shop.dead_letters
         assert ("1" in letters, list(letters), letters.messages("1")) == (False, [], [])
         assert (letters.replay(), letters.purge(["1"])) == (0, 0)

@@ -65,6 +65,24 @@ def app(make_app):
     return make_app(segment_shards=SHARDS)
 
 
+def test_latencies_and_history_are_those_of_all_shards(app):
+    shards = shards_of(app)
+    for number, shard in enumerate(shards, 1):
+        shard.append_many([message(n) for n in range(number)])
+        (batch,) = shard.claim(1)
+        shard.ack(shard.begin(batch.id, "t"), "200")
+        shard.append(message(0))
+        shard.admin.mark()
+    total = SHARDS * (SHARDS + 1) // 2
+    admin = admin_of(runtime_of(app), "default")
+    assert admin.snapshot().latency.count == total
+    history = admin.history(1)
+    assert [each.start for each in history] == sorted({each.start for each in history})
+    assert sum(each.accepted for each in history) == total + SHARDS
+    assert sum(each.latency.count for each in history) == total
+    assert sum(each.attempts.get("200", 0) for each in history) == SHARDS
+
+
 class TestCalls:
     def test_they_go_to_each_shard_in_turn(self, app):
         for _ in range(2 * SHARDS):

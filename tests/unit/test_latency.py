@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from celery_segment.buffer import BUCKETS, Latency
+from celery_segment.buffer import BUCKETS, Latency, Period, merge_periods
 
 
 def of(**counts):
@@ -53,3 +53,16 @@ def test_a_sum_and_a_difference():
     assert (both - two).counts == one.counts
     assert (both - two).sum == pytest.approx(one.sum)
     assert two - both == Latency(), "its totals were moved meanwhile"
+
+
+def test_the_periods_of_shards_whose_clocks_differ():
+    def period(start, delivered, **attempts):
+        return Period(start, 0, delivered, 0, attempts, of(b1=delivered))
+
+    merged = merge_periods(
+        [
+            [period(300, 1, ok=1), period(600, 2, ok=2)],
+            [period(600, 4, ok=3, failed=1), period(900, 8)],
+        ]
+    )
+    assert merged == [period(300, 1, ok=1), period(600, 6, failed=1, ok=5), period(900, 8)]
