@@ -282,6 +282,9 @@ def test_a_batch_is_given_up_only_when_both_limits_are_exceeded(status):
         assert type(decision) is Bury, (attempts, age)
         assert decision.answered is False
         assert f"given up after {attempts + 1} attempts in {age:,.0f} s" in decision.cause
+        # Nothing by which each dead letter would be in a group of its own.
+        assert decision.cause.startswith(f"{decision.group} after ")
+        assert decision.group.endswith("; given up")
 
 
 def test_the_limits_are_the_sources():

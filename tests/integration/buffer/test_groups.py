@@ -157,6 +157,33 @@ class TestTaken:
         (letter,) = buffer.admin.dead_letters()
         assert letter.kinds == "track 'B'"
 
+    def test_another_letter_keeps_its_group(self, buffer):
+        batch = bury(buffer, event("A"), event("B"))
+        other = bury(buffer, event("A"))
+        buffer.admin.forget(batch, lambda m: json.loads(m)["event"] == "A", "forgotten")
+        (first, _) = sorted(buffer.admin.dead_groups(), key=lambda group: group.event)
+        assert (first.event, first.messages, first.letters) == ("A", 1, 1)
+        assert [each.id for each in buffer.admin.dead_letters(group=first.id)] == [other]
+
+    def test_one_of_two_kinds_in_the_same_group(self, buffer, monkeypatch):
+        monkeypatch.setattr(bounds, "MOST_GROUPS", 0)
+        batch = bury(buffer, event("A"), event("B"), event("B"))
+        assert groups(buffer) == {("other reasons", "other messages"): (3, 1)}
+        buffer.admin.forget(batch, lambda m: json.loads(m)["event"] == "A", "forgotten")
+        assert groups(buffer) == {("other reasons", "other messages"): (2, 1)}
+
+    def test_of_kinds_that_are_not_those_of_the_record(self, buffer):
+        """Another release may tell kinds apart in another way: the counts add up nevertheless."""
+        buffer.append_many([event("A", userId="p")] * 3 + [event("B", userId="u")] * 2)
+        held = hold(buffer)
+        kinds = {Kind("track", "A"): 1, Kind("track", "C"): 2}
+        buffer.bury(held, "400", answered=True, grouped=Grouped("400", kinds))
+        deleted = buffer.admin.forget(held.id, lambda m: json.loads(m)["userId"] == "p", "x")
+        assert deleted.count == 3
+        assert groups(buffer) == {("400", "track 'C'"): (2, 1)}
+        buffer.admin.forget(held.id, lambda _: True, "x")
+        assert groups(buffer) == {}
+
 
 class TestOlderReleases:
     """What was buried before there were groups is listed, and taken away, as ever."""
@@ -178,6 +205,16 @@ class TestOlderReleases:
         buffer.admin.replay([first])
         assert groups(buffer) == {}
 
+    def test_one_is_taken_away_beside_others(self, buffer, redis):
+        first, second, _ = [bury(buffer, event("A")) for _ in range(3)]
+        older(redis, first)
+        older(redis, second)
+        buffer.admin.purge([first])
+        assert groups(buffer) == {
+            ("400 Bad Request", "track 'A'"): (1, 1),
+            ("not grouped", "other messages"): (1, 1),
+        }
+
     def test_its_messages_are_forgotten(self, buffer, redis):
         batch = bury(buffer, event("A", userId="p"), event("B", userId="u"))
         older(redis, batch)
@@ -194,6 +231,7 @@ class TestOlderReleases:
         buffer.admin.purge(rest)
         assert buffer.admin.dead_groups() == []
         assert group_keys(redis) == set()
+        assert not redis.exists(f"{TAG}:groups", f"{TAG}:grouped")
 
 
 class TestLoss:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from celery_segment import Analytics, ConfigurationError, SegmentBufferError
-from celery_segment.buffer import Attachments, Grouped, Stale, bounds, kinds_of, merge_periods
+from celery_segment.buffer import (
+    UNGROUPED,
+    Attachments,
+    Grouped,
+    Stale,
+    bounds,
+    kinds_of,
+    merge_periods,
+)
 from celery_segment.buffer.history import KEPT, SECONDS
 from celery_segment.operations.moving import rename
 from celery_segment.testing import EmbeddedRedis
@@ -143,6 +152,19 @@ def test_dead_letters_keep_their_groups(before, app, redis):
         ("400", "other messages"): (1, 1),
         ("503", "track 'A'"): (1, 1),
     }
+
+
+def test_dead_letters_of_an_older_release_have_no_groups(before, app, redis):
+    old, new = buffer_of(before, "old"), buffer_of(app, "new")
+    fill(before, 0, 3)
+    held = old.begin(old.claim(1)[0].id, "t")
+    without = SimpleNamespace(encode=lambda _: [bounds.MOST_GROUPS])
+    old.bury(held, "400", answered=True, grouped=without)
+    assert move(app).moved == 3
+    assert keys_of(redis) == []
+    (group,) = new.admin.dead_groups()
+    assert (group.id, group.messages, group.letters) == (UNGROUPED, 3, 1)
+    assert Analytics("new", app=app).dead_letters.purge(group=UNGROUPED) == 3
 
 
 def test_many_batches_into_a_source_that_never_had_one(make_app, app):
