@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled, Tail
+from celery_segment.buffer import ENVELOPE, Attachments, BatchRef, Lease, Settled
 from celery_segment.buffer.kinds import kind_of
 
 HOUR = 3600.0
@@ -145,9 +145,9 @@ class Model:
         self.begun: list[Lease] = []  # all that ever were
         self.lost: list[Lease] = []  # of these, those whose process is gone
         self.mark_at: int | None = None
-        self.tail: Tail | None = None  # who follows the source
+        self.tail = None  # who follows the source
         self.untailed: list[bytes] = []  # what they have not read yet
-        self.followers: dict[Tail, int] = {}  # the number of the last batch that each has read
+        self.followers: dict[object, int] = {}  # the number of the last batch that each has read
         self.copies: set[int] = set()  # the sealed batches that are copied for them
 
     def forget_state(self) -> None:
@@ -193,7 +193,7 @@ class Model:
             self.open_since = self.now
         self.open.append(message)
 
-    def looked(self, tail: Tail) -> None:
+    def looked(self, tail: object) -> None:
         """Note that a follower has read all batches: a copy is kept until all have read it."""
         self.followers[tail] = self.sealed
         read = min(self.followers.values())

@@ -33,7 +33,7 @@ _TEXTS = {
     *("on_failed", "file", "digest", "info", "config", "what", "is_complete", "format", "type"),
     *("codes", "error", "kind", "read", "path", "value", "field", "number", "rejects", "texts"),
     *("unconfigured", "figures", "options", "allowed_callbacks", "misnamed", "on_invalid"),
-    "idempotency",
+    *("idempotency", "details"),
     *("version", "fingerprint", "server", "redis", "consumes", "sources", "broker", "tasks"),
     *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
     *("client_id", "key_id", "auth_server", "scope", "oauth_fingerprint", "remote"),

@@ -25,7 +25,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Literal
 
-from celery_segment.config import Source
+from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.delivery.pause import backoff, rate_limit_reset, retry_after
 from celery_segment.text import http_phrase, one_line
 
@@ -241,6 +241,13 @@ class Bury:
         """The code of the error in the answer, where it is a known one of Segment's; else ""."""
         match = _CODE.search(self.text)
         return match[1] if match else ""
+
+    def details(self, source: Source, batch: str) -> str:
+        """Return what the page of a dead letter's task shows besides: the code, and what to do."""
+        code = f"; Segment answers {self.code}" if self.code else ""
+        named = "" if source.name == DEFAULT_SOURCE else f" --source {source.name}"
+        dead = "celery -A proj segment dead"
+        return f"{code}; next: {dead} show {batch}{named}, then {dead} replay {batch}{named}"
 
 
 Decision = Delivered | Retry | Refused | WrongKey | Split | Bury

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from celery_segment.buffer import (
@@ -19,7 +19,6 @@ from celery_segment.buffer import (
     Stale,
     kinds_of,
 )
-from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.delivery.dead_log import dead_log, label_of
 from celery_segment.delivery.outcome import (
     Bury,
@@ -97,7 +96,7 @@ class Report:
     """
 
     text: str
-    details: str = field(default="", repr=False)
+    details: str = ""
     retry_in: float | None = None
     settled: Settled | None = None
     may_continue: bool = False
@@ -188,15 +187,8 @@ def _bury(buffer: Buffer, lease: Lease, posted: Posted, decision: Bury) -> Repor
     _log_given_up(buffer, lease, kinds, status=status, cause=cause, hint=hint)
     batch_failed.send(**_about(buffer, lease), cause=cause)
     text = f"dead letter, {counted(lease.count, 'message')}: {cause}"
-    details = _details_of(decision, source, source.batch_name(lease.id))
+    details = decision.details(source, source.batch_name(lease.id))
     return Report(text, details, settled=settled, may_continue=True, buried=True)
-
-
-def _details_of(decision: Bury, source: Source, batch: str) -> str:
-    code = f"; Segment answers {decision.code}" if decision.code else ""
-    named = "" if source.name == DEFAULT_SOURCE else f" --source {source.name}"
-    dead = "celery -A proj segment dead"
-    return f"{code}; next: {dead} show {batch}{named}, then {dead} replay {batch}{named}"
 
 
 def _retry(
