@@ -31,7 +31,7 @@ from segment.analytics import consumer, request
 from celery_segment import Analytics, analytics
 from celery_segment.analytics.source import WORKERS_SETTINGS
 from celery_segment.delivery import transport
-from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.answer import Answer, Failure
 from celery_segment.testing import EmbeddedRedis, SegmentServer
 from support import new_app
 

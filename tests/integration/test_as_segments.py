@@ -11,8 +11,9 @@ from segment.analytics.consumer import BATCH_SIZE_LIMIT, MAX_MSG_SIZE, Consumer
 from segment.analytics.request import APIError, parse_retry_after
 
 from celery_segment.config import Source, WriteKey
+from celery_segment.delivery.answer import Answer
 from celery_segment.delivery.authorization import by_write_key
-from celery_segment.delivery.outcome import Answer, Delivered, KeyState, Past, Retry, decide
+from celery_segment.delivery.outcome import Delivered, KeyState, Past, Retry, decide
 from celery_segment.delivery.pause import backoff, retry_after
 from celery_segment.delivery.request import build
 from celery_segment.messages import MAX_MESSAGE_BYTES

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from celery_segment.delivery import transport
-from celery_segment.delivery.outcome import Answer, Failure
+from celery_segment.delivery.answer import Answer, Failure
 from celery_segment.testing import Reply, SegmentServer
 from delivering import post
 from support import TESTS, WRITE_KEY, TLSFront, proxy_that_answers

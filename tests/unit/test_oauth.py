@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from authorization import new_key, pem_of
 from celery_segment import ConfigurationError
 from celery_segment.config.oauth import oauth
+from celery_segment.delivery.answer import Answer, Failure, Unauthorized
 from celery_segment.delivery.oauth.assertion import check_key, load_key, sign
 from celery_segment.delivery.oauth.grant import (
     Denied,
@@ -25,15 +26,7 @@ from celery_segment.delivery.oauth.grant import (
     read,
     skew_of,
 )
-from celery_segment.delivery.outcome import (
-    Answer,
-    Failure,
-    KeyState,
-    Past,
-    Refused,
-    Retry,
-    Unauthorized,
-)
+from celery_segment.delivery.outcome import KeyState, Past, Refused, Retry
 from celery_segment.delivery.outcome import decide as decide_
 from configuring import source
 from frames import shown_by

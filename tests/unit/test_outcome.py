@@ -13,11 +13,10 @@ from requests.structures import CaseInsensitiveDict
 
 from celery_segment.config import OAuth, Source
 from celery_segment.config.parsers import PrivateKey
+from celery_segment.delivery.answer import Answer, Failure
 from celery_segment.delivery.outcome import (
-    Answer,
     Bury,
     Delivered,
-    Failure,
     KeyState,
     Past,
     Refused,

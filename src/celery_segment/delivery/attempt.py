@@ -23,18 +23,10 @@ from celery_segment.buffer import (
 )
 from celery_segment.config import Source, WriteKey
 from celery_segment.delivery import transport
+from celery_segment.delivery.answer import Answer, Failure, Unauthorized
 from celery_segment.delivery.authority import authority_of
 from celery_segment.delivery.key import KeyRecord, record_of
-from celery_segment.delivery.outcome import (
-    Answer,
-    Delivered,
-    Failure,
-    KeyState,
-    Past,
-    Unauthorized,
-    decide,
-    refuses_key,
-)
+from celery_segment.delivery.outcome import Delivered, KeyState, Past, decide, refuses_key
 from celery_segment.delivery.request import build
 from celery_segment.delivery.settle import Posted, Report, settle_damaged, settle_patiently
 from celery_segment.errors import BufferUnavailable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from celery_segment.config import Source, WriteKey
+from celery_segment.delivery.answer import Unauthorized
 from celery_segment.delivery.authorization import Authorization, by_write_key
-from celery_segment.delivery.outcome import Unauthorized
 
 __all__ = ["Authority", "authority_of"]
 

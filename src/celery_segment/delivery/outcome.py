@@ -19,28 +19,24 @@ accepted since the batch was refused before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Literal
 
 from celery_segment.config import DEFAULT_SOURCE, Source
+from celery_segment.delivery.answer import Answer, Failure, Unauthorized
 from celery_segment.delivery.pause import backoff, rate_limit_reset, retry_after
 from celery_segment.text import http_phrase, one_line
 
 __all__ = [
-    "Answer",
     "Bury",
     "Decision",
     "Delivered",
-    "Failure",
     "KeyState",
     "Past",
     "Refused",
     "Retry",
     "Split",
-    "Unauthorized",
     "WrongKey",
     "decide",
     "is_retryable",
@@ -68,48 +64,6 @@ _CODE = re.compile(r'"code"\s*:\s*"(invalid_request)"')
 
 #: Maximum length of the response's text that is stored with a dead letter, in characters.
 TEXT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The endpoint's response.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The headers, by case-insensitive name.
-        text: The start of the body, which may quote a message.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    text: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A request without a response.
-
-    Attributes:
-        cause: The error, for people.
-        kind: A timeout, a TLS error, any other network error, or a configuration with which
-            no request reaches the endpoint, such as that of a proxy.
-    """
-
-    cause: str
-    kind: Literal["timeout", "tls", "network", "configuration"] = "network"
-
-
-@dataclass(frozen=True, slots=True)
-class Unauthorized:
-    """No request: there is nothing that authorizes it.
-
-    Attributes:
-        cause: Why.
-        wait: Seconds until there may be something; None if the configuration is refused.
-    """
-
-    cause: str
-    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError, SSLErr
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from celery_segment.config import Source
+from celery_segment.delivery.answer import Answer, Failure
 from celery_segment.delivery.deadline import DeadlineAdapter, ProxyRefusedError
-from celery_segment.delivery.outcome import Answer, Failure, is_retryable
+from celery_segment.delivery.outcome import is_retryable
 from celery_segment.delivery.request import BATCH, USER_AGENT, Request
 from celery_segment.frames import hidden_locals
 from celery_segment.text import http_phrase, one_line

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from celery_segment.buffer import check_format
-from celery_segment.delivery.outcome import Answer, Failure, Unauthorized
+from celery_segment.delivery.answer import Answer, Failure, Unauthorized
 from celery_segment.errors import ConfigurationError, SegmentError
 from celery_segment.operations.unconfigured import is_of_another
 from celery_segment.producer.recording import CAPTURE

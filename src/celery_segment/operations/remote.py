@@ -12,8 +12,8 @@ from threading import Thread
 from typing import TypeVar
 
 from celery_segment.config import OAuth, Source
+from celery_segment.delivery.answer import Answer, Failure, Unauthorized
 from celery_segment.delivery.oauth.tokens import Token, Tokens
-from celery_segment.delivery.outcome import Answer, Failure, Unauthorized
 from celery_segment.delivery.transport import reach
 from celery_segment.operations.findings import Finding, of_endpoint, of_token
 

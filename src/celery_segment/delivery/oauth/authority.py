@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from celery_segment.config import OAuth, Source, WriteKey
+from celery_segment.delivery.answer import Unauthorized
 from celery_segment.delivery.authorization import Authorization, by_token
 from celery_segment.delivery.oauth.tokens import Token, tokens_of
-from celery_segment.delivery.outcome import Unauthorized
 
 __all__ = ["ByToken"]
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from celery_segment.delivery.outcome import Answer, Failure, is_retryable
+from celery_segment.delivery.answer import Answer, Failure
+from celery_segment.delivery.outcome import is_retryable
 from celery_segment.delivery.pause import rate_limit_reset, retry_after
 from celery_segment.text import http_phrase, one_line
 

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from celery_segment.config import OAuth, Source
 from celery_segment.delivery import transport
+from celery_segment.delivery.answer import Answer, Unauthorized
 from celery_segment.delivery.oauth.assertion import load_key, sign
 from celery_segment.delivery.oauth.grant import (
     Denied,
@@ -28,7 +29,6 @@ from celery_segment.delivery.oauth.grant import (
     read,
     skew_of,
 )
-from celery_segment.delivery.outcome import Answer, Unauthorized
 from celery_segment.delivery.pause import backoff
 from celery_segment.delivery.request import USER_AGENT, Request
 from celery_segment.errors import ConfigurationError
