@@ -240,7 +240,9 @@ class DeadLetters:
         exported = 0
         for letter in letters:
             lines = self._lines(letter)
-            stream.writelines(lines)
+            # A caller's stream may have no other method.
+            for line in lines:  # noqa: FURB122
+                stream.write(line)
             if lines:
                 exported += len(lines)
                 written.append(letter.id)
