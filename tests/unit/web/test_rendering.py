@@ -70,7 +70,7 @@ def test_numbers(filtered, value, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0.0841, "84 ms"), (1.24, "1.2 s"), (9.99, "10.0 s"), (200, "3 min 20 s")],
+    [(None, "-"), (0.0841, "84 ms"), (1.24, "1.2 s"), (9.99, "10 s"), (200, "3 min 20 s")],
 )
 def test_durations_that_may_be_short(seconds, text):
     assert compact(seconds) == text
@@ -81,7 +81,9 @@ def test_times():
     stamp = "2025-11-26T14:07:41.250000Z"
     text = f'<time datetime="{stamp}">2025-11-26 14:07:41 UTC</time>'
     assert written("{{ value | time }}", at) == text
-    assert written("{{ value | clock }}", at) == f'<time datetime="{stamp}" data-short>14:07</time>'
+    assert written("{{ value | short }}", at) == f'<time datetime="{stamp}" data-short>14:07</time>'
+    clock = f'<time datetime="{stamp}" data-clock>14:07:41.250</time>'
+    assert written("{{ value | clock }}", at) == clock
     assert written("{{ value | ago }}", time.time() - 200).endswith(
         "data-ago>3 min 20 s ago</time>"
     )
