@@ -307,39 +307,55 @@ class TestModel:
 
     @pytest.mark.parametrize("absent", ["admin", "jinja2", "werkzeug"])
     def test_without_the_admin_or_the_extra_there_is_no_panel(self, tmp_path, absent):
-        apps = ["contenttypes", "auth", "messages", "sessions"]
-        apps += [] if absent == "admin" else ["admin"]
-        settings = {
-            "INSTALLED_APPS": [f"django.contrib.{name}" for name in apps]
-            + ["celery_segment.contrib.django"],
-            "CELERY_BROKER_URL": "redis://",
-            "ROOT_URLCONF": "django.contrib.auth.urls",
-        }
-        program = (
-            f"import sys; sys.modules[{absent!r}] = None\n"
-            "import django; django.setup()\n"
-            "from django.apps import apps\n"
-            "from django.core.management import call_command\n"
-            "call_command('check')\n"
-            "models = [m.__name__ for m in apps.get_app_config('celery_segment').get_models()]\n"
-            "from django.contrib import admin\n"
-            "has_admin = apps.is_installed('django.contrib.admin')\n"
-            "print(models, [m.__name__ for m in admin.site._registry] if has_admin else [])"
-        )
-        environ = {
-            "DJANGO_SETTINGS_MODULE": "djangoproject.settings",
-            "SHOP_DATABASE": str(tmp_path / "database"),
-            "SHOP_SETTINGS": json.dumps(settings),
-            "PYTHONPATH": str(TESTS),
-        }
-        run = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, **environ},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        models, registered = re.findall(r"\[.*?\]", run.stdout)
-        assert models == ("[]" if absent == "admin" else "['Panel']")
-        assert "Panel" not in registered
-        assert absent == "admin" or "User" in registered
+        models, registered, _ = set_up(tmp_path, without=absent)
+        assert models == ([] if absent == "admin" else ["Panel"])
+        assert registered == ([] if absent == "admin" else ["Group", "User"])
+
+    def test_a_web_process_loads_nothing_for_it_before_its_first_visit(self, tmp_path):
+        models, registered, loaded = set_up(tmp_path, without=None)
+        assert models == ["Panel"]
+        assert "Panel" in registered
+        assert not {name for name in loaded if name.startswith("celery_segment.web")}
+        assert not {"jinja2", "werkzeug"} & set(loaded)
+
+
+def set_up(folder, without):
+    """Set a project up in a process without the admin, or without a library.
+
+    Returns the library's models, what the admin shows, and what is loaded.
+    """
+    apps = ["contenttypes", "auth", "messages", "sessions"]
+    apps += [] if without == "admin" else ["admin"]
+    settings = {
+        "INSTALLED_APPS": [
+            *(f"django.contrib.{name}" for name in apps),
+            "celery_segment.contrib.django",
+        ],
+        "CELERY_BROKER_URL": "redis://",
+        "ROOT_URLCONF": "django.contrib.auth.urls",
+    }
+    program = (
+        f"import json, sys; sys.modules.update({dict.fromkeys([without] if without else [])})\n"
+        "import django; django.setup()\n"
+        "from django.apps import apps\n"
+        "from django.core.management import call_command\n"
+        "call_command('check')\n"
+        "models = [m.__name__ for m in apps.get_app_config('celery_segment').get_models()]\n"
+        "from django.contrib import admin\n"
+        "has_admin = apps.is_installed('django.contrib.admin')\n"
+        "shown = [m.__name__ for m in admin.site._registry] if has_admin else []\n"
+        "print(json.dumps([models, sorted(shown), [*sys.modules]]))"
+    )
+    environ = {
+        "DJANGO_SETTINGS_MODULE": "djangoproject.settings",
+        "SHOP_DATABASE": str(folder / "database"),
+        "SHOP_SETTINGS": json.dumps(settings),
+        "PYTHONPATH": str(TESTS),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
