@@ -20,7 +20,7 @@ _FOR_DEVELOPERS = ("demo", "testing")
 #: Types of fields that can hold neither a payload nor a secret.
 _HARMLESS = re.compile(
     r"(int|float|bool|None|Amount|Gate|Position|Figures|Options|Decision|Settled|list\[Rejected\]|Literal\[[^]]*\]"
-    r"|Latency|Rates|Recent|Snapshot|tuple\[int, \.\.\.\]"
+    r"|Latency|Rates|Recent|Snapshot|Sequence\[int\]|tuple\[int, \.\.\.\]"
     r"|Mapping\[str, int\]|dict\[str, (Source|Snapshot|SourceMove)\]|\s|\|)+"
 )
 #: Texts of ours, names, and what an operator configures in the open.
@@ -38,6 +38,8 @@ _TEXTS = {
     *("facts", "own", "stored", "endpoints", "answers", "stray", "event", "scripts", "plain"),
     *("client_id", "key_id", "auth_server", "scope", "oauth_fingerprint", "remote"),
     *("group", "kinds", "letters", "next", "since", "until"),
+    *("access", "bars", "batches", "handler", "line", "rule", "template", "title", "to"),
+    *("token_field", "total"),
     *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
 }
 

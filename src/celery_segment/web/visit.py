@@ -38,9 +38,9 @@ class Visit:
         urls: The addresses of the site's pages, below the place where it is mounted.
     """
 
-    request: Request
+    request: Request = field(repr=False)
     access: Access
-    urls: MapAdapter
+    urls: MapAdapter = field(repr=False)
 
     def url(self, route: str, /, **values: Any) -> str:
         """Return the address of a page, given the name of its route.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from werkzeug.exceptions import BadRequest, NotFound
@@ -94,7 +95,8 @@ def _messages(letters: DeadLetters, batch: str) -> tuple[list[bytes], str]:
         return [], str(error)
 
 
-class _Sample(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Sample:
     """A message of a dead letter.
 
     Attributes:
@@ -104,8 +106,8 @@ class _Sample(NamedTuple):
     """
 
     kind: str
-    user: str
-    data: bytes
+    user: str = field(repr=False)
+    data: bytes = field(repr=False)
 
 
 def _sample(data: bytes) -> _Sample:
