@@ -133,6 +133,23 @@ def test_purge_all(visitor, letters, app):
     assert (figures.purged, figures.dead.messages) == (6, 1)
 
 
+def test_what_takes_too_long_is_ended_and_told(visitor, letters, app, monkeypatch):
+    for name, value in (("PATIENCE", -1.0), ("COUNT", -1.0), ("PART", 2)):
+        monkeypatch.setattr(f"celery_segment.web.panel.settling.{name}", value)
+    for _ in range(5):
+        bury(app, "A")
+    page = visitor.open(f"{DEAD}?reason=400")
+    confirm = visitor.press(page, "Purge all…")
+    assert "Delete at least 2 messages permanently?" in confirm.text
+    assert "More match than could be counted" in confirm.text
+    told = visitor.press(confirm, "Delete")
+    assert "Purged 2 messages. This took as long as a page may, and more match" in told.text
+    assert "Replayed 2 messages. This took as long" in visitor.press(page, "Replay all").text
+    assert "Replayed 1 message." in (last := visitor.press(page, "Replay all").text)
+    assert "do it again" not in last
+    assert dead(letters) == []
+
+
 def test_an_export_is_that_of_the_command(visitor, letters, app):
     bury(app, "A", "B", words="timestamp")
     bury(app, "C")

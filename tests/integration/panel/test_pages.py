@@ -207,6 +207,14 @@ def test_many_groups_are_shown_when_they_are_asked_for(app, visitor):
     assert len([row for row in page.rows if "Kind" in row]) == 25
 
 
+def test_while_calls_are_captured(app, segment_outbox):  # noqa: ARG001 - it captures them
+    visitor = visitor_of(app)
+    store(app, "A")
+    assert visitor.open("/").row("default")["Waiting"] == "0"
+    assert "Shards" not in visitor.open("/sources/default").text
+    assert "There is none." in visitor.open("/sources/default/dead").text
+
+
 def test_no_redis_at_all():
     app = new_app({"broker_url": "redis://127.0.0.1:1/0", "segment_host": "http://127.0.0.1:1"})
     visitor = visitor_of(app)
