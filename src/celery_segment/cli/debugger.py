@@ -11,8 +11,9 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 
 from celery_segment.cli.common import app_of
 from celery_segment.runtime import runtime_of
+from celery_segment.web import PASSWORD
 from celery_segment.web.debugger import Debugger
-from celery_segment.web.debugger.running import PASSWORD, run
+from celery_segment.web.debugger.running import run
 from celery_segment.web.debugger.store import MAX_BYTES, MAX_MESSAGES
 
 __all__ = ["debugger"]

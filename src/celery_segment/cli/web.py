@@ -12,11 +12,10 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 from celery_segment.cli.common import app_of
 from celery_segment.config.parsers import is_loopback
 from celery_segment.runtime import runtime_of
+from celery_segment.web import PASSWORD
 
 __all__ = ["web"]
 
-#: The variable of the environment that has the visitors' password.
-PASSWORD = "SEGMENT_WEB_PASSWORD"  # noqa: S105 - its name
 #: Requests that are answered at the same time.
 THREADS = 8
 

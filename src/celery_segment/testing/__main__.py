@@ -12,8 +12,9 @@ import os
 import sys
 
 from celery_segment.errors import SegmentError
+from celery_segment.web import PASSWORD
 from celery_segment.web.debugger import Debugger
-from celery_segment.web.debugger.running import PASSWORD, describe, run
+from celery_segment.web.debugger.running import describe, run
 
 
 def main() -> int:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from celery_segment.web.wsgi import WebApplication
 
-__all__ = ["asgi_panel", "wsgi_panel"]
+__all__ = ["PASSWORD", "asgi_panel", "wsgi_panel"]
+
+#: The environment variable with the password that visitors have to give.
+PASSWORD = "SEGMENT_WEB_PASSWORD"  # noqa: S105 - its name
 
 # Loaded when they are called: the debugger needs nothing of the panel.
 

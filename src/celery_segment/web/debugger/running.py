@@ -9,12 +9,11 @@ from celery_segment.config.parsers import is_loopback
 from celery_segment.errors import SegmentError
 from celery_segment.testing.server import Received
 from celery_segment.text import counted
+from celery_segment.web import PASSWORD
 from celery_segment.web.debugger.endpoint import INSTALL, Debugger
 
-__all__ = ["PASSWORD", "describe", "run"]
+__all__ = ["describe", "run"]
 
-#: The environment variable with the password of the pages.
-PASSWORD = "SEGMENT_WEB_PASSWORD"  # noqa: S105 - its name
 
 _ENDINGS = {signal.SIGINT, signal.SIGTERM}
 
