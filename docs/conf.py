@@ -39,7 +39,9 @@ copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
 
 autodoc_member_order = "bysource"
-autodoc_type_aliases = {"Identifier": "Identifier", "Json": "Json"}
+autodoc_type_aliases = {
+    name: name for name in ("EventName", "Identifier", "Json", "Properties", "Traits")
+}
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 90
 napoleon_numpy_docstring = False
@@ -48,7 +50,11 @@ napoleon_use_ivar = True
 # A reference that is not found is an error. References to other projects are ignored, since
 # the site is built without access to the internet.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!celery_segment\b).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!celery_segment\b).*"),
+    # What an Event is to the rest of the library.
+    ("py:class", r"celery_segment\.messages\.typed\.\w+"),
+]
 
 html_theme = "furo"
 html_title = f"celery-segment {release}"

@@ -27,6 +27,7 @@ LAYERS = {
     "visitor": set(),
     "config": {"errors"},
     "messages": {"errors", "version", "visitor"},
+    "events": {"errors", "messages"},
     "trust": {"config", "errors"},
     "tracing": {"version"},
     "buffer": {"aio", "compression", "config", "errors", "text"},
@@ -81,8 +82,8 @@ LAYERS = {
     },
 }
 PROGRAM = "testing.__main__"
-#: What stands on top of the door; a web process imports of it what it names itself.
-ON_TOP = {"analytics", "testing", "web", PROGRAM, "cli", "contrib", "demo"}
+#: What the rest does not know; a web process imports of it what it names itself.
+ON_TOP = {"events", "analytics", "testing", "web", PROGRAM, "cli", "contrib", "demo"}
 
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {

@@ -15,7 +15,7 @@ import click
 import pytest
 
 import celery_segment
-from celery_segment import signals, testing, visitor
+from celery_segment import events, signals, testing, visitor
 from celery_segment.analytics import Client
 from celery_segment.analytics.source import WORKERS_SETTINGS
 from celery_segment.contrib import asgi, flask
@@ -105,7 +105,7 @@ def site(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "module",
-    [celery_segment, visitor, asgi, apps, debugger, flask, middleware, signals, testing],
+    [celery_segment, events, visitor, asgi, apps, debugger, flask, middleware, signals, testing],
     ids=lambda module: module.__name__,
 )
 def test_the_site_has_every_public_name(site, module):

@@ -11,7 +11,7 @@ from celery._state import get_current_app
 from celery.local import Proxy
 
 from celery_segment import messages
-from celery_segment.calls.arguments import Identifier, Json
+from celery_segment.calls.arguments import EventName, Identifier, Json, Properties, Traits
 from celery_segment.calls.identity import STACKS, current_attempt
 from celery_segment.calls.task import Built, Call
 from celery_segment.config import DEFAULT_SOURCE
@@ -65,7 +65,7 @@ def _call(build: Callable[P, Built]) -> Call[P]:
 @_call
 def identify(
     user_id: Identifier = None,
-    traits: Json = None,
+    traits: Traits = None,
     context: Json = None,
     timestamp: datetime | str | None = None,
     anonymous_id: Identifier = None,
@@ -106,8 +106,8 @@ def identify(
 @_call
 def track(
     user_id: Identifier = None,
-    event: str | None = None,
-    properties: Json = None,
+    event: EventName = None,
+    properties: Properties = None,
     context: Json = None,
     timestamp: datetime | str | None = None,
     anonymous_id: Identifier = None,
@@ -167,7 +167,7 @@ def alias(
 def group(
     user_id: Identifier = None,
     group_id: Identifier = None,
-    traits: Json = None,
+    traits: Traits = None,
     context: Json = None,
     timestamp: datetime | str | None = None,
     anonymous_id: Identifier = None,
@@ -200,7 +200,7 @@ def page(
     user_id: Identifier = None,
     category: str | None = None,
     name: str | None = None,
-    properties: Json = None,
+    properties: Properties = None,
     context: Json = None,
     timestamp: datetime | str | None = None,
     anonymous_id: Identifier = None,
@@ -235,7 +235,7 @@ def screen(
     user_id: Identifier = None,
     category: str | None = None,
     name: str | None = None,
-    properties: Json = None,
+    properties: Properties = None,
     context: Json = None,
     timestamp: datetime | str | None = None,
     anonymous_id: Identifier = None,

@@ -10,12 +10,25 @@ from typing import Any, SupportsIndex
 from uuid import UUID
 
 from celery_segment.errors import SegmentError, ValidationError
+from celery_segment.messages import TypedEvent, TypedProperties, TypedTraits
 
-__all__ = ["Identifier", "Json", "check_arguments", "hide"]
+__all__ = [
+    "EventName",
+    "Identifier",
+    "Json",
+    "Properties",
+    "Traits",
+    "check_arguments",
+    "hide",
+]
 
 #: What is accepted as an id, and as properties, traits, context or integrations.
 Identifier = str | SupportsIndex | UUID | Decimal | float | None
 Json = Mapping[str, Any] | None
+#: As the last two, or as an object of a class of celery_segment.events.
+EventName = str | TypedEvent | None
+Properties = Mapping[str, Any] | TypedProperties | None
+Traits = Mapping[str, Any] | TypedTraits | None
 
 
 def check_arguments(build: Callable[..., Any], args: Any, kwargs: Any) -> None:

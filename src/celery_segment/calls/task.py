@@ -23,6 +23,7 @@ from celery_segment.calls.attachments import attachments_of, check_receipts
 from celery_segment.calls.delayed import holdable, origin_queue
 from celery_segment.calls.identity import given_id, take_back
 from celery_segment.calls.on_loop import CallOnLoop
+from celery_segment.calls.plain import plain_arguments
 from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
 from celery_segment.calls.results import CallResult, DroppedResult, SentResult, StoredResult
@@ -125,6 +126,11 @@ class Call(CallOnLoop[P], Generic[P]):
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> str: ...  # noqa: D102
         def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
         def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature: ...  # noqa: D102
+
+    def signature(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
+        """Return a Celery signature, in which a typed event is its name and properties."""
+        args, kwargs = plain_arguments(args, kwargs)
+        return super().signature(args, kwargs, *more, **options)
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> CallResult:
         """Validate the message now, and store it once Django's transaction commits.

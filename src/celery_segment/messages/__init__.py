@@ -20,6 +20,12 @@ from celery_segment.messages.encoding import (
     parse_number,
 )
 from celery_segment.messages.fields import parse
+from celery_segment.messages.typed import (
+    TypedEvent,
+    TypedProperties,
+    TypedTraits,
+    with_version,
+)
 from celery_segment.messages.types import (
     ARGUMENTS,
     TYPES,
@@ -45,6 +51,9 @@ __all__ = [
     "Page",
     "Screen",
     "Track",
+    "TypedEvent",
+    "TypedProperties",
+    "TypedTraits",
     "add_defaults",
     "build_message",
     "call_arguments",
@@ -59,4 +68,5 @@ __all__ = [
     "parse_number",
     "plain_field",
     "run_hook",
+    "with_version",
 ]

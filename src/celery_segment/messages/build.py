@@ -17,6 +17,7 @@ from celery_segment.errors import NoIdentity, ValidationError
 from celery_segment.messages.fields import PLAIN, parse
 from celery_segment.messages.paths import shown_key
 from celery_segment.messages.standing import class_name
+from celery_segment.messages.typed import given_twice, with_version
 from celery_segment.messages.types import TYPES, Message, Page
 from celery_segment.version import __version__
 from celery_segment.visitor import Block, Known, Visitor, is_request, outer_of
@@ -49,7 +50,7 @@ class Attempt(Protocol):
         """
 
 
-def build_message(
+def build_message(  # noqa: C901 - a branch for each argument
     kind: type[M],
     visitor: Visitor | None = None,
     attempt: Attempt | None = None,
@@ -81,6 +82,9 @@ def build_message(
     for field, value in own.items():
         # Most values have the right type already and need no parser.
         if value is None or (type(value) is PLAIN[field] and value):
+            continue
+        if field == "event" and (read := getattr(type(value), "__segment_event__", None)):
+            context = _add_event(own, context, *read(value))
             continue
         own[field] = parse(field, value)
     for field in kind.required:
@@ -115,6 +119,16 @@ def _no_identity(visitor: Visitor | None) -> NoIdentity:
         "user_id",
         f"give user_id or anonymous_id: Segment drops messages without an identity{hint}",
     )
+
+
+def _add_event(
+    own: dict[str, Any], context: Any, name: str, version: int | None, properties: dict[str, Any]
+) -> Any:
+    """Fill in what a typed event says, and return the call's context with its version."""
+    if own["properties"] is not None:
+        raise given_twice("properties")
+    own["event"], own["properties"] = name, properties
+    return context if version is None else with_version(parse("context", context), version)
 
 
 def _add_visitor(kind: type[Message], own: dict[str, Any], context: Any, visitor: Visitor) -> Any:

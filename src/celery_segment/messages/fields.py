@@ -124,6 +124,20 @@ def _mapping(field: str, value: Any) -> dict[str, Any]:
     raise ValidationError(field, f"must be a dict, {type_name(value)}")
 
 
+def _properties(field: str, value: Any) -> dict[str, Any]:
+    if read := getattr(type(value), "__segment_properties__", None):
+        return read(value)  # type: ignore[no-any-return]
+    if hasattr(type(value), "__segment_event__"):
+        raise ValidationError(field, f"{class_name(value)} is an event: pass it as event")
+    return _mapping(field, value)
+
+
+def _traits(field: str, value: Any) -> dict[str, Any]:
+    if read := getattr(type(value), "__segment_traits__", None):
+        return read(value)  # type: ignore[no-any-return]
+    return _mapping(field, value)
+
+
 def _message_id(field: str, value: Any) -> str:
     """Parse a messageId that the caller gives: a string of 1 to 100 characters, or a UUID."""
     if isinstance(value, UUID):
@@ -212,8 +226,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "event": _text,
     "category": _text,
     "name": _text,
-    "properties": _mapping,
-    "traits": _mapping,
+    "properties": _properties,
+    "traits": _traits,
     "integrations": _mapping,
     "context": _mapping,
     "timestamp": _timestamp,
@@ -225,7 +239,7 @@ IDS = frozenset(field for field, parser in _PARSERS.items() if parser is _identi
 
 #: Type by field of the values that need no parser, unless they are empty.
 PLAIN = {
-    field: dict if parser is _mapping else str
+    field: str if parser in {_identifier, _text} else dict
     for field, parser in _PARSERS.items()
-    if parser in {_identifier, _text, _mapping}
+    if parser in {_identifier, _text, _mapping, _properties, _traits}
 }

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from celery_segment.config import DEFAULT_SOURCE
-from celery_segment.messages import TYPES, decode
+from celery_segment.messages import TYPES, TypedEvent, decode
 from celery_segment.messages.encoding import encode_value
 from celery_segment.messages.fields import IDS, parse
 
-__all__ = ["Expectation", "Tracked", "lines", "listed"]
+__all__ = ["Expectation", "Tracked", "lines", "listed", "named"]
 
 #: Maximum number of messages in a report, and of characters of a message's content.
 SHOWN, WIDTH = 20, 120
@@ -77,6 +77,17 @@ class Expectation:
 def listed(messages: Sequence[Tracked]) -> str:
     """Return a list of messages as text, one per line."""
     return lines([f"{n}. {_shown(m)}" for n, m in enumerate(messages, 1)]) or " nothing"
+
+
+def named(event: str | TypedEvent | type[TypedEvent]) -> str:
+    """Return the name of an event that is given as such, or as a class or an object of it."""
+    if isinstance(event, str):
+        return event
+    name = event.__segment_name__
+    if name is None:
+        kind = event if isinstance(event, type) else type(event)
+        raise TypeError(f"{kind.__name__} has no name: it is a base of other events")
+    return name
 
 
 def lines(texts: Sequence[str]) -> str:

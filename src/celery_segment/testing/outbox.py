@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
 
-from celery_segment.messages import decode
+from celery_segment.messages import TypedEvent, decode
 from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
-from celery_segment.testing.expectation import Expectation, Tracked, lines, listed
+from celery_segment.testing.expectation import Expectation, Tracked, lines, listed, named
 from celery_segment.text import counted
 
 if TYPE_CHECKING:
@@ -95,19 +95,32 @@ class Outbox(Sequence[Tracked]):
         """Return the messages of a type: identify, track, page, screen, group or alias."""
         return [message for message in self._messages if message["type"] == type_]
 
-    def tracked(self, event: str | None = None) -> list[Tracked]:
-        """Return the track messages, all or those of an event."""
-        return [m for m in self.of_type("track") if event in (None, m["event"])]
+    def tracked(self, event: str | type[TypedEvent] | None = None) -> list[Tracked]:
+        """Return the track messages, all or those of an event, given as a name or a class."""
+        name = None if event is None else named(event)
+        return [m for m in self.of_type("track") if name in (None, m["event"])]
 
     def identified(self, user_id: Any = None) -> list[Tracked]:
         """Return the identify messages, all or those of a user."""
         wanted = parse("user_id", user_id)
         return [m for m in self.of_type("identify") if wanted in (None, m.get("userId"))]
 
-    def assert_tracked(self, event: str, **expected: Any) -> Tracked:
-        """Assert that an event was tracked; otherwise the same as ``assert_sent``."""
+    def assert_tracked(
+        self, event: str | TypedEvent | type[TypedEvent], **expected: Any
+    ) -> Tracked:
+        """Assert that an event was tracked; otherwise the same as ``assert_sent``.
+
+        Args:
+            event: The event's name or its class; or a typed event, whose properties the message
+                must have as well.
+            expected: As of ``assert_sent``.
+        """
         __tracebackhide__ = True
-        return self.assert_sent("track", event=event, **expected)
+        if not isinstance(event, str | type):
+            if "properties" in expected:
+                raise TypeError("the properties are those of the typed event: give one of the two")
+            _, _, expected["properties"] = event.__segment_event__()
+        return self.assert_sent("track", event=named(event), **expected)
 
     def assert_identified(self, user_id: Any, **expected: Any) -> Tracked:
         """Assert that a user was identified; otherwise the same as ``assert_sent``."""

@@ -8,6 +8,7 @@ import django
 import pytest
 
 from celery_segment import Analytics, ValidationError, track
+from celery_segment.events import Event
 from sites import ANONYMOUS
 from support import stored
 
@@ -108,6 +109,10 @@ def test_what_is_called_while_a_response_streams_is_stored_at_once(client, comma
     assert [m["event"] for m in stored(redis)[-2:]] == ["Before", "While"]
 
 
+class Ordered(Event, name="Ordered"):
+    order_id: str
+
+
 class TestOnCommit:
     def test_what_is_rolled_back_is_not_tracked(self, client, make_app, redis):
         make_app()
@@ -130,6 +135,18 @@ class TestOnCommit:
             Analytics().track.delay_on_commit("u", "bound", message_id="mine")
             assert stored(redis) == []
         assert [m["messageId"] for m in stored(redis)] == [result.id, "mine"]
+
+    def test_a_typed_event_is_validated_at_once(self, make_app, redis):
+        from django.db import transaction
+
+        make_app()
+        with transaction.atomic():
+            track.delay_on_commit("u", Ordered(order_id="50314b8e"))
+            with pytest.raises(ValidationError, match=r"properties\.order_id: Ordered expects"):
+                track.delay_on_commit("u", Ordered(order_id=5))
+            assert stored(redis) == []
+        (message,) = stored(redis)
+        assert (message["event"], message["properties"]) == ("Ordered", {"order_id": "50314b8e"})
 
     def test_the_hook_is_called_at_the_commit_with_the_message_of_the_call(self, make_app, redis):
         from django.db import transaction

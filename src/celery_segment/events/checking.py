@@ -1,0 +1,92 @@
+"""Check the values of a typed event, and return them as the dict that is sent.
+
+The types are those of the JSON that Segment gets: a UUID is a text, and a Decimal a number.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from celery_segment.errors import ValidationError
+from celery_segment.messages.standing import class_name
+from celery_segment.messages.values import encoder, plain_field
+
+__all__ = ["checked"]
+
+#: Values that stay as they are: as a float, a Decimal could lose digits.
+_KEPT = (Decimal,)
+
+
+def checked(value: msgspec.Struct, field: str) -> dict[str, Any]:
+    """Return a struct's values by the names that are sent.
+
+    Args:
+        value: The struct.
+        field: The field of the message that gets them, for errors.
+
+    Raises:
+        ValidationError: A value is not of its type, or has no JSON form. The error has its path.
+    """
+    try:
+        # Each further argument of the two takes as long as the rest of them.
+        content: dict[str, Any] = msgspec.to_builtins(value, builtin_types=_KEPT)
+        msgspec.convert(content, type(value))
+    except Exception:  # noqa: BLE001 - whatever is wrong is looked at more closely
+        return _checked_closely(value, field)
+    return content
+
+
+def _checked_closely(value: msgspec.Struct, field: str) -> dict[str, Any]:
+    """Do the same for values of any class that a message takes, and say which is wrong."""
+    try:
+        content: dict[str, Any] = msgspec.to_builtins(
+            value, builtin_types=_KEPT, str_keys=True, enc_hook=encoder.enc_hook
+        )
+    except Exception:
+        plain_field(field, value)  # raises an error with the path
+        raise
+    try:
+        msgspec.convert(content, type(value), str_keys=True)
+    except msgspec.ValidationError as error:
+        raise _refusal(type(value), field, error) from None
+    return content
+
+
+def _refusal(kind: type, field: str, error: msgspec.ValidationError) -> ValidationError:
+    """Return the error for a value that is not of its type: the path and the rule, no value."""
+    # Such as "Expected `float` >= 0.0 - at `$.products[0].price`".
+    problem, _, place = str(error).rpartition(" - at ")
+    # Of a mapping's key: "`key` in `$.sizes`".
+    path = f"{field}{place.rpartition('$')[2].removesuffix('`')}"
+    if not problem:  # the whole
+        problem, path = place, field
+    return ValidationError(path, f"{kind.__name__} {_rule(kind, problem, path, error)}")
+
+
+#: What msgspec says of a value without quoting it.
+_QUOTES_NONE = re.compile(
+    r"Invalid (?:UUID|decimal string|RFC3339 encoded \w+|ISO8601 duration|base64 encoded string)"
+    r"|[A-Z][A-Za-z ]+ out of range"
+)
+
+
+def _rule(kind: type, problem: str, path: str, error: msgspec.ValidationError) -> str:
+    cause = error.__cause__
+    if cause is not None:  # raised by a class's own __post_init__
+        return f"raises {class_name(cause)}"
+    if problem.startswith("Expected "):
+        return f"expects{problem.removeprefix('Expected')}"
+    if problem.startswith("Object missing required field "):
+        return f"requires{problem.removeprefix('Object missing required field')}"
+    if problem.startswith("Object contains unknown field "):  # whose name may be anything
+        return "has no such field"
+    if _QUOTES_NONE.fullmatch(problem):
+        return f"refuses it: {problem[:1].lower()}{problem[1:]}"
+    from celery_segment.events.choices import choices
+
+    allowed = choices(kind, path)
+    return f"expects one of {', '.join(allowed)}" if allowed else "expects another value"
