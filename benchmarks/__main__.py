@@ -25,7 +25,17 @@ HERE = Path(__file__).parent
 #: Those of live traffic come first.
 FIGURES = (
     *("live_call", "live_cost", "live_backlog", "latency", "web_view", "idle", "config_styles"),
-    *("in_task", "longest_script", "append", "call", "delivery", "backlog", "memory", "importing"),
+    *(
+        "typed_events",
+        "in_task",
+        "longest_script",
+        "append",
+        "call",
+        "delivery",
+        "backlog",
+        "memory",
+        "importing",
+    ),
     *("footprint", "connections", "processes", "hosts", "awaited"),
 )
 

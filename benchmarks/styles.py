@@ -23,11 +23,12 @@ def setup(style: str) -> Callable[[int], dict[str, float]]:
     def one() -> None:
         track.delay(USER, EVENT, PROPERTIES)
 
-    for _ in range(5):
-        one()
-    sockets().answer_at_once()
+    one()
 
     def run(number: int) -> dict[str, float]:
+        for _ in range(5):  # the first connects again where the others took more than a second
+            one()
+        sockets().answer_at_once()
         before = sockets().sent
         taken = percentiles(one, number)
         if sockets().sent - before != number:
