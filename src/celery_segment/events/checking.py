@@ -6,6 +6,7 @@ The types are those of the JSON that Segment gets: a UUID is a text, and a Decim
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -35,25 +36,28 @@ def checked(value: msgspec.Struct, field: str) -> dict[str, Any]:
         # Each further argument of the two takes as long as the rest of them.
         content: dict[str, Any] = msgspec.to_builtins(value, builtin_types=_KEPT)
         msgspec.convert(content, type(value))
-    except Exception:  # noqa: BLE001 - whatever is wrong is looked at more closely
-        return _checked_closely(value, field)
-    return content
+    except Exception:  # noqa: BLE001, S110 - whatever it is, it is told by a closer look
+        pass
+    else:
+        return content
+    return _checked_closely(value, field)
 
 
 def _checked_closely(value: msgspec.Struct, field: str) -> dict[str, Any]:
-    """Do the same for values of any class that a message takes, and say which is wrong."""
-    try:
-        content: dict[str, Any] = msgspec.to_builtins(
+    """Do the same for values of any class that a message takes, and say which one is wrong."""
+    content: Any = None
+    with suppress(Exception):  # plain_field raises it with its path
+        content = msgspec.to_builtins(
             value, builtin_types=_KEPT, str_keys=True, enc_hook=encoder.enc_hook
         )
-    except Exception:
-        plain_field(field, value)  # raises an error with the path
-        raise
+    content = plain_field(field, value) if content is None else content
     try:
         msgspec.convert(content, type(value), str_keys=True)
     except msgspec.ValidationError as error:
-        raise _refusal(type(value), field, error) from None
-    return content
+        refusal = _refusal(type(value), field, error)
+    else:
+        return content  # type: ignore[no-any-return]
+    raise refusal  # out of the reach of msgspec's error, which may quote the value
 
 
 def _refusal(kind: type, field: str, error: msgspec.ValidationError) -> ValidationError:

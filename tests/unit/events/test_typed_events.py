@@ -215,7 +215,7 @@ class TestWhatIsRefused:
             properties(**values)
         assert caught.value.field == f"properties.{path}"
         assert caught.value.problem == f"OrderCompleted {rule}"
-        assert caught.value.__cause__ is None
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
         assert SECRET not in str(caught.value)
 
     @pytest.mark.parametrize(
