@@ -60,6 +60,8 @@ def parse(field: str, value: Any) -> Any:
 
 def type_name(value: Any) -> str:
     """Return the end of an error about a value's type, such as "not list"."""
+    if issubclass(type(value), type):
+        return "not a class: pass an object of it"
     return f"not {class_name(value)}"
 
 

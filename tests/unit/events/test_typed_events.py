@@ -264,6 +264,9 @@ class TestWhatIsRefused:
         ("call", "arguments", "text"),
         [
             ("track", {"event": UserTraits(first_name="a")}, "event: must be a string"),
+            ("track", {"event": Nothing}, "event: must be a string, not a class: pass an object"),
+            ("identify", {"traits": UserTraits}, "traits: must be a dict, not a class: pass an"),
+            ("page", {"properties": Product}, "properties: must be a dict, not a class: pass"),
             ("track", {"event": Product(sku="a")}, "event: must be a string"),
             ("track", {"event": "E", "properties": Nothing()}, "properties: Nothing is an event"),
             ("page", {"properties": UserTraits(first_name="a")}, "properties: must be a dict"),
