@@ -40,6 +40,8 @@ _TEXTS = {
     *("group", "kinds", "letters", "next", "since", "until"),
     *("access", "bars", "batches", "handler", "line", "rule", "template", "title", "to"),
     *("token_field", "total"),
+    # Of a tracking plan, and of how a message violates it, without its values.
+    *("tracking_plan", "on_unplanned", "on_violation", "rule", "base", "options", "action"),
     *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
 }
 

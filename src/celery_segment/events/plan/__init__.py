@@ -1,0 +1,1 @@
+"""Tracking plans: read, compiled, applied to messages, and made into classes of events."""
