@@ -18,9 +18,9 @@ REPORT ?=
 SCREENSHOTS ?=
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome; do command -v $$name && break; done)
 PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
-EXTRAS = demo,django,flask,metrics,oauth,opentelemetry,web
+EXTRAS = codegen,demo,django,flask,metrics,oauth,opentelemetry,plan,web
 DOCUMENTED = django,flask,metrics,web
-MEASURED = demo,django
+MEASURED = demo,django,plan
 IMAGE = django flower metrics oauth web
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
 # python3-venv is absent; dependency groups need the newer pip that is installed into it.

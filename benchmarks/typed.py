@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import json
+import os
 from collections.abc import Callable
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 import jsonschema
@@ -89,6 +93,16 @@ def by_schema() -> dict[str, Any]:
     return properties
 
 
+def plan_file() -> str:
+    """Write a tracking plan with the schema, and return the path of its file."""
+    rule = {"type": "TRACK", "key": EVENT, "version": 1}
+    schema = {"type": "object", "properties": {"properties": SCHEMA}}
+    with NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        json.dump({"rules": [{**rule, "jsonSchema": schema}]}, file)
+    atexit.register(os.unlink, file.name)
+    return file.name
+
+
 def nested() -> dict[str, Any]:
     return {
         "order_id": "50314b8e",
@@ -111,6 +125,8 @@ def setup(kind: str, redis_url: str) -> Callable[[int], dict[str, float]]:
     """Call once, and return a function that times calls without the exchange."""
     app = Celery("bench", broker="memory://")
     app.conf.update(segment_redis_url=redis_url, imports=["celery_segment"])
+    if kind == "planned":
+        app.conf.segment_tracking_plan = plan_file()
     app.loader.import_default_modules()
     app.set_default()
     sockets = stub.install()
@@ -120,6 +136,7 @@ def setup(kind: str, redis_url: str) -> Callable[[int], dict[str, float]]:
         "dict": lambda: track.delay(USER, EVENT, unchecked()),
         "typed": lambda: track.delay(USER, typed()),
         "pydantic": lambda: track.delay(USER, EVENT, modelled()),
+        "planned": lambda: track.delay(USER, EVENT, unchecked()),
         "jsonschema": lambda: track.delay(USER, EVENT, by_schema()),
         "nested": lambda: track.delay(USER, EVENT, nested()),
         "typed nested": lambda: track.delay(USER, typed_nested()),

@@ -27,6 +27,7 @@ from celery_segment.producer import (
     Fallback,
     InTurn,
     PartStore,
+    Plans,
     Producer,
     RecordingProducer,
     Sender,
@@ -95,6 +96,7 @@ class Runtime:
         self._buffers: dict[str, Buffer] = {}
         self._fallbacks: dict[str, Fallback] = {}
         self._producers: dict[str, Producer] = {}
+        self.plans: Plans = base.plans if base else Plans()
         self.waker: Waker = base.waker if base else Waker(app)
         self.sender: Sender = base.sender if base else Sender(app)
         self.eager: Eager = base.eager if base else Eager(app)
@@ -160,7 +162,8 @@ class Runtime:
         ) and (record := self._record) is not None:
             if record is recording.discard:
                 recording.warn_once()
-            return RecordingProducer(self.settings.source(source), record, recording.awaiting)
+            given = (self.settings.source(source), record, recording.awaiting)
+            return RecordingProducer(*given, self.plans.step(given[0]))
         try:
             return self._producers[source]
         except (KeyError, TypeError):
@@ -307,12 +310,14 @@ class Runtime:
 
     def _make_producer(self, name: str) -> Producer:
         source = self.settings.source(name)
+        plan = self.plans.step(source)
         if not source.enabled:
-            return Producer(source, Discard(), _nothing, self.eager, delivers=False)
+            return Producer(source, Discard(), _nothing, self.eager, delivers=False, plan=plan)
         store, wake = self._make_store(source), partial(self.wake, name)
+        given = (source, store, wake, self.eager)
         if self._base is not None:
-            return Producer(source, store, wake, self.eager, held_as=self._base.producer(name))
-        return Producer(source, store, wake, self.eager, on_loop=partial(self._on_loop, name))
+            return Producer(*given, held_as=self._base.producer(name), plan=plan)
+        return Producer(*given, on_loop=partial(self._on_loop, name), plan=plan)
 
     def _on_loop(self, source: str) -> Producer:
         return self.on_loop().producer(source)

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from celery.utils.dispatch import Signal
 
-__all__ = ["batch_delivered", "batch_failed", "batch_retried", "messages_dropped"]
+__all__ = [
+    "batch_delivered",
+    "batch_failed",
+    "batch_retried",
+    "messages_dropped",
+    "plan_violated",
+]
 
 #: A worker delivered a batch.
 batch_delivered = Signal(
@@ -32,4 +38,11 @@ batch_failed = Signal(
 messages_dropped = Signal(
     name="messages_dropped",
     providing_args={"reason", "messages"},
+)
+#: A call violates the tracking plan. ``type`` and ``name`` are the message's, its event's or
+#: page's; ``rule`` is the keyword of JSON Schema, or "unplanned"; ``action`` is what becomes of the
+#: message: "allow", "log" or "raise". There is no value of the message.
+plan_violated = Signal(
+    name="plan_violated",
+    providing_args={"type", "name", "path", "rule", "problem", "action"},
 )

@@ -18,7 +18,7 @@ from celery_segment import (
     analytics,
     track,
 )
-from celery_segment.calls import refusal
+from celery_segment.producer import places
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
 from support import drops, free_port, stored, wait_until
@@ -28,7 +28,7 @@ SECRET = "ann@example.com"
 
 @pytest.fixture(autouse=True)
 def _nothing_logged(monkeypatch):
-    monkeypatch.setattr(refusal, "_logged", set())
+    monkeypatch.setattr(places, "_logged", set())
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from kombu.serialization import dumps, loads
 
 from celery_segment import Analytics, ValidationError, group, identify, page, track
 from celery_segment.analytics import Client
-from celery_segment.calls import refusal
 from celery_segment.events import Event, Meta, Properties, Traits, field
+from celery_segment.producer import places
 from celery_segment.testing import Outbox
 from support import drops, run_as_worker, stored
 
@@ -96,7 +96,7 @@ WAYS = {
 
 @pytest.fixture(autouse=True)
 def _nothing_logged(monkeypatch):
-    monkeypatch.setattr(refusal, "_logged", set())
+    monkeypatch.setattr(places, "_logged", set())
 
 
 def content(message):

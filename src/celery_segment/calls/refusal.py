@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from celery._state import get_current_app
 
-from celery_segment.aio.bridge import frame_before
 from celery_segment.calls.identity import current_person
 from celery_segment.config import DEFAULT_SOURCE, Source
 from celery_segment.errors import NoIdentity, SegmentBufferError, SegmentError, ValidationError
+from celery_segment.producer import log_once
 from celery_segment.producer.recording import is_view_alone, note_dropped
 from celery_segment.runtime import Runtime, runtime_of
 from celery_segment.visitor import is_request
 
 __all__ = ["is_block_refused", "is_refused"]
-
-logger = logging.getLogger("celery_segment")
-
-#: Packages whose code stands between a call and the line of the program that makes it.
-_BETWEEN = ("celery_segment", "celery", "kombu", "contextlib")
-#: Places and kinds that are remembered as logged; beyond them, no more is logged.
-_MOST = 1_000
-
-_logged: set[tuple[str, str]] = set()
 
 
 def is_refused(
@@ -97,19 +87,4 @@ def _log(level: int, call: str, problem: str) -> None:
 
     For a test that records calls, each is noted.
     """
-    place = _place()
-    note_dropped(f"{call} at {place} is dropped: {problem}")
-    if (place, problem) not in _logged and len(_logged) < _MOST:
-        _logged.add((place, problem))
-        logger.log(level, "%s at %s is dropped: %s", call, place, problem)
-
-
-def _place() -> str:
-    """Return the file and line of the program that makes the call."""
-    frame = sys._getframe(1)  # noqa: SLF001 - Python's documented way
-    while (before := frame_before(frame)) is not None:
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _BETWEEN:
-            break
-        frame = before
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    note_dropped(log_once(level, call, f"is dropped: {problem}"))

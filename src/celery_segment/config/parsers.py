@@ -21,6 +21,7 @@ __all__ = [
     "ca_bundle",
     "callable_or_path",
     "choice",
+    "existing_file",
     "file",
     "host",
     "is_loopback",
@@ -234,6 +235,14 @@ def file(value: Any) -> str:
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path or not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120
         raise ValueError("must be the path of a file in an existing directory")
+    return path
+
+
+def existing_file(value: Any) -> str:
+    """Parse the path of a file that exists."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not os.path.isfile(path):  # noqa: PTH113
+        raise ValueError("must be the path of an existing file")
     return path
 
 

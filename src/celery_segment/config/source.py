@@ -171,6 +171,31 @@ class Source:
         " (with `delay_on_commit`, when the transaction commits), and returns it, changed or"
         " unchanged, or None to drop it.",
     )
+    tracking_plan: str | None = setting(
+        None,
+        parsers.existing_file,
+        "JSON file with the tracking plan that calls are held to, as Segment's Public API,"
+        " Typewriter or the former Config API has it. A relative path starts at the working"
+        " directory of the process. Needs the extra `plan`.",
+    )
+    on_unplanned: str = setting(
+        "log",
+        parsers.choice("allow", "log", "raise"),
+        "What a call does whose event is not in the tracking plan: `allow` it, `log` it once for"
+        " each place in the code and store it, or `raise` an error, which is then subject to"
+        " `segment_on_invalid`.",
+    )
+    on_violation: str = setting(
+        "log",
+        parsers.choice("allow", "log", "raise"),
+        "What a call does that violates its rule in the tracking plan: the same.",
+    )
+    omit_unplanned_properties: bool = setting(
+        False,
+        parsers.boolean,
+        "Leave properties and traits out that the tracking plan does not name, before a message is"
+        " held to it. Objects for which it names none may have any.",
+    )
     on_delivered: Any = setting(
         None,
         parsers.task_or_callable,

@@ -33,6 +33,7 @@ from celery_segment.operations.findings import (
     of_unconfigured,
 )
 from celery_segment.operations.interviews import Answers, Unaskable, ask_workers
+from celery_segment.operations.plan_findings import of_plans
 from celery_segment.operations.remote import LIMIT, Remote, ask_remote, in_thread, left
 from celery_segment.operations.server_findings import of_broker, of_server
 from celery_segment.operations.unconfigured import Unconfigured, find_unconfigured
@@ -114,6 +115,7 @@ def check_all(app: Any, sources: list[Source], *, ask_endpoints: bool) -> Iterat
     runtime = runtime_of(app)
     deadline = time.monotonic() + LIMIT
     yield VALID
+    yield from of_plans(runtime.plans, sources)
     enabled = [source for source in sources if source.enabled]
     if not enabled:
         yield from _of_sources(sources, _Asked(), deadline)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from celery_segment.producer.fallback import Fallback
 from celery_segment.producer.held import HeldCalls, held_by
+from celery_segment.producer.places import log_once
+from celery_segment.producer.plans import Plans
 from celery_segment.producer.producer import Discard, Producer
 from celery_segment.producer.recording import RecordingProducer, recorded
 from celery_segment.producer.sharding import ByUser, InTurn
@@ -26,6 +28,7 @@ __all__ = [
     "HeldCalls",
     "InTurn",
     "PartStore",
+    "Plans",
     "Producer",
     "RecordingProducer",
     "Sender",
@@ -34,5 +37,6 @@ __all__ = [
     "Waker",
     "held_by",
     "impatient_connection",
+    "log_once",
     "recorded",
 ]

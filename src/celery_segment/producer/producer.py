@@ -19,6 +19,7 @@ from celery_segment.messages import (
 )
 from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
+from celery_segment.producer.plans import PlanStep, hold_to
 from celery_segment.producer.store import Store
 from celery_segment.signals import messages_dropped
 
@@ -63,6 +64,7 @@ class Producer:
             does not wait for anything.
         held_as: The source's producer for callers that may block: one block holds back what
             both are given.
+        plan: Holds the messages to the source's tracking plan, if it has one.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Producer:
         delivers: bool = True,
         on_loop: Callable[[], Producer] | None = None,
         held_as: Producer | None = None,
+        plan: PlanStep | None = None,
     ) -> None:
         self.source = source.name
         self.delivers = delivers
@@ -85,7 +88,10 @@ class Producer:
         self.on_loop = on_loop or (lambda: self)
         self._held_as = held_as or self
         self._drops = Drops()
-        self._is_plain = not (source.context or source.integrations or source.before_send)
+        self._plan = plan
+        self._is_plain = not (
+            source.context or source.integrations or source.before_send or plan is not None
+        )
 
     def publish(self, message: Message, attachments: Attachments | None = None) -> None:
         """Store a message with what is attached to it."""
@@ -105,13 +111,14 @@ class Producer:
         """
         s = self._settings
         add_defaults(message, s.context, s.integrations)
-        if s.before_send is None:
-            return encode(message)
-        changed = run_hook(message, s.before_send)
+        changed: Message | None = message
+        if s.before_send is not None:
+            changed = run_hook(message, s.before_send)
         if changed is None:
             messages_dropped.send(sender=s.name, reason="before_send", messages=1)
             return None
-        return encode(changed)
+        data = encode(changed)
+        return data if self._plan is None else hold_to(self._plan, s.name, changed, data)
 
     def await_commit(self, message: Message) -> Callable[[], bytes | None]:
         """Fix the content of a message that is stored once a transaction commits.

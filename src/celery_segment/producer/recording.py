@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
 from celery_segment.config import Source
 from celery_segment.messages import Message, encode
+from celery_segment.producer.plans import PlanStep
 from celery_segment.producer.producer import Producer
 
 __all__ = [
@@ -226,11 +227,18 @@ class RecordingProducer(Producer):
         source: The source, enabled or not.
         record: Gets each message.
         awaiting: Gets each message that awaits a commit.
+        plan: Holds the messages to the source's tracking plan, if it has one.
     """
 
-    def __init__(self, source: Source, record: Record, awaiting: Await | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        record: Record,
+        awaiting: Await | None = None,
+        plan: PlanStep | None = None,
+    ) -> None:
         recorder = _Recorder(source.name, record)
-        super().__init__(source, recorder, lambda: None, eager=False, delivers=False)
+        super().__init__(source, recorder, lambda: None, eager=False, delivers=False, plan=plan)
         self._awaiting = awaiting
 
     def prepare(self, message: Message) -> bytes | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from celery_segment import Analytics, ValidationError, identify, track
-from celery_segment.calls import refusal
+from celery_segment.producer import places
 from celery_segment.signals import messages_dropped
 from celery_segment.testing import EmbeddedRedis
 from sites import ANONYMOUS
@@ -125,7 +125,7 @@ class TestVisitor:
     def test_a_call_of_a_visitor_without_an_identity_is_dropped_and_counted(
         self, make_app, site, redis, caplog, monkeypatch
     ):
-        monkeypatch.setattr(refusal, "_logged", set())
+        monkeypatch.setattr(places, "_logged", set())
         caplog.set_level("INFO", "celery_segment")
         make_app()
         site.set_cookie(None)
