@@ -29,6 +29,7 @@ _COMMANDS = {
     "rename": "rename:rename",
     "move": "move:move",
     "check": "check:check",
+    "plan": "plan:plan",
     "debugger": "debugger:debugger",
     "metrics": "metrics:metrics",
     "web": "web:web",

@@ -19,7 +19,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 message", "1,234 messages", "2 batches"."""
-    plural = "es" if noun.endswith("ch") else "s"
+    plural = "es" if noun.endswith(("ch", "ss")) else "s"
     return f"{number:,} {noun}" + ("" if number == 1 else plural)
 
 

@@ -27,7 +27,7 @@ LAYERS = {
     "visitor": set(),
     "config": {"errors"},
     "messages": {"errors", "version", "visitor"},
-    "events": {"config", "errors", "messages"},
+    "events": {"config", "errors", "messages", "text"},
     "trust": {"config", "errors"},
     "tracing": {"version"},
     "buffer": {"aio", "compression", "config", "errors", "text"},
@@ -69,7 +69,7 @@ LAYERS = {
     "web": {"buffer", "config", "errors", "messages", "operations", "runtime", "testing", "text"},
     "testing.__main__": {"errors", "web"},
     "cli": {
-        *("config", "errors", "importing", "messages"),
+        *("config", "errors", "events", "importing", "messages"),
         *("operations", "producer", "runtime", "text", "web", "worker"),
     },
     "contrib": {
@@ -89,6 +89,8 @@ HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 SPEAKS_HTTP = {
     f"celery_segment.delivery.{name}" for name in ("transport", "deadline", "socks_proxy")
 }
+#: It asks another API, for a person who waits.
+SPEAKS_HTTP |= {"celery_segment.events.plan.public_api"}
 
 
 def modules():
