@@ -74,6 +74,7 @@ from celery_segment.buffer import (
     messages_of,
 )
 from celery_segment.buffer.body import compressed, decompressed, is_compressed
+from celery_segment.buffer.kinds import kind_of
 from machines import run_machine
 from support import buffer_of, let_pass
 
@@ -191,6 +192,23 @@ class Machine(Recount, RuleBasedStateMachine):
             self.time_passes(hours=1)
             self.begin(pick=0, twice=True)  # as the probe
 
+    @rule(drawn=MESSAGE, reason=st.sampled_from(["a", "b"]))
+    def quarantine(self, drawn, reason):
+        message, cause = self.new_message((*drawn[:3], Attachments())), f"{reason} ü"
+        self.buffer.quarantine(message, cause, reason)
+        if self.followers and self.open:
+            self.seal()
+        self.sealed += 1
+        name = str(self.sealed)
+        if self.followers:
+            self.copies.add(self.sealed)
+        letter = Sealed(name, [message], self.now, self.now, "dead", buried=self.now, cause=cause)
+        self.batches[name] = letter
+        self.count["accepted"] += 1
+        self.count["buried"] += 1
+        grouped = Grouped(reason, {kind_of(message): 1})
+        self.join_groups(letter, grouped.encode(1)[1:])
+
     @rule(drawn=st.lists(MESSAGE, max_size=12))
     def append_many(self, drawn):
         self.append_all(drawn)
@@ -220,6 +238,7 @@ class Machine(Recount, RuleBasedStateMachine):
     def to_be_claimed(self, limit, stint, *, flush, begins=True):
         if self.closed_for() != 0:
             return []
+        self.claims += 1  # all that one claim takes have the same time
         before = self.abandoned[:1]
         self.claims += 1  # once: all of them have one deadline
         self.claim_batches(before, waits=not begins)

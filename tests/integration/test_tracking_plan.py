@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from celery_segment import (
     Analytics,
+    BufferFull,
     ConfigurationError,
     ValidationError,
     analytics,
@@ -16,12 +19,13 @@ from celery_segment import (
     track,
 )
 from celery_segment.events import Event
+from celery_segment.messages import TYPES, build_message
 from celery_segment.operations.plan_findings import of_plans
 from celery_segment.producer import places
 from celery_segment.runtime import runtime_of
-from celery_segment.signals import plan_violated
+from celery_segment.signals import messages_dropped, plan_violated
 from commands import run
-from support import drops, stored
+from support import WRITE_KEY, drops, free_port, stored
 
 PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
 SECRET = "ann@example.com"
@@ -38,12 +42,17 @@ def _nothing_logged(monkeypatch):
 @pytest.fixture
 def planned(make_app):
     """An application with a source for each policy."""
-    on = {name: {"on_violation": name, "on_unplanned": name} for name in ("allow", "log", "raise")}
+    policies = ("allow", "log", "raise", "quarantine")
+    on = {
+        name: {"on_violation": name, "on_unplanned": name, "write_key": WRITE_KEY}
+        for name in policies
+    }
     return make_app(
         segment_tracking_plan=str(PLAN),
         segment_sources={
             **on,
             "quiet": {**on["raise"], "on_invalid": "log"},
+            "small": {**on["quarantine"], "max_dead_bytes": 1_000_000},
             "omits": {**on["raise"], "omit_unplanned_properties": True},
             "free": {"tracking_plan": None, **on["raise"]},
         },
@@ -139,6 +148,140 @@ def test_what_is_not_planned_is_omitted(planned, redis):  # noqa: ARG001 - the c
     track.delay("u", "Own Handler", {**GOOD, "email": SECRET}, source="omits")
     track.delay("u", "Blank Event", {"email": SECRET}, source="omits")
     assert [m["properties"] for m in stored(redis, "omits")] == [GOOD, {"email": SECRET}]
+
+
+def letters(source="quarantine"):
+    return list(Analytics(source).dead_letters)
+
+
+def groups_of(app):
+    return runtime_of(app).buffer("quarantine").admin.dead_groups()
+
+
+def test_a_quarantined_message_is_a_dead_letter_and_can_be_replayed(planned, redis, server):  # noqa: ARG001 - the current one
+    for n in range(3):
+        track.delay("u", "Own Handler", {**BAD, "n": n}, source="quarantine")
+    track.delay("u", "Nobody's", source="quarantine")
+    track.delay("u", "Own Handler", GOOD, source="quarantine")
+    source = Analytics("quarantine")
+    found = letters()
+    assert [letter.messages for letter in found] == [1, 1, 1, 1]
+    assert found[0].reason == f"violates the tracking plan: {SAID}"
+    assert SECRET not in repr(found)
+    groups = {(each.reason, each.event): each.messages for each in groups_of(planned)}
+    assert groups == {
+        (f"violates the tracking plan: {SAID}", "Own Handler"): 3,
+        (f"violates the tracking plan: {UNPLANNED}", "Nobody's"): 1,
+    }
+    figures = source.stats()
+    assert (figures.accepted, figures.dead.messages) == (5, 4)
+    assert source.dead_letters.replay() == 4
+    source.deliver()
+    assert sorted(m["event"] for m in server.messages) == ["Nobody's", *["Own Handler"] * 4]
+    assert letters() == []
+
+
+@pytest.mark.parametrize("policy", ["allow", "log", "raise", "quarantine"])
+def test_ten_thousand_events_of_which_each_hundredth_violates_the_plan(planned, server, policy):  # noqa: ARG001 - the current one
+    source, called = Analytics(policy), set()
+    ledger = {n: BAD if n % 100 == 7 else GOOD for n in range(10_000)}
+    with source.batch():
+        for n, properties in ledger.items():
+            with suppress(ValidationError):
+                source.track.delay("u", "Own Handler", {**properties, "n": n})
+                called.add(n)
+    bad = {n for n, properties in ledger.items() if properties == BAD}
+    kept = {*ledger} - bad if policy in ("raise", "quarantine") else {*ledger}
+    assert called == ({*ledger} - bad if policy == "raise" else {*ledger})
+    assert source.stats().dead.messages == (len(bad) if policy == "quarantine" else 0)
+    source.deliver()
+    assert sorted(m["properties"]["n"] for m in server.messages) == sorted(kept)
+    if policy == "quarantine":
+        assert source.dead_letters.replay() == len(bad)
+        source.deliver()
+        assert sorted(m["properties"]["n"] for m in server.messages) == sorted(ledger)
+
+
+def test_what_a_path_counts_makes_no_other_group(planned, redis):  # noqa: ARG001 - the current one
+    for n in range(3):
+        lists = {"string": [*["x"] * n, 5]}
+        track.delay("u", "Simple Lists", lists, source="quarantine")
+    assert [letter.reason for letter in letters()] == [
+        f"violates the tracking plan: properties.string[{n}]: must be a string" for n in range(3)
+    ]
+    (group,) = groups_of(planned)
+    assert group.reason == "violates the tracking plan: properties.string[]: must be a string"
+
+
+def test_what_is_quarantined_in_a_block_or_for_later_is_so_at_once(planned, redis):  # noqa: ARG001 - the current one
+    with Analytics("quarantine").batch():
+        track.delay("u", "Own Handler", BAD, source="quarantine")
+        track.delay("u", "Own Handler", GOOD, source="quarantine")
+        assert len(letters()) == 1
+    result = track.apply_async(("u", "Own Handler", BAD), {"source": "quarantine"}, countdown=9)
+    assert len(letters()) == 2
+    assert result.id
+    assert [m["properties"] for m in stored(redis, "quarantine")] == [GOOD]
+
+
+def test_dead_letters_that_are_full_are_a_full_buffer(planned, redis):  # noqa: ARG001 - the current one
+    big = {**BAD, "text": "x" * 30_000}
+    with pytest.raises(BufferFull, match="segment_max_dead_bytes"):
+        for _ in range(40):
+            track.delay("u", "Own Handler", big, source="small")
+    assert len(letters("small")) == 33
+
+
+def test_what_awaits_a_commit_is_quarantined_at_the_commit(planned):
+    producer = runtime_of(planned).producer("quarantine")
+    message = build_message(TYPES["track"], user_id="u", event="Own Handler", properties=BAD)
+    at_commit = producer.await_commit(message)
+    assert letters() == []
+    assert at_commit() is None
+    assert len(letters()) == 1
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_shard_has_what_is_quarantined(make_app, ordered):
+    conf = {"segment_shards": 3, "segment_ordered": ordered, "segment_on_violation": "quarantine"}
+    make_app(segment_tracking_plan=str(PLAN), **conf)
+    for n in range(6):
+        track.delay(f"u{n}", "Own Handler", BAD)
+    assert len(letters("default")) == 6
+
+
+def test_on_an_event_loop_it_is_the_same(planned):  # noqa: ARG001 - the current one
+    asyncio.run(track.adelay("u", "Own Handler", BAD, source="quarantine"))
+    assert len(letters()) == 1
+
+
+@pytest.mark.parametrize("on_unavailable", ["drop", "spill"])
+def test_where_redis_is_away_it_is_dropped_and_never_spilled(make_app, tmp_path, on_unavailable):
+    policy = {"segment_on_violation": "quarantine", "segment_on_unavailable": on_unavailable}
+    path = tmp_path / "spilled"
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    make_app(
+        segment_tracking_plan=str(PLAN),
+        segment_spill_path=str(path),
+        segment_redis_url=url,
+        **policy,
+    )
+    heard = []
+
+    def hear(reason, **_):
+        heard.append(reason)
+
+    messages_dropped.connect(hear)
+    track.delay("u", "Own Handler", BAD)
+    assert heard == ["unavailable"]
+    assert not path.exists() or SECRET.encode() not in path.read_bytes()
+
+
+def test_the_outbox_says_what_would_be_quarantined(planned, segment_outbox):  # noqa: ARG001 - the current one
+    track.delay("u", "Own Handler", BAD, source="quarantine")
+    assert list(segment_outbox) == []
+    with pytest.raises(AssertionError, match="quarantined: it violates the tracking plan"):
+        segment_outbox.assert_tracked("Own Handler")
 
 
 def test_a_type_without_rules_is_not_judged(planned, redis):  # noqa: ARG001 - the current one

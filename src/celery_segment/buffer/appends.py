@@ -12,7 +12,9 @@ from celery_segment.aio.waits import BLOCKING, Waits
 from celery_segment.buffer import bounds
 from celery_segment.buffer.answers import Interrupted
 from celery_segment.buffer.body import ENVELOPE
+from celery_segment.buffer.groups import Grouped
 from celery_segment.buffer.keys import prefix_of
+from celery_segment.buffer.kinds import kind_of
 from celery_segment.buffer.parts import APPEND_BYTES, parts_of
 from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import Script, milliseconds, script
@@ -20,6 +22,7 @@ from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
+from celery_segment.text import one_line
 
 __all__ = ["Appends"]
 
@@ -120,6 +123,33 @@ class Appends:
         except BufferUnavailable as error:
             error.unknown *= len(messages)
             raise
+
+    def quarantine(self, message: bytes, cause: str, reason: str) -> None:
+        """Store a message as a dead letter, without a delivery.
+
+        Args:
+            message: The message.
+            cause: Why, as people are told it of this letter.
+            reason: The same without what differs from message to message.
+
+        Raises:
+            BufferFull: There is no room for it among the dead letters, or in Redis.
+        """
+        source, grouped = self._source, Grouped(reason, {kind_of(message): 1})
+        limits = (source.max_dead_bytes, source.max_memory_share, *grouped.encode(1))
+        command = script("quarantine").encode_command(
+            self._key, message + b",", one_line(cause), *limits
+        )
+        # Not repeated where the reply is lost: it might be stored twice.
+        reply = self._send(script("quarantine"), command)
+        if reply == -1:
+            raise BufferFull(
+                f"the dead letters of source {source.shard_name!r} have reached"
+                f" segment_max_dead_bytes ({source.max_dead_bytes:,})",
+                hint="replay or purge some, or raise it",
+            )
+        if reply:
+            raise self._full(reply)
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped, by one of the reasons of ``Snapshot.dropped``."""

@@ -76,7 +76,7 @@ def _commands_of(name: str) -> frozenset[str]:
 #: Calls, and what a process does that makes them.
 PRODUCER = Role(
     "producer",
-    frozenset({"append", "stored", "touch"}),
+    frozenset({"append", "quarantine", "stored", "touch"}),
     frozenset({"HINCRBY", "PING"}),
     frozenset({"INFO", "WAIT"}),
 )

@@ -180,14 +180,15 @@ class Source:
     )
     on_unplanned: str = setting(
         "log",
-        parsers.choice("allow", "log", "raise"),
+        parsers.choice("allow", "log", "raise", "quarantine"),
         "What a call does whose event is not in the tracking plan: `allow` it, `log` it once for"
-        " each place in the code and store it, or `raise` an error, which is then subject to"
-        " `segment_on_invalid`.",
+        " each place in the code and store it, `raise` an error, which is then subject to"
+        " `segment_on_invalid`, or `quarantine` it: store it as a dead letter, which can be"
+        " replayed.",
     )
     on_violation: str = setting(
         "log",
-        parsers.choice("allow", "log", "raise"),
+        parsers.choice("allow", "log", "raise", "quarantine"),
         "What a call does that violates its rule in the tracking plan: the same.",
     )
     omit_unplanned_properties: bool = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from celery_segment.importing.ndjson import NDJSON
 from celery_segment.importing.reading import Chunk, Format, Rejected, chunks
 from celery_segment.importing.rejects import Rejects
 from celery_segment.importing.table import CSV
-from celery_segment.producer import Producer
+from celery_segment.producer import Producer, refuse
 
 __all__ = ["File", "Options"]
 
@@ -160,7 +161,8 @@ class File:
         """
         try:
             producer, position = self._producer, self.state.position
-            yield from chunks(producer.source, self._records, producer.prepare, position)
+            encode = partial(producer.prepare, quarantine=refuse)
+            yield from chunks(producer.source, self._records, encode, position)
         except ImportRefused as error:
             raise ImportRefused(f"{self.name}: {error}, so it cannot be resumed") from None
 

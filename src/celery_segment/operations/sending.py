@@ -10,6 +10,7 @@ from celery_segment import messages
 from celery_segment.buffer import Gate
 from celery_segment.operations.admin import admin_of
 from celery_segment.operations.dead_letters import DeadLetters
+from celery_segment.producer import refuse
 from celery_segment.runtime import Runtime
 
 __all__ = ["Sending"]
@@ -49,7 +50,7 @@ class Sending:
         """
         message = messages.build_message(messages.TYPES[kind], **arguments)
         self.message_id = message.message_id
-        return self._runtime.producer(self.source).prepare(message)
+        return self._runtime.producer(self.source).prepare(message, refuse)
 
     def store(self, data: bytes) -> None:
         """Store the message.

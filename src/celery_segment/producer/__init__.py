@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery_segment.producer.fallback import Fallback
 from celery_segment.producer.held import HeldCalls, held_by
 from celery_segment.producer.places import log_once
-from celery_segment.producer.plans import Plans
+from celery_segment.producer.plans import Plans, refuse
 from celery_segment.producer.producer import Discard, Producer
 from celery_segment.producer.recording import RecordingProducer, recorded
 from celery_segment.producer.sharding import ByUser, InTurn
@@ -39,4 +39,5 @@ __all__ = [
     "impatient_connection",
     "log_once",
     "recorded",
+    "refuse",
 ]

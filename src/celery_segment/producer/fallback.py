@@ -88,6 +88,22 @@ class Fallback:
         append = self._below.append_many
         self._store(messages, attachments, lambda: append(messages, attachments))
 
+    def quarantine(self, message: bytes, cause: str, reason: str) -> None:
+        """Store a message as a dead letter; drop it where that fails and is not to be raised.
+
+        It is not spilled: what is spilled is delivered later.
+        """
+        try:
+            self._below.quarantine(message, cause, reason)
+        except BufferFull:
+            if self._settings.on_full == "raise":
+                raise
+            self._drop("full", 1)
+        except BufferUnavailable as error:
+            if self._settings.on_unavailable == "raise":
+                raise
+            self._drop("unknown" if error.unknown else "unavailable", 1)
+
     @property
     def has_spilled(self) -> bool:
         """Whether the file may have messages of the source."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from celery_segment.config import Source
@@ -12,7 +13,7 @@ from celery_segment.messages import Message
 from celery_segment.producer.places import log_once
 from celery_segment.signals import plan_violated
 
-__all__ = ["PlanStep", "Plans", "hold_to"]
+__all__ = ["PlanDecision", "PlanStep", "Plans", "Quarantine", "hold_to", "reasons_of", "refuse"]
 
 
 class PlanStep(Protocol):
@@ -27,7 +28,7 @@ class PlanDecision(Protocol):
 
     @property
     def action(self) -> str:
-        """Return "allow", "log" or "raise"."""
+        """Return "allow", "log", "raise" or "quarantine"."""
 
     @property
     def reason(self) -> str:
@@ -54,14 +55,24 @@ class PlanViolation(Protocol):
         """Return what the value must be."""
 
 
-def hold_to(plan: PlanStep, source: str, message: Message, data: bytes) -> bytes:
-    """Hold a message to a plan: return its bytes as the plan has them, tell of what it violates.
+#: Gets the bytes of a message that is to be quarantined, and why.
+Quarantine = Callable[[bytes, PlanDecision], None]
+
+
+def hold_to(
+    plan: PlanStep, source: str, message: Message, data: bytes, quarantine: Quarantine
+) -> bytes | None:
+    """Hold a message to a plan, and tell of what it violates.
 
     Args:
         plan: The plan.
         source: The name of the source.
         message: The message.
         data: Its bytes.
+        quarantine: Gets it where it is to be quarantined.
+
+    Returns:
+        Its bytes as the plan has them; None where it is quarantined.
 
     Raises:
         ValidationError: It is to be refused; the error has the path and the rule, and no value.
@@ -69,7 +80,28 @@ def hold_to(plan: PlanStep, source: str, message: Message, data: bytes) -> bytes
     data, decision = plan.apply(message, data)
     if decision.violations:
         _tell(source, type(message).__name__.lower(), message, decision)
+    if decision.action == "quarantine":
+        quarantine(data, decision)
+        return None
     return data
+
+
+def refuse(_data: bytes, decision: PlanDecision) -> None:
+    """Refuse what would be quarantined, for whoever can keep it, such as an import.
+
+    Raises:
+        ValidationError: Always.
+    """
+    first = decision.violations[0]
+    raise ValidationError(first.path, first.problem)
+
+
+def reasons_of(decision: PlanDecision) -> tuple[str, str]:
+    """Return why a message is quarantined, and the same for all messages of this kind."""
+    first = decision.violations[0]
+    path = re.sub(r"\[\d+\]", "[]", first.path)
+    says = "violates the tracking plan"
+    return f"{says}: {decision.reason}", f"{says}: {path}: {first.problem}"
 
 
 def _tell(source: str, kind: str, message: Message, decision: PlanDecision) -> None:

@@ -19,7 +19,7 @@ from celery_segment.messages import (
 )
 from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
-from celery_segment.producer.plans import PlanStep, hold_to
+from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine, hold_to, reasons_of
 from celery_segment.producer.store import Store
 from celery_segment.signals import messages_dropped
 
@@ -42,6 +42,9 @@ class Discard:
     def append_many(
         self, _messages: Sequence[bytes], _attachments: AttachmentsByPlace = NO_ATTACHMENTS
     ) -> None:
+        """Store nothing."""
+
+    def quarantine(self, _message: bytes, _cause: str, _reason: str) -> None:
         """Store nothing."""
 
     def count_dropped(self, _reason: str, _count: int) -> None:
@@ -103,11 +106,18 @@ class Producer:
         else:
             self._store.append(data)  # what most calls are, without a detour
 
-    def prepare(self, message: Message) -> bytes | None:
-        """Return a message's bytes, with the source's defaults; None when its hook drops it.
+    def prepare(self, message: Message, quarantine: Quarantine | None = None) -> bytes | None:
+        """Return a message's bytes, with the source's defaults.
 
         ``publish`` does this by itself. It is for messages that travel through the broker
         before they are stored.
+
+        Args:
+            message: The message.
+            quarantine: Gets what is to be quarantined; by default, that is stored now.
+
+        Returns:
+            The bytes; None when the source's hook drops it, or it is quarantined.
         """
         s = self._settings
         add_defaults(message, s.context, s.integrations)
@@ -118,7 +128,13 @@ class Producer:
             messages_dropped.send(sender=s.name, reason="before_send", messages=1)
             return None
         data = encode(changed)
-        return data if self._plan is None else hold_to(self._plan, s.name, changed, data)
+        if self._plan is None:
+            return data
+        return hold_to(self._plan, s.name, changed, data, quarantine or self.quarantine)
+
+    def quarantine(self, data: bytes, decision: PlanDecision) -> None:
+        """Store a message that violates its plan as a dead letter."""
+        self._store.quarantine(data, *reasons_of(decision))
 
     def await_commit(self, message: Message) -> Callable[[], bytes | None]:
         """Fix the content of a message that is stored once a transaction commits.
@@ -128,8 +144,15 @@ class Producer:
             rolled back.
         """
         if self._settings.before_send is None:
-            data = self.prepare(message)
-            return lambda: data
+            kept: list[tuple[bytes, PlanDecision]] = []
+            data = self.prepare(message, lambda *each: kept.append(each))
+
+            def at_commit() -> bytes | None:
+                for each in kept:
+                    self.quarantine(*each)
+                return data
+
+            return at_commit
         fixed = encode(message)
         return lambda: self.prepare(from_wire(decode(fixed)))
 

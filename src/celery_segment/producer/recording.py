@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
 from celery_segment.config import Source
 from celery_segment.messages import Message, encode
-from celery_segment.producer.plans import PlanStep
+from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine
 from celery_segment.producer.producer import Producer
 
 __all__ = [
@@ -216,6 +216,10 @@ class _Recorder:
         for message in messages:
             self._record(self._source, message)
 
+    def quarantine(self, _message: bytes, cause: str, _reason: str) -> None:
+        """Note why a message would become a dead letter."""
+        note_dropped(f"a message is quarantined: it {cause}")
+
     def count_dropped(self, _reason: str, _count: int) -> None:
         """Count nothing: a test's calls do not appear in the figures."""
 
@@ -241,10 +245,17 @@ class RecordingProducer(Producer):
         super().__init__(source, recorder, lambda: None, eager=False, delivers=False, plan=plan)
         self._awaiting = awaiting
 
-    def prepare(self, message: Message) -> bytes | None:
+    def prepare(self, message: Message, quarantine: Quarantine | None = None) -> bytes | None:
         """Do the same as for a message that is stored, and note one that the hook drops."""
-        data = super().prepare(message)
-        if data is None:
+        is_kept = False
+
+        def keep(data: bytes, decision: PlanDecision) -> None:
+            nonlocal is_kept
+            is_kept = True
+            (quarantine or self.quarantine)(data, decision)
+
+        data = super().prepare(message, keep)
+        if data is None and not is_kept:
             kind = type(message).__name__.lower()
             note_dropped(f"{kind} is dropped: segment_before_send returned None")
         return data

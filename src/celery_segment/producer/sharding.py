@@ -73,6 +73,10 @@ class InTurn:
         """Store all messages, or none, in one shard."""
         self._try_each(lambda shard: shard.append_part(messages, attachments))
 
+    def quarantine(self, message: bytes, cause: str, reason: str) -> None:
+        """Store a message as a dead letter."""
+        self._try_each(lambda shard: shard.quarantine(message, cause, reason))
+
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped."""
         self._try_each(lambda shard: shard.count_dropped(reason, count))
@@ -134,6 +138,10 @@ class ByUser(Generic[T]):
         if failure is not None:
             failure.stored = stored
             raise failure
+
+    def quarantine(self, message: bytes, cause: str, reason: str) -> None:
+        """Store a message as a dead letter of the shard that has its user."""
+        self._shards[self._place(message)].quarantine(message, cause, reason)
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped."""

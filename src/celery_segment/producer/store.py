@@ -21,6 +21,9 @@ class Store(Protocol):
     ) -> None:
         """Store messages in their order."""
 
+    def quarantine(self, message: bytes, cause: str, reason: str, /) -> None:
+        """Store a message as a dead letter; the reason has nothing of this message alone."""
+
     def count_dropped(self, reason: str, count: int, /) -> None:
         """Count messages that calls dropped."""
 

@@ -4,12 +4,7 @@ local function seal(source)
   local open, state, stats = source .. ':open', source .. ':state', source .. ':stats'
   local count, refusing = open_count(source)
   local bytes = redis.call('STRLEN', open)
-  local id = redis.call('HINCRBY', state, 'sequence', 1)
-  if id == 1 and redis.call('HEXISTS', stats, 'accepted') == 1 then
-    -- :state was lost. The time is above each number that was used.
-    id = now()
-    redis.call('HSET', state, 'sequence', id)
-  end
+  local id = next_number(source)
   redis.call('COPY', open, source .. ':batch:' .. id)
   redis.call('DEL', open)
   if not refusing then

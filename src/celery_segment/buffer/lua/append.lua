@@ -49,6 +49,7 @@ sizes, attachments = sizes or '', attachments or {}
 -- @include _keep_room
 -- @include _add_to_history
 -- @include _keep_for_tail
+-- @include _next_number
 -- @include _seal
 -- Milliseconds between two looks at the memory by calls that are refused.
 local LOOK_AGAIN = 1000

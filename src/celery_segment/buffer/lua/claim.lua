@@ -32,6 +32,7 @@ local patience, ordered = tonumber(ARGV[7]), ARGV[8] == '1'
 -- @include _open_count
 -- @include _add_to_history
 -- @include _keep_for_tail
+-- @include _next_number
 -- @include _seal
 -- @include _move
 -- @include _closed_for

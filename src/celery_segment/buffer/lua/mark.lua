@@ -11,6 +11,7 @@ local source = KEYS[1]
 -- @include _open_count
 -- @include _add_to_history
 -- @include _keep_for_tail
+-- @include _next_number
 -- @include _seal
 free_first(source)
 if open_count(source) > 0 then

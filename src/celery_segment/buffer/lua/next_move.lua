@@ -23,6 +23,7 @@ local source, mover, room = KEYS[1], ARGV[1], tonumber(ARGV[2])
 -- @include _open_count
 -- @include _add_to_history
 -- @include _keep_for_tail
+-- @include _next_number
 -- @include _seal
 -- @include _batch_size
 -- @include _move

@@ -11,7 +11,7 @@ from celery_segment.events.plan.model import COMMON, Plan, Rule, Violation
 __all__ = ["ACTIONS", "SEND", "Decision", "Policy", "omit_unplanned"]
 
 #: What may become of a message that violates a plan; from the mildest on.
-ACTIONS = ("allow", "log", "raise")
+ACTIONS = ("allow", "log", "raise", "quarantine")
 
 
 @dataclass(frozen=True)
