@@ -1,4 +1,4 @@
-"""Pytest plugin: no test stores a call, unless it asks for the buffer; ``segment_outbox``.
+"""Pytest plugin: calls are stored in no test that does not ask for it; ``segment_outbox``; plans.
 
 pytest imports this module at every start, in every project of the environment. It is a
 module outside the package, so that Celery is not imported before a test does so.
@@ -21,11 +21,22 @@ __all__ = ["segment_outbox"]
 _OPTION = "segment_buffer"
 #: The variable of celery_segment.producer.recording, which reads it when it is loaded.
 _CAPTURE = "SEGMENT_CAPTURE"
+_COVERAGE = "--segment-plan-coverage"
 _SAID = pytest.StashKey["str | None"]()
+_OUTBOX = pytest.StashKey["Outbox"]()
+#: What the workers of pytest-xdist have seen: pairs of a message's ``Planned`` and their number.
+_SEEN = pytest.StashKey["list[tuple[Any, int]]"]()
+#: The key of a worker's output to the process that starts it.
+_OUTPUT = "segment_planned"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option of pytest.ini."""
+    """Declare the options of pytest.ini and the command line."""
+    parser.getgroup("celery-segment").addoption(
+        _COVERAGE,
+        action="store_true",
+        help="show which events of the tracking plans the tests have called, and which not",
+    )
     parser.addini(
         _OPTION,
         "Store the calls of all tests in the buffer, rather than of those marked segment_buffer.",
@@ -41,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", f"{_OPTION}: store the calls of this test in the buffer, in Redis."
     )
     config.stash[_SAID] = os.environ.get(_CAPTURE)
+    config.stash[_SEEN] = []
     _say("0" if config.getini(_OPTION) else "1")
 
 
@@ -72,9 +84,54 @@ def _say(value: str | None) -> None:
 
 
 @pytest.fixture
-def segment_outbox() -> Iterator[Outbox]:
+def segment_outbox(request: pytest.FixtureRequest) -> Iterator[Outbox]:
     """Record the messages tracked in this test; neither Redis nor a broker is needed."""
     from celery_segment.testing.outbox import Outbox
 
-    with Outbox() as outbox:
-        yield outbox
+    outbox = request.node.stash[_OUTBOX] = Outbox()
+    outbox.__enter__()
+    yield outbox
+    outbox.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test whose calls violate a tracking plan, unless it has failed already."""
+    result: Any = yield
+    outbox = item.stash.get(_OUTBOX, None)
+    if outbox is not None and result.exception is None:
+        try:
+            outbox.assert_no_violations()
+        except AssertionError as error:
+            result.force_exception(error)
+
+
+def _planned() -> list[tuple[Any, int]]:
+    """Return what was held to tracking plans in this process."""
+    watched: Any = sys.modules.get("celery_segment.producer.watched_plans")
+    return [] if watched is None else list(watched.planned.items())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that has started a worker of pytest-xdist."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_OUTPUT] = [[list(planned), count] for planned, count in _planned()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a worker of pytest-xdist has seen."""
+    node.config.stash[_SEEN] += getattr(node, "workeroutput", {}).get(_OUTPUT, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show which events of the tracking plans were seen."""
+    config = terminalreporter.config
+    if not config.getoption(_COVERAGE):
+        return
+    from celery_segment.testing.plan_coverage import report
+
+    terminalreporter.section("tracking plan coverage")
+    for line in report([*config.stash[_SEEN], *_planned()]):
+        terminalreporter.line(line)

@@ -71,17 +71,19 @@ class ValidationError(SegmentError, ValueError):
             it, such as ``properties.items[2].price``. A key that may be somebody's address,
             number or id is told by its place among the keys: ``properties.<key 0>.price``.
         problem: What is wrong with it, and how to fix it.
+        rule: The rule of a tracking plan that it violates, such as ``minimum``; None where the
+            message violates none.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
+    def __init__(self, field: str, problem: str, rule: str | None = None) -> None:
         super().__init__(problem)
-        self.field = field
+        self.field, self.rule = field, rule
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
 
-    def __reduce__(self) -> tuple[type[ValidationError], tuple[str, str]]:
-        return type(self), (self.field, self.problem)
+    def __reduce__(self) -> tuple[type[ValidationError], tuple[str, str, str | None]]:
+        return type(self), (self.field, self.problem, self.rule)
 
 
 class MessageTooLarge(ValidationError):  # noqa: N818 - the field's name for it

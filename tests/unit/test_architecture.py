@@ -63,7 +63,7 @@ LAYERS = {
         *("producer", "runtime", "version"),
     },
     "testing": {
-        *("config", "errors", "messages", "operations"),
+        *("config", "errors", "events", "messages", "operations"),
         *("producer", "runtime", "text"),
     },
     "web": {"buffer", "config", "errors", "messages", "operations", "runtime", "testing", "text"},

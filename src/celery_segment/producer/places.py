@@ -7,7 +7,7 @@ import sys
 
 from celery_segment.aio.bridge import frame_before
 
-__all__ = ["log_once"]
+__all__ = ["log_once", "place"]
 
 logger = logging.getLogger("celery_segment")
 
@@ -25,15 +25,15 @@ def log_once(level: int, call: str, problem: str) -> str:
     Returns:
         The text, logged or not: "track at shop.py:12 is dropped: ...".
     """
-    place = _place()
-    text = f"{call} at {place} {problem}"
-    if (place, problem) not in _logged and len(_logged) < _MOST:
-        _logged.add((place, problem))
+    where = place()
+    text = f"{call} at {where} {problem}"
+    if (where, problem) not in _logged and len(_logged) < _MOST:
+        _logged.add((where, problem))
         logger.log(level, "%s", text)
     return text
 
 
-def _place() -> str:
+def place() -> str:
     """Return the file and line of the program that makes the call."""
     frame = sys._getframe(1)  # noqa: SLF001 - Python's documented way
     while (before := frame_before(frame)) is not None:

@@ -93,7 +93,7 @@ def refuse(_data: bytes, decision: PlanDecision) -> None:
         ValidationError: Always.
     """
     first = decision.violations[0]
-    raise ValidationError(first.path, first.problem)
+    raise ValidationError(first.path, first.problem, first.rule)
 
 
 def reasons_of(decision: PlanDecision) -> tuple[str, str]:
@@ -116,7 +116,7 @@ def _tell(source: str, kind: str, message: Message, decision: PlanDecision) -> N
         action=decision.action,
     )
     if decision.action == "raise":
-        raise ValidationError(first.path, first.problem)
+        raise ValidationError(first.path, first.problem, first.rule)
     if decision.action == "log":
         log_once(logging.ERROR, kind, f"violates the tracking plan: {decision.reason}")
 

@@ -18,6 +18,7 @@ from celery_segment.config import Source
 from celery_segment.messages import Message, encode
 from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine
 from celery_segment.producer.producer import Producer
+from celery_segment.producer.watched_plans import Violated, WatchedPlan
 
 __all__ = [
     "CAPTURE",
@@ -72,6 +73,8 @@ record: Record | None = discard if _captures() else None
 awaiting: Await | None = None
 #: Gets a text about each call that is dropped, if anything does.
 dropping: Callable[[str], object] | None = None
+#: Gets each violation of a tracking plan, if anything does.
+violating: Callable[[Violated], object] | None = None
 
 #: Returns whether tests are running; asked at each call. None where it is known without.
 detect: Callable[[], bool] | None = None
@@ -152,6 +155,7 @@ def recorded(
     by: Record,
     awaited_by: Await | None = None,
     dropped_by: Callable[[str], object] | None = None,
+    violated_by: Callable[[Violated], object] | None = None,
 ) -> Iterator[None]:
     """Have the calls of this process recorded: none reaches Redis, or the broker.
 
@@ -159,14 +163,15 @@ def recorded(
         by: Gets each message.
         awaited_by: Gets each message that is to be recorded once a transaction commits.
         dropped_by: Gets a text about each call that is dropped, without its data.
+        violated_by: Gets each violation of a tracking plan, but those that a call raises.
     """
-    global record, awaiting, dropping
-    outer = record, awaiting, dropping
-    record, awaiting, dropping = by, awaited_by, dropped_by
+    global record, awaiting, dropping, violating
+    outer = record, awaiting, dropping, violating
+    record, awaiting, dropping, violating = by, awaited_by, dropped_by, violated_by
     try:
         yield
     finally:
-        record, awaiting, dropping = outer
+        record, awaiting, dropping, violating = outer
 
 
 @contextmanager
@@ -176,10 +181,10 @@ def real_buffer() -> Iterator[None]:
     It applies to all threads of the process, and to the processes that it starts.
     """
     # The process', as any of its threads may call.
-    global record, awaiting, dropping  # noqa: PLW0603
-    outer, said = (record, awaiting, dropping), os.environ.get(CAPTURE)
+    global record, awaiting, dropping, violating  # noqa: PLW0603
+    outer, said = (record, awaiting, dropping, violating), os.environ.get(CAPTURE)
     os.environ[CAPTURE] = "0"
-    record = awaiting = dropping = None
+    record = awaiting = dropping = violating = None
     _set_detect()
     try:
         yield
@@ -188,7 +193,7 @@ def real_buffer() -> Iterator[None]:
             del os.environ[CAPTURE]
         else:
             os.environ[CAPTURE] = said
-        record, awaiting, dropping = outer
+        record, awaiting, dropping, violating = outer
         _set_detect()
 
 
@@ -242,7 +247,8 @@ class RecordingProducer(Producer):
         plan: PlanStep | None = None,
     ) -> None:
         recorder = _Recorder(source.name, record)
-        super().__init__(source, recorder, lambda: None, eager=False, delivers=False, plan=plan)
+        watched = None if plan is None else WatchedPlan(source, plan, violating)
+        super().__init__(source, recorder, lambda: None, eager=False, delivers=False, plan=watched)
         self._awaiting = awaiting
 
     def prepare(self, message: Message, quarantine: Quarantine | None = None) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery_segment.producer.recording import real_buffer
+from celery_segment.producer.watched_plans import Violated
 from celery_segment.testing.expectation import Tracked
 from celery_segment.testing.outbox import Outbox
 from celery_segment.testing.redis import EmbeddedRedis
@@ -16,5 +17,6 @@ __all__ = [
     "Reply",
     "SegmentServer",
     "Tracked",
+    "Violated",
     "real_buffer",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 from celery_segment.messages import TypedEvent, decode
 from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
+from celery_segment.producer.watched_plans import Violated
 from celery_segment.testing.expectation import Expectation, Tracked, lines, listed, named
+from celery_segment.testing.plan_violations import such, told
 from celery_segment.text import counted
 
 if TYPE_CHECKING:
@@ -27,19 +29,35 @@ class Outbox(Sequence[Tracked]):
     receipts are fulfilled immediately, and callbacks are not called.
 
     With pytest, use the fixture ``segment_outbox``.
+
+    A call that violates the tracking plan of its source raises an ``AssertionError`` at the end
+    of the block, unless it is expected.
+
+    Attributes:
+        violations: The violations of tracking plans that are not expected. A test that empties
+            the list does not mind them.
     """
 
     def __init__(self) -> None:
+        self.violations: list[Violated] = []
         self._messages: list[Tracked] = []
         self._awaiting: list[Tracked] = []
         self._dropped: list[str] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(recorded(self._keep, self._await, self._dropped.append))
+        told_of = (self._dropped.append, self.violations.append)
+        self._stack.enter_context(recorded(self._keep, self._await, *told_of))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        __tracebackhide__ = True
+        self.close()
+        if kind is None:
+            self.assert_no_violations()
+
+    def close(self) -> None:
+        """Record no more calls; do not look at the violations."""
         self._stack.close()
 
     def _keep(self, source: str, data: bytes) -> None:
@@ -86,7 +104,7 @@ class Outbox(Sequence[Tracked]):
         )
 
     def clear(self) -> None:
-        """Remove all messages."""
+        """Remove all messages; the violations stay."""
         self._messages.clear()
         self._awaiting.clear()
         self._dropped.clear()
@@ -151,3 +169,46 @@ class Outbox(Sequence[Tracked]):
         __tracebackhide__ = True
         if self._messages:
             raise AssertionError(f"expected no messages, but there are:{listed(self._messages)}")
+
+    def assert_no_violations(self) -> None:
+        """Assert that no call violated the tracking plan of its source, but those expected.
+
+        The end of the block does so, and pytest at the end of the test.
+        """
+        __tracebackhide__ = True
+        if self.violations:
+            raise AssertionError(told(self.violations))
+
+    @contextmanager
+    def expect_violation(
+        self,
+        event: str | type[TypedEvent] | None = None,
+        *,
+        path: str | None = None,
+        rule: str | None = None,
+    ) -> Iterator[list[Violated]]:
+        """Expect that a call in the block violates the tracking plan of its source.
+
+        What is expected does not fail the test; any other violation does.
+
+        Args:
+            event: The name of the event, page or screen, or the class of the event; by default any.
+            path: The path of the value, such as ``properties.revenue``; by default any.
+            rule: The rule, such as ``minimum``, ``required`` or ``unplanned``; by default any.
+
+        Yields:
+            A list that has the expected violations after the block.
+
+        Raises:
+            AssertionError: There was no such violation in the block.
+        """
+        __tracebackhide__ = True
+        before = len(self.violations)
+        expected: list[Violated] = []
+        yield expected
+        name = None if event is None else named(event)
+        here = self.violations[before:]
+        expected += such(here, name, path, rule)
+        if not expected:
+            raise AssertionError(told(here, expected=(name, path, rule)))
+        self.violations[before:] = [each for each in here if each not in expected]
