@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from celery_segment import (
@@ -19,6 +20,10 @@ from celery_segment import (
     track,
 )
 from celery_segment.events import Event
+from celery_segment.events.plan.judging import Judge
+from celery_segment.events.plan.reading import read_plan
+from celery_segment.importing import fast_path
+from celery_segment.importing.checkpoint import Checkpoint
 from celery_segment.messages import TYPES, build_message
 from celery_segment.operations.plan_findings import of_plans
 from celery_segment.producer import places
@@ -314,9 +319,9 @@ def test_what_is_imported_is_rejected_with_its_path(planned, redis, tmp_path):
     file = tmp_path / "rows.ndjson"
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
     run(planned, "import", str(file), "--source", "raise")
-    (rejected,) = Path(f"{file}.rejects").read_text("utf-8").splitlines()
-    rejected = json.loads(rejected)
+    (rejected,) = rejects_of(file)
     assert (rejected["line"], f"{rejected['field']}: {rejected['reason']}") == (2, SAID)
+    assert rejected["rule"] == "pattern"
     assert [m["properties"] for m in stored(redis, "raise")] == [GOOD]
 
 
@@ -330,6 +335,86 @@ def test_the_check_says_whether_a_plan_can_be_used(make_app, tmp_path):
     assert [each.source for each in found] == ["default", "bad", "off"]
     assert (good.state, bad.state) == ("ok", "fail")
     assert str(path) in bad.found
+
+
+def rows_of(tmp_path):
+    """Write rows for the fast path and for the other one, half of them bad."""
+    row = {"userId": "u", "timestamp": "2026-03-01T09:30:00Z", "event": "Own Handler"}
+    rows = [
+        {"type": "track", **row, "properties": GOOD},
+        {"type": "track", **row, "properties": BAD},
+        {"type": "track", **row, "properties": GOOD, "receivedAt": "2026-03-01T09:30:00Z"},
+        {"type": "track", **row, "properties": BAD, "receivedAt": "2026-03-01T09:30:00Z"},
+        {"type": "track", **row, "event": "Nobody's"},
+        {"type": "identify", "userId": "u", "timestamp": row["timestamp"], "traits": BAD},
+    ]
+    file = tmp_path / "rows.ndjson"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    return file
+
+
+def rejects_of(file):
+    return [json.loads(line) for line in Path(f"{file}.rejects").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("source", ["allow", "raise"])
+def test_an_import_with_a_plan_rejects_whatever_the_policy_is(planned, redis, tmp_path, source):
+    file = rows_of(tmp_path)
+    result = run(planned, "import", str(file), "--source", source, "--plan")
+    assert result.exit_code == 1
+    assert [(r["line"], r["field"], r["rule"]) for r in rejects_of(file)] == [
+        (2, "properties.call number", "pattern"),
+        (4, "properties.call number", "pattern"),
+        (5, "event", "unplanned"),
+    ]
+    assert len(stored(redis, source)) == 3
+
+
+def refused(app, *command):
+    """Run a command that cannot start as requested; return what it says."""
+    result = run(app, *command)
+    assert result.exit_code == 2
+    return " ".join(result.stderr.split())
+
+
+def test_what_an_import_decodes_is_accepted_at_little_cost(tmp_path):
+    judge = Judge(read_plan(str(PLAN)))
+    lines = rows_of(tmp_path).read_bytes().splitlines()
+    messages = [fast_path.decode(line, lambda _: "id") for line in lines]
+    assert [message and judge.accepts(message) for message in messages] == [
+        *(True, False, None, None, False, False)
+    ]
+
+
+def test_an_import_is_held_to_another_plan(planned, redis, tmp_path):
+    other = str(PLAN.with_name("library.json"))
+    file = rows_of(tmp_path)
+    shown = run(planned, "import", str(file), "--source", "free", "--dry-run", "--plan", other)
+    line = f"{file}:1: event: the tracking plan has no such event [unplanned]"
+    assert line in " ".join(shown.stderr.split())
+    assert shown.exit_code == 1
+    assert stored(redis, "free") == []
+    said = refused(planned, "import", str(file), "--source", "free", "--plan")
+    assert "source 'free' has no tracking plan: set segment_tracking_plan, or give" in said
+    none = tmp_path / "none.json"
+    said = refused(planned, "import", str(file), "--plan", str(none))
+    assert said.startswith(f"Error: --plan: {none} cannot be read")
+
+
+def test_an_import_is_resumed_with_the_same_plan_alone(planned, tmp_path):
+    file = rows_of(tmp_path)
+    Path(f"{file}.checkpoint").write_bytes(msgspec.json.encode(checkpoint_of(file, PLAN)))
+    other = str(PLAN.with_name("library.json"))
+    for options in ((), ("--plan", other)):
+        said = refused(planned, "import", str(file), "--resume", *options)
+        assert "the plan of the earlier import was" in said
+    assert run(planned, "import", str(file), "--resume", "--plan").exit_code == 1
+
+
+def checkpoint_of(file, plan):
+    options = {"format": "ndjson", "type": None, "texts": [], "plan": str(plan)}
+    size = file.stat().st_size
+    return Checkpoint(file=str(file), size=size, options={**options, "source": "default"})
 
 
 def test_a_plan_that_is_none_is_an_error_of_the_setting(make_app, tmp_path):

@@ -42,7 +42,17 @@ _TEXTS = {
     *("token_field", "total"),
     # Of a tracking plan, and of how a message violates it, without its values.
     *("tracking_plan", "on_unplanned", "on_violation", "rule", "base", "options", "action"),
-    *("optional", "place", "refused", "fingerprints", "allowed", "trust", "topology", "servers"),
+    *(
+        "optional",
+        "place",
+        "plan",
+        "refused",
+        "fingerprints",
+        "allowed",
+        "trust",
+        "topology",
+        "servers",
+    ),
 }
 
 

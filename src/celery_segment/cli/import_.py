@@ -70,6 +70,14 @@ SHOWN = 20
     metavar="COLUMN",
     help="CSV column whose cells are always strings; may be given several times.",
 )
+@click.option(
+    "--plan",
+    "plan",
+    is_flag=False,
+    flag_value="",
+    metavar="[PLAN.json]",
+    help="Reject records that violate this tracking plan; without a file, the one of the source.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and validate the files, but store nothing.")
 @click.option("--resume", is_flag=True, help="Continue an earlier import of the same files.")
 @click.option(
@@ -102,6 +110,7 @@ def import_(
     file_format: str | None,
     default_type: str | None,
     texts: tuple[str, ...],
+    plan: str | None,
     dry_run: bool,
     resume: bool,
     rejects: Path | None,
@@ -126,6 +135,7 @@ def import_(
             file_format=file_format,
             default_type=default_type,
             texts=texts,
+            plan=plan or plan is not None,
             rejects=rejects,
             checkpoint=checkpoint,
             resume=resume,
@@ -256,7 +266,8 @@ class _Progress(Watch):
     def rejected(self, file: File, rejected: Sequence[Rejected]) -> None:
         for each in rejected[: self._to_print]:
             field = f"{each.field}: " if each.field else ""
-            self._print(f"{file.name}:{each.line}: {field}{each.reason}")
+            rule = f" [{each.rule}]" if each.rule else ""
+            self._print(f"{file.name}:{each.line}: {field}{each.reason}{rule}")
         self._to_print = max(self._to_print - len(rejected), 0)
 
     def waits(self, why: str) -> None:

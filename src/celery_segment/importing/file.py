@@ -26,11 +26,13 @@ class Options(NamedTuple):
         format: "ndjson" or "csv"; by default inferred from the file name.
         type: The type of records that have none.
         texts: CSV columns whose cells are always strings.
+        plan: The path of the tracking plan that records are rejected by; None for none.
     """
 
     format: str | None = None
     type: str | None = None
     texts: Collection[str] = ()
+    plan: str | None = None
 
 
 class File:

@@ -74,12 +74,14 @@ class Rejected(NamedTuple):
         field: The invalid field; empty if the record itself is invalid.
         reason: Why it was rejected.
         content: The bytes of the record.
+        rule: The rule of the tracking plan that it violates; None if it violates none.
     """
 
     line: int
     field: str
     reason: str
     content: bytes
+    rule: str | None = None
 
     def __repr__(self) -> str:
         return f"Rejected(line={self.line}, field={self.field!r})"
@@ -117,9 +119,8 @@ def chunks(source: str, records: Format, encode: Encode, after: Position) -> Ite
         except ValidationError as error:
             if record.isspace():
                 continue
-            chunk.rejected.append(
-                Rejected(line, error.field, error.problem, record.rstrip(b"\r\n"))
-            )
+            content = record.rstrip(b"\r\n")
+            chunk.rejected.append(Rejected(line, error.field, error.problem, content, error.rule))
         except Exception as error:  # noqa: BLE001 - a hook may raise anything
             reason = f"segment_before_send raised {type(error).__name__}: {error}"
             chunk.rejected.append(Rejected(line, "", reason, record.rstrip(b"\r\n")))

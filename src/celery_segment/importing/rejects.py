@@ -45,6 +45,7 @@ class Rejects:
         lines = [
             msgspec.json.encode(
                 {"file": file, "line": r.line, "field": r.field or None, "reason": r.reason}
+                | ({} if r.rule is None else {"rule": r.rule})
                 | _content(r.content)
             )
             + b"\n"

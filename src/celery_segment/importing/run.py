@@ -17,6 +17,7 @@ from celery_segment.errors import (
     SegmentBufferError,
 )
 from celery_segment.importing.file import File, Options
+from celery_segment.importing.planned import planned
 from celery_segment.importing.reading import Chunk, Rejected
 from celery_segment.producer import PartStore
 from celery_segment.runtime import runtime_of
@@ -60,6 +61,8 @@ class Import:
         file_format: "ndjson" or "csv"; by default inferred from the name of each file.
         default_type: The type of records that have none.
         texts: CSV columns whose cells are always strings.
+        plan: File with a tracking plan, or True for the one of the source: records that violate
+            it are rejected, whatever the policy of the source is. By default the policy decides.
         rejects: File for rejected records, if there is a single input; by default the name
             of each input with ``.rejects`` appended, or ``stdin.rejects``.
         checkpoint: File that records the progress of a single input; by default the name of
@@ -82,6 +85,7 @@ class Import:
         file_format: str | None = None,
         default_type: str | None = None,
         texts: Collection[str] = (),
+        plan: str | bool = False,
         rejects: Path | None = None,
         checkpoint: Path | None = None,
         resume: bool = False,
@@ -95,7 +99,10 @@ class Import:
         if dry_run and resume:
             raise ImportRefused("a dry run reads whole files", hint="leave out --resume")
         self._source = source
-        options = Options(file_format, default_type, texts)
+        path = None
+        if plan:
+            producer, path = planned(self._runtime.settings.source(source), plan)
+        options = Options(file_format, default_type, texts, path)
         names = list(dict.fromkeys(names))
         if (checkpoint or rejects) and len(names) > 1:
             raise ImportRefused(

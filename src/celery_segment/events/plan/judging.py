@@ -47,7 +47,7 @@ class Judge:
             self._versions[rule.id] = compiled
             self._oldest.setdefault((rule.type, rule.name), compiled)
         self._quick = {
-            (MESSAGES[kind], name): (
+            (MESSAGES[kind].__name__, name): (
                 compiled.rule.part,
                 [validator.is_valid for validator in compiled.validators],
             )
@@ -62,7 +62,8 @@ class Judge:
         only encoding makes JSON of, or say which version of its event it is.
         """
         name = getattr(message, "event", None) or getattr(message, "name", None) or ""
-        found = self._quick.get((type(message), name))
+        # Also of a class that is derived from the message's, as an import has them.
+        found = self._quick.get((type(message).__name__, name))
         if found is None:
             return False
         context = message.context
