@@ -21,7 +21,7 @@ PYTHONS = $(addprefix python3.,10 11 12 13 14 14t)
 EXTRAS = codegen,demo,django,flask,metrics,oauth,opentelemetry,plan,web
 DOCUMENTED = django,flask,metrics,web
 MEASURED = demo,django,plan
-IMAGE = django flower metrics oauth web
+IMAGE = django flower metrics oauth plan web
 # A fresh environment. `venv --without-pip` and pip's --python work where Debian's
 # python3-venv is absent; dependency groups need the newer pip that is installed into it.
 FRESH = rm -rf $(@D) && $(PYTHON) -m venv --without-pip $(@D) \

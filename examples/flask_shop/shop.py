@@ -2,13 +2,23 @@
 
 Run the worker with ``celery -A shop:celery worker``, and the web server with ``gunicorn shop:app``.
 The calls do not pass the visitor's ids, nor the IP address, the browser and the page: the
-extension adds them.
+extension adds them. The events are those of the tracking plan in ``plan.json``: ``celery
+segment plan generate events.py --plan plan.json`` makes the classes.
 """
 
 import os
+from pathlib import Path
 from uuid import uuid4
 
 from celery import Celery
+from events import (
+    GroupTraits,
+    OrderCompleted,
+    OrderCompletedProductsItem,
+    ProductViewed,
+    SignedUp,
+    UserTraits,
+)
 from flask import Flask, abort, redirect, render_template, request, session
 
 from celery_segment import ValidationError, alias, group, identify, page, screen, track
@@ -29,6 +39,8 @@ celery.conf.update(
     broker_connection_retry_on_startup=True,
     # SEGMENT_WRITE_KEY is set only in the environment of the workers.
     segment_host=os.environ.get("SEGMENT_HOST", "https://api.segment.io"),
+    # Calls that violate the plan are stored, and an error is logged; a test fails.
+    segment_tracking_plan=str(Path(__file__).with_name("plan.json")),
     # The pages do not use analytics.js, which would set the visitors' ids.
     segment_set_anonymous_id=True,
 )
@@ -55,15 +67,19 @@ def home():
 def item(sku):
     product = _product(sku)
     page.delay(category="Shop", name="Item", properties={"title": product["name"]})
-    track.delay(event="Product Viewed", properties=product)
+    track.delay(event=ProductViewed(**product))
     return render_template("item.html", product=product)
 
 
 @app.post("/items/<sku>/buy/")
 def buy(sku):
     product = _product(sku)
-    order = {"order_id": str(uuid4()), "revenue": product["price"], "products": [product]}
-    track.delay(event="Order Completed", properties=order)
+    order = OrderCompleted(
+        order_id=str(uuid4()),
+        revenue=product["price"],
+        products=[OrderCompletedProductsItem(**product)],
+    )
+    track.delay(event=order)
     return redirect("/thank-you/")
 
 
@@ -96,9 +112,9 @@ def sign_up():
     if visitor := request.cookies.get("ajs_anonymous_id"):
         # For destinations that join ids only by alias, such as Mixpanel.
         alias.delay(previous_id=visitor, user_id=session["user_id"])
-    identify.delay(traits={"name": given["name"], "email": given["email"]})
-    group.delay(group_id=given["company"], traits={"name": given["company"]})
-    track.delay(event="Signed Up", properties={"company": given["company"]})
+    identify.delay(traits=UserTraits(name=given["name"], email=given["email"]))
+    group.delay(group_id=given["company"], traits=GroupTraits(name=given["company"]))
+    track.delay(event=SignedUp(company=given["company"]))
     return redirect("/")
 
 

@@ -30,6 +30,23 @@ def test_its_own_tests_pass(shop, tmp_path):
     assert "segment_outbox" in (EXAMPLES / shop / "tests/test_shop.py").read_text()
 
 
+def test_its_events_are_those_of_its_plan(shop):
+    _, app = SHOPS[shop]
+    file = "shop/events.py" if shop == "django_shop" else "events.py"
+    module = file.removesuffix(".py").replace("/", ".")
+
+    def plan(*arguments):
+        command = [sys.executable, "-m", "celery", "-A", app, "segment", "plan", *arguments]
+        run = subprocess.run(
+            command, cwd=EXAMPLES / shop, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    assert plan("generate", file, "--check") == f"{file} is what the plan gives\n"
+    assert plan("check", module) == "5 classes and 5 rules of Shop agree\n"
+
+
 class Visitor:
     """A browser without JavaScript."""
 

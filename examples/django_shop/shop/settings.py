@@ -1,6 +1,7 @@
 """The shop's settings. Those that depend on the deployment are read from the environment."""
 
 import os
+from pathlib import Path
 
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY", "for trying out, and for nothing else")
 ALLOWED_HOSTS = os.environ.get("SHOP_HOSTS", "localhost,127.0.0.1").split(",")
@@ -51,5 +52,7 @@ DATABASES = {
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 # SEGMENT_WRITE_KEY is set only in the environment of the workers.
 CELERY_SEGMENT_HOST = os.environ.get("SEGMENT_HOST", "https://api.segment.io")
+# Calls that violate the plan are stored, and an error is logged; a test fails.
+CELERY_SEGMENT_TRACKING_PLAN = str(Path(__file__).parents[1] / "plan.json")
 # The pages do not use analytics.js, which would set the visitors' ids.
 CELERY_SEGMENT_SET_ANONYMOUS_ID = True

@@ -1,7 +1,8 @@
 """The shop's pages and their calls.
 
 The calls do not pass the visitor's ids, nor the IP address, the browser and the page:
-``SegmentMiddleware`` adds them.
+``SegmentMiddleware`` adds them. The events are those of the tracking plan in ``plan.json``:
+``celery segment plan generate shop/events.py --plan plan.json`` makes the classes.
 """
 
 import json
@@ -17,6 +18,14 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from celery_segment import ValidationError, alias, group, identify, page, screen, track
+from shop.events import (
+    GroupTraits,
+    OrderCompleted,
+    OrderCompletedProductsItem,
+    ProductViewed,
+    SignedUp,
+    UserTraits,
+)
 
 ITEMS = {
     "sencha": {"name": "Sencha", "price": 12.90},
@@ -33,17 +42,21 @@ def home(request):
 def item(request, sku):
     product = _product(sku)
     page.delay(category="Shop", name="Item", properties={"title": product["name"]})
-    track.delay(event="Product Viewed", properties=product)
+    track.delay(event=ProductViewed(**product))
     return render(request, "item.html", {"product": product})
 
 
 @require_POST
 def buy(request, sku):
     product = _product(sku)
-    order = {"order_id": str(uuid4()), "revenue": product["price"], "products": [product]}
+    order = OrderCompleted(
+        order_id=str(uuid4()),
+        revenue=product["price"],
+        products=[OrderCompletedProductsItem(**product)],
+    )
     with transaction.atomic():
         # A real shop would save the order here. If that is rolled back, nothing is tracked.
-        track.delay_on_commit(event="Order Completed", properties=order)
+        track.delay_on_commit(event=order)
     return redirect("thank-you")
 
 
@@ -82,9 +95,9 @@ def sign_up(request):
     if visitor := request.COOKIES.get("ajs_anonymous_id"):
         # For destinations that join ids only by alias, such as Mixpanel.
         alias.delay(previous_id=visitor, user_id=user.pk)
-    identify.delay(traits={"name": name, "email": email})
-    group.delay(group_id=company, traits={"name": company})
-    track.delay(event="Signed Up", properties={"company": company})
+    identify.delay(traits=UserTraits(name=name, email=email))
+    group.delay(group_id=company, traits=GroupTraits(name=company))
+    track.delay(event=SignedUp(company=company))
     return redirect("home")
 
 

@@ -1,6 +1,10 @@
-"""The shop's tests of its calls. They use ``segment_outbox`` and need no Redis."""
+"""The shop's tests of its calls. They use ``segment_outbox`` and need no Redis.
+
+A call that violates the tracking plan fails its test.
+"""
 
 import pytest
+from shop.events import OrderCompleted, ProductViewed, SignedUp
 
 pytestmark = pytest.mark.django_db
 ANN = {"name": "Ann", "email": "ann@example.com", "company": "Initech"}
@@ -24,7 +28,7 @@ def test_a_visit(client, segment_outbox):
         properties={"title": "Cast-iron teapot"},
         context={"page": {"path": "/items/teapot/", "referrer": "http://testserver/"}},
     )
-    segment_outbox.assert_tracked("Product Viewed", anonymous_id=visitor, properties={"price": 64})
+    segment_outbox.assert_tracked(ProductViewed, anonymous_id=visitor, properties={"price": 64})
     assert len(segment_outbox) == 3
 
 
@@ -34,7 +38,7 @@ def test_a_sign_up_joins_the_visitor_and_the_user(signed_up, segment_outbox, dja
     segment_outbox.assert_sent("alias", previous_id=both["anonymous_id"], user_id=user.pk)
     segment_outbox.assert_identified(**both, traits={"name": "Ann", "email": ANN["email"]})
     segment_outbox.assert_sent("group", **both, group_id="Initech")
-    segment_outbox.assert_tracked("Signed Up", **both)
+    segment_outbox.assert_tracked(SignedUp(company="Initech"), **both)
 
 
 def test_an_address_signs_up_once(signed_up, segment_outbox):
@@ -46,7 +50,7 @@ def test_an_address_signs_up_once(signed_up, segment_outbox):
 def test_a_purchase(signed_up, segment_outbox, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         assert signed_up.post("/items/sencha/buy/").url == "/thank-you/"
-    order = segment_outbox.assert_tracked("Order Completed", properties={"revenue": 12.9})
+    order = segment_outbox.assert_tracked(OrderCompleted, properties={"revenue": 12.9})
     assert order["userId"] == segment_outbox.identified()[0]["userId"]
 
 

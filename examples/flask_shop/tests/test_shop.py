@@ -1,6 +1,10 @@
-"""The shop's tests of its calls. They use ``segment_outbox`` and need no Redis."""
+"""The shop's tests of its calls. They use ``segment_outbox`` and need no Redis.
+
+A call that violates the tracking plan fails its test.
+"""
 
 import pytest
+from events import OrderCompleted, ProductViewed, SignedUp
 from shop import app
 
 ANN = {"name": "Ann", "email": "ann@example.com", "company": "Initech"}
@@ -29,7 +33,7 @@ def test_a_visit(client, segment_outbox):
         properties={"title": "Cast-iron teapot"},
         context={"page": {"path": "/items/teapot/", "referrer": "http://localhost/"}},
     )
-    segment_outbox.assert_tracked("Product Viewed", anonymous_id=visitor, properties={"price": 64})
+    segment_outbox.assert_tracked(ProductViewed, anonymous_id=visitor, properties={"price": 64})
     assert len(segment_outbox) == 3
 
 
@@ -41,7 +45,7 @@ def test_a_sign_up_joins_the_visitor_and_the_user(signed_up, segment_outbox):
     segment_outbox.assert_sent("alias", previous_id=visitor, user_id=user_id)
     segment_outbox.assert_identified(**both, traits={"name": "Ann", "email": ANN["email"]})
     segment_outbox.assert_sent("group", **both, group_id="Initech")
-    segment_outbox.assert_tracked("Signed Up", **both)
+    segment_outbox.assert_tracked(SignedUp(company="Initech"), **both)
     assert b"Hello, Ann" in signed_up.get("/").data
 
 
@@ -52,7 +56,7 @@ def test_a_sign_up_needs_all(client, segment_outbox):
 
 def test_a_purchase(signed_up, segment_outbox):
     assert signed_up.post("/items/sencha/buy/").location == "/thank-you/"
-    order = segment_outbox.assert_tracked("Order Completed", properties={"revenue": 12.9})
+    order = segment_outbox.assert_tracked(OrderCompleted, properties={"revenue": 12.9})
     assert order["userId"] == segment_outbox.identified()[0]["userId"]
 
 
