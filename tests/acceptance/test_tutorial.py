@@ -1,8 +1,9 @@
 """docs/tutorial.md, followed word for word in an empty folder.
 
-A block of Python is the file that its first line names. In the other blocks a line behind
-`$` or `>>>` is typed in the terminal that the page named last, and the lines below it must
-then be seen there: `…` stands for anything, alone on its line for any lines.
+A block of Python is the file that its first line names, and one of JSON the file that the page
+named last. In the other blocks a line behind `$` or `>>>` is typed in the terminal that the page
+named last, and the lines below it must then be seen there: `…` stands for anything, alone on its
+line for any lines.
 """
 
 from __future__ import annotations
@@ -106,12 +107,16 @@ def words(text):
 
 def steps(page):
     """Return what the page has a reader do: files to save, and for each terminal its blocks."""
-    terminal = None
-    parts = r"\*\*(\w+) terminal\*\*|^```(\w+)\n(.*?)^```$"
+    terminal = file = None
+    parts = r"\*\*(\w+) terminal\*\*|`(\w+\.json)`|^```(\w+)\n(.*?)^```$"
     for part in re.finditer(parts, page, re.MULTILINE | re.DOTALL):
-        named, kind, text = part.groups()
+        named, json, kind, text = part.groups()
         if named:
             terminal = named
+        elif json:
+            file = json
+        elif kind == "json":
+            yield file, text
         elif kind == "python":
             yield re.match(r"# (\w+\.py)\n", text)[1], text
         else:
@@ -179,7 +184,7 @@ def terminals(tmp_path, wheels, programs):
 
 def follow(page, folder, terminals):
     for where, what in steps(page):
-        if where.endswith(".py"):
+        if where.endswith((".py", ".json")):
             (folder / where).write_text(what, "utf-8")
             continue
         for prompt, line, shown in typed(what):
@@ -204,15 +209,20 @@ def flower_tasks(address):
     return requests.get(f"{address}/datatable", asked, timeout=10).json()["data"]
 
 
-def check_debugger(page):
-    """Look at the page that shows what has arrived."""
+def arrived(page):
+    """Return the page that shows what has arrived."""
     (address,) = re.findall(r"Open <(http://127\.0\.0\.1:\d+)>", page)
-    shown = requests.get(address, timeout=10).text
-    assert "5 messages" in shown
-    assert len(re.findall('class="name">.*Item Purchased', shown)) == 5
-    arrived = requests.get(f"{address}/api/messages", timeout=10).json()["messages"]
-    assert {message["accepted"] for message in arrived} == {1}
-    assert max(message["arrivals"] for message in arrived) > 2
+    return requests.get(address, timeout=10).text
+
+
+def check_debugger(page):
+    """Look at what has arrived."""
+    (address,) = re.findall(r"Open <(http://127\.0\.0\.1:\d+)>", page)
+    shown = arrived(page)
+    assert len(re.findall('class="name">.*Item Purchased', shown)) == 6
+    messages = requests.get(f"{address}/api/messages", timeout=10).json()["messages"]
+    assert {message["accepted"] for message in messages} == {1}
+    assert max(message["arrivals"] for message in messages) > 2
 
 
 def find(row, tasks):
@@ -240,6 +250,7 @@ def test_the_tutorial_ends_where_it_says(terminals):
     page, end = page.split(END)
     follow(page, folder, opened)
     opened["first"].wait_ended()
+    wait_until(lambda: "6 messages" in arrived(page))
     check_debugger(page)
 
     (address,) = re.findall(r"<(http://127\.0\.0\.1:\d+/tasks)>", page)
