@@ -133,6 +133,17 @@ def test_a_violation_has_the_path_and_the_rule_and_never_the_value(rule):
     )
 
 
+def test_names_of_the_plan_are_shown_whatever_they_are():
+    name = "0000---odd (property) name of the plan!"
+    schema = {"properties": {name: {"properties": {"2a": {"type": "string"}}}}, "required": [name]}
+    judge = Judge(plan_of({"type": "object", **schema}))
+    assert violations("track", judge, event="E") == [f"properties.{name}: is required"]
+    properties = {SECRET: 1, name: {SECRET: 2, "2a": 5}}
+    assert violations("track", judge, event="E", properties=properties) == [
+        f"properties.{name}.2a: must be a string"
+    ]
+
+
 def test_no_more_than_some_violations_are_told():
     judge = Judge(plan_of({"type": "object", "properties": {"a": {"items": {"type": "string"}}}}))
     assert len(violations("track", judge, event="E", properties={"a": [1] * 1_000})) == 20

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from celery_segment.events.plan.model import Violation
 from celery_segment.messages.paths import shown_key
+from celery_segment.text import one_line
 
 __all__ = ["violation_of"]
 
@@ -26,12 +28,20 @@ def violation_of(error: Any, judged: Any) -> Iterator[Violation]:
     rule = kind.name
     path = [*error.instance_path]
     if rule == "required":
-        yield Violation(_shown([*path, kind.property], judged), rule, "is required")
+        missing = [*path, kind.property]
+        yield Violation(_shown(missing, judged, {*_named(error), missing[-1]}), rule, "is required")
     elif rule == "additionalProperties":
         for name in kind.unexpected:
-            yield Violation(_shown([*path, name], judged), rule, "is not in the tracking plan")
+            shown = _shown([*path, name], judged, _named(error))
+            yield Violation(shown, rule, "is not in the tracking plan")
     else:
-        yield Violation(_shown(path, judged), rule, _problem(rule, kind))
+        yield Violation(_shown(path, judged, _named(error)), rule, _problem(rule, kind))
+
+
+def _named(error: Any) -> set[str]:
+    """Return the names of properties on the way to what is violated, which the plan has."""
+    steps = [str(step) for step in error.schema_path]
+    return {name for before, name in pairwise(steps) if before == "properties"}
 
 
 def _problem(rule: str, kind: Any) -> str:
@@ -73,8 +83,14 @@ _PROBLEMS: dict[str, Any] = {
 }
 
 
-def _shown(path: Sequence[Any], judged: Any) -> str:
-    """Return a path as text; a key that may be somebody's data is told by its place."""
+def _shown(path: Sequence[Any], judged: Any, named: Collection[str]) -> str:
+    """Return a path as text; a key that may be somebody's data is told by its place.
+
+    Args:
+        path: The path.
+        judged: What it is in.
+        named: Keys that are the plan's own.
+    """
     parts: list[str] = []
     for step in path:
         if isinstance(step, int):
@@ -83,6 +99,6 @@ def _shown(path: Sequence[Any], judged: Any) -> str:
             continue
         keys = list(judged) if isinstance(judged, Mapping) else []
         place = keys.index(step) if step in keys else len(keys)
-        parts.append(f".{shown_key(step, place)}")
+        parts.append(f".{one_line(step) if step in named else shown_key(step, place)}")
         judged = judged.get(step) if isinstance(judged, Mapping) else None
     return "".join(parts).removeprefix(".") or "message"
