@@ -283,7 +283,8 @@ def test_where_redis_is_away_it_is_dropped_and_never_spilled(make_app, tmp_path,
 
 
 def test_the_outbox_says_what_would_be_quarantined(planned, segment_outbox):  # noqa: ARG001 - the current one
-    track.delay("u", "Own Handler", BAD, source="quarantine")
+    with segment_outbox.expect_violation("Own Handler", path="properties.call number"):
+        track.delay("u", "Own Handler", BAD, source="quarantine")
     assert list(segment_outbox) == []
     with pytest.raises(AssertionError, match="quarantined: it violates the tracking plan"):
         segment_outbox.assert_tracked("Own Handler")
