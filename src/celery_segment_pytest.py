@@ -103,7 +103,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         try:
             outbox.assert_no_violations()
         except AssertionError as error:
-            result.force_exception(error)
+            # Where the call is made is in the text: a traceback would show this function.
+            result.force_exception(pytest.fail.Exception(str(error), pytrace=False))
 
 
 def _planned() -> list[tuple[Any, int]]:

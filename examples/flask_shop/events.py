@@ -26,7 +26,7 @@ class OrderCompletedProductsItem(Properties):
 class OrderCompleted(Event, name="Order Completed"):
     """A user has bought something."""
 
-    order_id: str
+    order_id: Annotated[str, Meta(max_length=36, min_length=36)]
     revenue: Annotated[float, Meta(ge=0.0)]
     products: list[OrderCompletedProductsItem]
     coupon: str | UnsetType | None = UNSET

@@ -40,7 +40,7 @@ celery.conf.update(
     # SEGMENT_WRITE_KEY is set only in the environment of the workers.
     segment_host=os.environ.get("SEGMENT_HOST", "https://api.segment.io"),
     # Calls that violate the plan are stored, and an error is logged; a test fails.
-    segment_tracking_plan=str(Path(__file__).with_name("plan.json")),
+    segment_tracking_plan=Path(__file__).with_name("plan.json"),
     # The pages do not use analytics.js, which would set the visitors' ids.
     segment_set_anonymous_id=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -426,3 +427,14 @@ def test_a_plan_that_is_none_is_an_error_of_the_setting(make_app, tmp_path):
         ConfigurationError, match=r"segment_tracking_plan of source 'default': .*not"
     ):
         track.delay("u", "E")
+
+
+def test_the_plan_that_the_page_has_one_write_is_one(make_app, tmp_path):
+    page = (PLAN.parents[2] / "docs/how-to/tracking-plans.md").read_text("utf-8")
+    (plan,) = re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "plan.json"
+    path.write_text(plan, "utf-8")
+    make_app(segment_tracking_plan=path, segment_on_violation="raise")
+    track.delay("u", "Order Completed", {"order_id": "50314b8e", "revenue": 39.95})
+    with pytest.raises(ValidationError, match=r"^properties\.revenue: must be at least 0$"):
+        track.delay("u", "Order Completed", {"order_id": "50314b8e", "revenue": -1})

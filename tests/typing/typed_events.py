@@ -131,5 +131,8 @@ def in_tests(segment_outbox: Outbox) -> None:
     segment_outbox.assert_tracked(OrderCompleted, user_id="u")
     use(message, len(segment_outbox.tracked(OrderCompleted)))
     segment_outbox.assert_identified("u", traits=UserTraits(first_name="Ada"))
+    with segment_outbox.expect_violation(OrderCompleted, path="properties.revenue") as found:
+        track.delay("u", order)
+    use(found[0].rule, segment_outbox.violations)
     segment_outbox.assert_tracked(Product(sku="a"))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     segment_outbox.tracked(UserTraits)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -53,6 +53,6 @@ CELERY_BROKER_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 # SEGMENT_WRITE_KEY is set only in the environment of the workers.
 CELERY_SEGMENT_HOST = os.environ.get("SEGMENT_HOST", "https://api.segment.io")
 # Calls that violate the plan are stored, and an error is logged; a test fails.
-CELERY_SEGMENT_TRACKING_PLAN = str(Path(__file__).parents[1] / "plan.json")
+CELERY_SEGMENT_TRACKING_PLAN = Path(__file__).parents[1] / "plan.json"
 # The pages do not use analytics.js, which would set the visitors' ids.
 CELERY_SEGMENT_SET_ANONYMOUS_ID = True
