@@ -136,6 +136,7 @@ class Model:
         self.records_were_lost = False  # then a group may count messages that it has not any more
         self.count = Counter()
         self.attempts = Counter()
+        self.violations = Counter()  # by kind, whose rule is last
         self.paused = False
         self.gate: tuple[float, str, str] = (0.0, "", "")  # until; what; cause
         self.probe: tuple[float, str] = (0.0, "")  # until; batch

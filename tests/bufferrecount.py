@@ -269,6 +269,10 @@ class Recount(Model):
         expected |= {name: self.count[name] for name in counted}
         expected["saved_bytes"] = self.saved
         attempts = {status: n for status, n in self.attempts.items() if status}
+        rules = Counter()
+        for kind, messages in self.violations.items():
+            rules[kind[-1]] += messages
+        expected |= {"violations": rules}
         expected |= {"attempts": attempts, "uncalled_batches": len(self.settled)}
         assert (snapshot.last_delivered is None) == (not self.delivered)
         waiting = [*self.at("ready")[:1], *self.at("inflight"), *self.at("retrying")]
@@ -336,6 +340,11 @@ class Recount(Model):
         assert sorted(letters) == sorted(dead)
         newest_first = self.buffer.admin.dead_letters(newest_first=True)
         assert newest_first == self.buffer.admin.dead_letters()[::-1]
+        # Those of other ways are told by their rule in the snapshot alone.
+        kinds = Counter()
+        for kind, messages in self.violations.items():
+            kinds[kind if kind[0] else ("",) * 4] += messages
+        assert {each[:-1]: each.messages for each in self.buffer.admin.violations()} == kinds
         self.check_dead_groups(sum(len(batch.messages) for batch in self.at("dead")))
         if self.mark_at is not None:
             waiting = (*self.at("ready"), *self.at("inflight"), *self.at("retrying"))

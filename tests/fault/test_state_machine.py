@@ -57,6 +57,7 @@ from buffermodel import (
 )
 from bufferrecount import Recount, name_of
 from celery_segment.buffer import (
+    OTHERS,
     Attachments,
     Busy,
     Damaged,
@@ -68,6 +69,7 @@ from celery_segment.buffer import (
     Settled,
     SourceClosed,
     Stale,
+    Violations,
     bounds,
     is_intact,
     kinds_of,
@@ -89,6 +91,11 @@ ATTACHMENTS = st.builds(
 )
 UNKNOWN = ["nonsense", "", "999", "1.1.2.1", "0"]
 
+VIOLATIONS = [
+    Violations.of("track", "A", "properties.b[2].c", "type"),
+    Violations.of("page", "", "name", "unplanned"),
+    OTHERS._replace(rule="type", messages=2),
+]
 MESSAGE = st.tuples(
     st.text(max_size=6),
     st.sampled_from(["a", "é", "中", "😀"]),
@@ -208,6 +215,12 @@ class Machine(Recount, RuleBasedStateMachine):
         self.count["buried"] += 1
         grouped = Grouped(reason, {kind_of(message): 1})
         self.join_groups(letter, grouped.encode(1)[1:])
+
+    @rule(found=st.lists(st.sampled_from(VIOLATIONS), min_size=1, max_size=3))
+    def count_violations(self, found):
+        self.buffer.count_violations(found)
+        for each in found:
+            self.violations[each[:-1]] += each.messages
 
     @rule(drawn=st.lists(MESSAGE, max_size=12))
     def append_many(self, drawn):

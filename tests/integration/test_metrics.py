@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from celery_segment import Analytics, track
-from celery_segment.buffer import BUCKETS
+from celery_segment.buffer import BUCKETS, Violations
 from celery_segment.cli.metrics import CONNECTIONS, _Handler, _listen
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.operations.metrics import METRICS, UNCONFIGURED, UP, Collector
@@ -82,7 +82,7 @@ def test_names_follow_prometheus_conventions():
         assert metric.name.startswith("segment_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert metric.help.endswith(".")
-        assert metric.label in {None, "state", "status", "reason", "le"}
+        assert metric.label in {None, "state", "status", "reason", "rule", "le"}
         assert (metric.label == "le") == (metric.kind == "histogram")
 
 
@@ -105,6 +105,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
     buffer.retry(buffer.begin(five, "t"), "asked", 90, "429", "429", breaker=BREAKER)
     buffer.count_dropped("full", 3)
     buffer.count_dropped("unavailable", 4)
+    buffer.count_violations([Violations.of("track", "E", "properties.a", "type")])
     redis.zadd("{segment:default}:settled", {"delivered:1": 1})
     track.delay("u", "another")
     let_pass(redis, 30)
@@ -152,6 +153,7 @@ def test_every_figure_is_the_snapshots(make_app, redis):
         "segment_messages_damaged_total": 0,
         "segment_callbacks_refused_total": 0,
         "segment_messages_dropped_total": drops(full=3, unavailable=4),
+        "segment_plan_violations_total": {"type": 1},
         "segment_attempts_total": {"200": 1, "400": 2, "413": 1, "429": 1},
         "segment_retries_total": 1,
         "segment_splits_total": 1,

@@ -74,6 +74,8 @@ TESTS = {
             ("place", "forget"),
             ("tail", "tail"),
             ("_keep_for_tail", "tail"),
+            ("violations", "plan_violations"),
+            ("_count_kind", "plan_violations"),
         )
     },
     "buffer/lua": [

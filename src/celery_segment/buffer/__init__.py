@@ -43,12 +43,14 @@ from celery_segment.buffer.types import (
     SourceClosed,
     Stale,
 )
+from celery_segment.buffer.violations import OTHERS, Violations, sum_violations
 
 __all__ = [
     "APPEND_BYTES",
     "BUCKETS",
     "ENVELOPE",
     "NO_ATTACHMENTS",
+    "OTHERS",
     "OTHER_MESSAGES",
     "READS",
     "STORES",
@@ -88,6 +90,7 @@ __all__ = [
     "Tail",
     "Tailed",
     "Topology",
+    "Violations",
     "Wanted",
     "check_format",
     "connect",
@@ -104,4 +107,5 @@ __all__ = [
     "parts_of",
     "register_sources",
     "stored_sources",
+    "sum_violations",
 ]

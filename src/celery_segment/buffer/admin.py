@@ -26,6 +26,7 @@ from celery_segment.buffer.scripts import milliseconds, script
 from celery_segment.buffer.tail import Tail
 from celery_segment.buffer.topology.types import Topology
 from celery_segment.buffer.types import Damaged, DeadLetter, Stale
+from celery_segment.buffer.violations import Violations, decode_violations
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, SegmentBufferError
 from celery_segment.text import one_line
@@ -219,13 +220,8 @@ class BufferAdmin:
             if not places:
                 return Found(0) if batch.stored else None
             if batch.is_whole:
-                arguments = (
-                    batch_id,
-                    digest_of(batch.stored),
-                    batch.size,
-                    *batch.without(places),
-                    cause,
-                )
+                about = (batch_id, digest_of(batch.stored), batch.size)
+                arguments = (*about, *batch.without(places), cause)
                 packed = struct.pack(f"<{len(places)}H", *places)
                 kinds = encode_kinds(batch.kinds_at(places))
                 found = self._server.run(script("forget"), self._key, *arguments, packed, *kinds)
@@ -330,6 +326,11 @@ class BufferAdmin:
         flat = self._server.run(script("snapshot"), self._key, *limits)
         found = Snapshot.of({one_line(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)})
         return found if self.source.enabled else replace(found, gate=Gate("off", seconds=None))
+
+    def violations(self) -> list[Violations]:
+        """Return how messages violated the tracking plan; the most frequent first."""
+        flat = self._server.execute("HGETALL", f"{self._key}:violations")
+        return decode_violations(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     def history(self, hours: float) -> list[Period]:
         """Return what was counted in each period of the last hours, the oldest first.

@@ -20,6 +20,7 @@ from celery_segment.buffer.replicas import send_confirmed
 from celery_segment.buffer.scripts import Script, milliseconds, script
 from celery_segment.buffer.topology.types import Server
 from celery_segment.buffer.types import NO_ATTACHMENTS, AttachmentsByPlace
+from celery_segment.buffer.violations import Violations, encode_violations
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.text import one_line
@@ -154,6 +155,10 @@ class Appends:
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped, by one of the reasons of ``Snapshot.dropped``."""
         self._server.execute("HINCRBY", f"{self._key}:stats", f"dropped_{reason}", count, once=True)
+
+    def count_violations(self, found: Sequence[Violations]) -> None:
+        """Count messages that violated the tracking plan."""
+        self._server.run(script("violations"), self._key, *encode_violations(found), once=True)
 
     def _append_part(self, messages: Sequence[bytes], attachments: AttachmentsByPlace) -> None:
         stored = b",".join(messages) + b","

@@ -69,7 +69,7 @@ class Buffer:
         # Bound here, so that a call takes no step in between.
         self.append, self.append_many = appends.append, appends.append_many
         self.append_part, self.count_dropped = appends.append_part, appends.count_dropped
-        self.quarantine = appends.quarantine
+        self.quarantine, self.count_violations = appends.quarantine, appends.count_violations
 
     def __repr__(self) -> str:
         return f"Buffer({self.source.shard_name!r}, {self._server!r})"

@@ -99,6 +99,8 @@ class Snapshot:
             Redis did not say whether it stored them, so that ``accepted`` may count them too;
             "invalid", as segment_on_invalid says; "unidentified" where the visitor of a web
             request has no id.
+        violations: Messages that violated the tracking plan, by the rule: a keyword of JSON Schema,
+            or "unplanned". ``BufferAdmin.violations`` tells more.
         attempts: Requests by the answer's status, else "timeout", "tls" or "network".
             Those whose worker was killed, or lost its lease, are not counted.
         oldest: Age of the oldest waiting message in seconds; 0 when none waits.
@@ -131,6 +133,7 @@ class Snapshot:
     splits: int
     takeovers: int
     dropped: Mapping[str, int]
+    violations: Mapping[str, int]
     attempts: Mapping[str, int]
     oldest: float
     last_delivered: float | None
@@ -162,7 +165,7 @@ class Snapshot:
         figures: dict[str, Any] = {name: Amount.sum_of(each(name)) for name in _AMOUNTS}
         summed = ("accepted", *_COUNTS, "concurrency")
         figures |= {name: sum(each(name)) for name in summed}
-        figures |= {name: _summed(each(name)) for name in ("dropped", "attempts")}
+        figures |= {name: _summed(each(name)) for name in ("dropped", "violations", "attempts")}
         figures |= {name: max(each(name)) for name in ("oldest", "refusing", "format")}
         for name in ("last_delivered", "memory"):
             figures[name] = max((n for n in each(name) if n is not None), default=None)
@@ -189,6 +192,7 @@ class Snapshot:
             accepted=n.get("accepted", 0) + n["buffered"],
             **figures,
             dropped={**dict.fromkeys(_DROPS, 0), **labelled("dropped_")},
+            violations=labelled("violations:"),
             attempts=labelled("attempts:"),
             oldest=n["oldest"] / 1000,
             last_delivered=n["last_delivered"] / 1000 if "last_delivered" in n else None,

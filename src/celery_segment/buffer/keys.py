@@ -73,10 +73,13 @@ clock.
                          among them) and dead at present.
                          Totals: delivered_batches, buried, retries, splits, takeovers,
                          dropped_full, dropped_unavailable, dropped_unknown, attempts:<status>.
-                         refused_callbacks. last_delivered: a time; saved_bytes: what
-                         compression saves in ready and inflight. Of the latencies of
-                         delivered messages: latency:<number of a bucket>, from 1 on, and
+                         refused_callbacks, violations:<rule>. last_delivered: a time;
+                         saved_bytes: what compression saves in ready and inflight. Of the latencies
+                         of delivered messages: latency:<number of a bucket>, from 1 on, and
                          latency_sum, milliseconds: see ``latency``
+    :violations  hash    how many messages violated the tracking plan in which way: by a JSON list
+                         of their type, event, path and rule; by '' those of the other ways, once
+                         there are too many. Likewise in :totals, as violation:<the list>
     :history:<n> hash    what was counted in the five minutes of that number since the epoch:
                          accepted, delivered, buried, attempts:<status>, latency:<number>,
                          latency_sum; expires a day after their end

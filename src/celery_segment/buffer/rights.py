@@ -76,7 +76,7 @@ def _commands_of(name: str) -> frozenset[str]:
 #: Calls, and what a process does that makes them.
 PRODUCER = Role(
     "producer",
-    frozenset({"append", "quarantine", "stored", "touch"}),
+    frozenset({"append", "quarantine", "stored", "touch", "violations"}),
     frozenset({"HINCRBY", "PING"}),
     frozenset({"INFO", "WAIT"}),
 )
@@ -101,7 +101,7 @@ OPERATOR = Role(
         *("dead", "end_move", "forget", "groups", "history", "next_move", "pause", "place"),
         *("purge", "receive", "remove", "replay", "resume", "start_move", "tail"),
     },
-    WORKER.plain | {"HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
+    WORKER.plain | {"HGETALL", "HKEYS", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"},
     frozenset({"CONFIG|GET", "INFO", "SCAN", "WAIT"}),
 )
 #: Scripts that write nothing, unless a count was lost.

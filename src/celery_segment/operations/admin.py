@@ -18,8 +18,10 @@ from celery_segment.buffer import (
     DeadLetter,
     Period,
     Snapshot,
+    Violations,
     merge_periods,
     merged_groups,
+    sum_violations,
 )
 from celery_segment.runtime import Runtime
 
@@ -38,6 +40,9 @@ class SourceAdmin(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Return the source's figures at this moment."""
+
+    def violations(self) -> list[Violations]:
+        """Return how messages violated the tracking plan; the most frequent first."""
 
     def history(self, hours: float) -> list[Period]:
         """Return what was counted in each period of the last hours, the oldest first."""
@@ -101,6 +106,9 @@ class _Sharded:
 
     def snapshot(self) -> Snapshot:
         return Snapshot.sum_of([admin.snapshot() for admin in self._admins])
+
+    def violations(self) -> list[Violations]:
+        return sum_violations(admin.violations() for admin in self._admins)
 
     def history(self, hours: float) -> list[Period]:
         return merge_periods(admin.history(hours) for admin in self._admins)
@@ -190,6 +198,9 @@ class _Captured:
     def snapshot(self) -> Snapshot:
         texts = {"gate": b"", "tripped_cause": b"", "owner": b""}
         return Snapshot.of({**texts, "format": STORES, **dict.fromkeys(_FIGURES, 0)})
+
+    def violations(self) -> list[Violations]:
+        return []
 
     def history(self, hours: float) -> list[Period]:  # noqa: ARG002 - nothing is counted
         return []

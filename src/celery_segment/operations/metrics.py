@@ -213,6 +213,13 @@ METRICS = (
         "reason",
     ),
     Metric(
+        "segment_plan_violations_total",
+        "counter",
+        "Messages that violated the tracking plan, by rule: a JSON Schema keyword, or unplanned.",
+        lambda s, _: s.violations,
+        "rule",
+    ),
+    Metric(
         "segment_attempts_total",
         "counter",
         "Requests by HTTP status, or timeout, tls or network without a response.",

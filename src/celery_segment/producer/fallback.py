@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from celery_segment.aio.waits import BLOCKING, Waits
-from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, most_messages
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Violations, most_messages
 from celery_segment.config import Source
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.drops import Drops
@@ -112,6 +112,10 @@ class Fallback:
     def count_dropped(self, reason: str, count: int) -> None:
         """Count in Redis what calls dropped."""
         self._below.count_dropped(reason, count)
+
+    def count_violations(self, found: Sequence[Violations]) -> None:
+        """Count in Redis what violated the tracking plan."""
+        self._below.count_violations(found)
 
     def give_back(self) -> bool:
         """Move some messages from the file into the buffer; return whether there were any.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from celery_segment.buffer import Violations
 from celery_segment.config import Source
 from celery_segment.errors import ValidationError
 from celery_segment.messages import Message
@@ -57,10 +58,12 @@ class PlanViolation(Protocol):
 
 #: Gets the bytes of a message that is to be quarantined, and why.
 Quarantine = Callable[[bytes, PlanDecision], None]
+#: Gets how a message violates its plan.
+Note = Callable[[Violations], None]
 
 
 def hold_to(
-    plan: PlanStep, source: str, message: Message, data: bytes, quarantine: Quarantine
+    plan: PlanStep, source: str, message: Message, data: bytes, quarantine: Quarantine, note: Note
 ) -> bytes | None:
     """Hold a message to a plan, and tell of what it violates.
 
@@ -70,6 +73,7 @@ def hold_to(
         message: The message.
         data: Its bytes.
         quarantine: Gets it where it is to be quarantined.
+        note: Gets its violation, unless that is an event that need not be planned.
 
     Returns:
         Its bytes as the plan has them; None where it is quarantined.
@@ -79,7 +83,7 @@ def hold_to(
     """
     data, decision = plan.apply(message, data)
     if decision.violations:
-        _tell(source, type(message).__name__.lower(), message, decision)
+        _tell(source, type(message).__name__.lower(), message, decision, note)
     if decision.action == "quarantine":
         quarantine(data, decision)
         return None
@@ -104,12 +108,15 @@ def reasons_of(decision: PlanDecision) -> tuple[str, str]:
     return f"{says}: {decision.reason}", f"{says}: {path}: {first.problem}"
 
 
-def _tell(source: str, kind: str, message: Message, decision: PlanDecision) -> None:
+def _tell(source: str, kind: str, message: Message, decision: PlanDecision, note: Note) -> None:
     first = decision.violations[0]
+    name = getattr(message, "event", None) or getattr(message, "name", None)
+    if first.rule != "unplanned" or decision.action != "allow":
+        note(Violations.of(kind, name or "", first.path, first.rule))
     plan_violated.send(
         sender=source,
         type=kind,
-        name=getattr(message, "event", None) or getattr(message, "name", None),
+        name=name,
         path=first.path,
         rule=first.rule,
         problem=first.problem,

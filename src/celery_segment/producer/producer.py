@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
-from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
+from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace, Violations
 from celery_segment.config import Source
 from celery_segment.frames import hidden_locals
 from celery_segment.messages import (
@@ -21,6 +23,7 @@ from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
 from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine, hold_to, reasons_of
 from celery_segment.producer.store import Store
+from celery_segment.producer.violations import PendingViolations
 from celery_segment.signals import messages_dropped
 
 __all__ = ["Discard", "Producer"]
@@ -48,6 +51,9 @@ class Discard:
         """Store nothing."""
 
     def count_dropped(self, _reason: str, _count: int) -> None:
+        """Count nothing."""
+
+    def count_violations(self, _found: Sequence[Violations]) -> None:
         """Count nothing."""
 
 
@@ -92,6 +98,9 @@ class Producer:
         self._held_as = held_as or self
         self._drops = Drops()
         self._plan = plan
+        self.violations: PendingViolations = (
+            self._held_as.violations if held_as else PendingViolations()
+        )
         self._is_plain = not (
             source.context or source.integrations or source.before_send or plan is not None
         )
@@ -130,7 +139,26 @@ class Producer:
         data = encode(changed)
         if self._plan is None:
             return data
-        return hold_to(self._plan, s.name, changed, data, quarantine or self.quarantine)
+        quarantine = quarantine or self.quarantine
+        try:
+            return hold_to(self._plan, s.name, changed, data, quarantine, self.violations.add)
+        finally:
+            if self.violations:
+                self._report_violations()
+
+    def _report_violations(self) -> None:
+        pending = self.violations
+        if pending.is_due:
+            self.report_violations()
+        elif not pending.is_reported_at_exit:
+            pending.is_reported_at_exit = True
+            # Not on an event loop, which has ended by then.
+            atexit.register(_report_last, weakref.ref(self._held_as))
+
+    def report_violations(self) -> None:
+        """Count in Redis what violated the tracking plan and is not counted yet."""
+        if self.violations:
+            self.violations.report(self._store.count_violations)
 
     def quarantine(self, data: bytes, decision: PlanDecision) -> None:
         """Store a message that violates its plan as a dead letter."""
@@ -205,3 +233,10 @@ class Producer:
         self._store.append_many(data, attachments)
         if self._eager:
             self.wake()
+
+
+def _report_last(producer: weakref.ref[Producer]) -> None:
+    """Report what a process has not reported yet when it ends."""
+    found = producer()
+    if found is not None:
+        found.report_violations()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace
+from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace, Violations
 from celery_segment.config import Source
 from celery_segment.messages import Message, encode
 from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine
@@ -227,6 +227,9 @@ class _Recorder:
 
     def count_dropped(self, _reason: str, _count: int) -> None:
         """Count nothing: a test's calls do not appear in the figures."""
+
+    def count_violations(self, _found: Sequence[Violations]) -> None:
+        """Count nothing, likewise."""
 
 
 class RecordingProducer(Producer):

@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from celery_segment.aio.waits import BLOCKING, Waits
-from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Buffer, Violations
 from celery_segment.errors import BufferFull, BufferUnavailable, SegmentBufferError
 from celery_segment.producer.store import Store
 
@@ -81,6 +81,10 @@ class InTurn:
         """Count messages that calls dropped."""
         self._try_each(lambda shard: shard.count_dropped(reason, count))
 
+    def count_violations(self, found: Sequence[Violations]) -> None:
+        """Count messages that violated the tracking plan."""
+        self._try_each(lambda shard: shard.count_violations(found))
+
     def _try_each(self, store: Callable[[Buffer], None]) -> None:
         first, until = next(self._turn), time.monotonic() + self._timeout
         for turn in range(first, first + len(self._shards)):
@@ -146,6 +150,10 @@ class ByUser(Generic[T]):
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that calls dropped."""
         self._shards[0].count_dropped(reason, count)
+
+    def count_violations(self, found: Sequence[Violations]) -> None:
+        """Count messages that violated the tracking plan."""
+        self._shards[0].count_violations(found)
 
     def split(self, messages: Sequence[bytes]) -> Iterator[tuple[T, list[bytes]]]:
         """Return the messages of each shard, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace
+from celery_segment.buffer import NO_ATTACHMENTS, AttachmentsByPlace, Violations
 
 __all__ = ["PartStore", "Store"]
 
@@ -26,6 +26,9 @@ class Store(Protocol):
 
     def count_dropped(self, reason: str, count: int, /) -> None:
         """Count messages that calls dropped."""
+
+    def count_violations(self, found: Sequence[Violations], /) -> None:
+        """Count messages that violated the tracking plan."""
 
 
 class PartStore(Store, Protocol):

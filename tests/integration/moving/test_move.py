@@ -14,6 +14,7 @@ from celery_segment.buffer import (
     Attachments,
     Grouped,
     Stale,
+    Violations,
     bounds,
     kinds_of,
     merge_periods,
@@ -72,6 +73,7 @@ def test_everything_moves_and_nothing_is_left(before, app, redis, server):
     old.admin.mark()
     fill(before, 18, 7)
     old.count_dropped("full", 9)
+    old.count_violations([Violations.of("track", "E", "properties.a[3].b", "type")] * 2)
     expected, letter = stats(before, "old"), next(iter(old.admin.dead_letters()))
     fill(app, 100, 2, "new")
 
@@ -87,6 +89,10 @@ def test_everything_moves_and_nothing_is_left(before, app, redis, server):
     assert found.last_delivered == expected.last_delivered
     assert (found.latency, found.latency.count) == (expected.latency, found.delivered.messages)
     assert found.dropped == expected.dropped
+    assert found.violations == expected.violations == {"type": 2}
+    assert buffer_of(app, "new").admin.violations() == [
+        Violations("track", "E", "properties.a[].b", "type", 2)
+    ]
     assert (found.buried, found.retries) == (4, 1)
     (moved,) = Analytics("new", app=app).dead_letters
     assert (moved.messages, moved.bytes, moved.buried, moved.reason) == (

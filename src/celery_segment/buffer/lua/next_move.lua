@@ -62,6 +62,14 @@ local function note_titles(id)
   end
 end
 
+local function add_violations()
+  local kinds = redis.call('HGETALL', source .. ':violations')
+  for i = 1, #kinds, 2 do
+    redis.call('HSET', totals, 'violation:' .. kinds[i], kinds[i + 1])
+  end
+  redis.call('DEL', source .. ':violations')
+end
+
 local function find_next()
   local id = first_of('retrying')
   if id then
@@ -96,6 +104,7 @@ local function find_next()
     end
     count_lost(source)
     redis.call('RENAME', stats, totals)
+    add_violations()
     return set_aside('totals', '')
   end
 end

@@ -37,6 +37,7 @@ local most_groups, values = tonumber(ARGV[9]), {unpack(ARGV, 10)}
 -- @include _memory
 -- @include _add_to_history
 -- @include _join_groups
+-- @include _count_kind
 local origins, state, stats = source .. ':origins', source .. ':state', source .. ':stats'
 -- What of the other source's figures is a state, and not a total.
 local STATES = {ready = true, ready_bytes = true, inflight = true, inflight_bytes = true,
@@ -67,6 +68,8 @@ local function add_totals()
     if name == 'last_delivered' then
       local own = tonumber(redis.call('HGET', stats, name) or 0)
       redis.call('HSET', stats, name, math.max(own, tonumber(value)))
+    elseif string.sub(name, 1, 10) == 'violation:' then
+      count_kind(source, string.sub(name, 11), value)
     elseif not STATES[name] then
       redis.call('HINCRBY', stats, name, value)
     end

@@ -11,7 +11,8 @@ local source = KEYS[1]
 -- @include _open_count
 -- @include _is_empty
 local LEFT = {':open', ':count', ':state', ':batches', ':callbacks', ':traces', ':waiting', ':gate',
-  ':paused', ':probe', ':looked', ':tail', ':origins', ':groups', ':grouped'}
+  ':paused', ':probe', ':looked', ':tail', ':origins', ':groups', ':grouped',
+  ':violations'}
 if not is_empty(source) or redis.call('EXISTS', source .. ':stats') == 1
     or redis.call('HEXISTS', source .. ':state', 'moving') == 1 then
   return 0

@@ -1,0 +1,160 @@
+"""Violations of a tracking plan: how they are counted, by event and reason."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from celery_segment import ValidationError, track
+from celery_segment.buffer import OTHERS, Violations
+from celery_segment.operations.admin import admin_of
+from celery_segment.producer import violations as pending
+from celery_segment.runtime import runtime_of
+from support import WRITE_KEY, buffer_of, free_port
+
+PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
+BAD = {"call number": "ann@example.com"}
+PATTERN = Violations("track", "Own Handler", "properties.call number", "pattern")
+UNPLANNED = Violations("track", "Nobody's", "event", "unplanned")
+#: As many kinds as Redis tells apart.
+MOST = 300
+
+
+@pytest.fixture
+def planned(make_app):
+    return make_app(
+        segment_tracking_plan=str(PLAN),
+        segment_sources={
+            name: {"on_violation": name, "on_unplanned": name, "write_key": WRITE_KEY}
+            for name in ("allow", "log", "raise", "quarantine")
+        },
+    )
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(pending, "PERIOD", 0.0)
+
+
+def counted(app, source="default"):
+    return admin_of(runtime_of(app), source).violations()
+
+
+def _scripts(redis):
+    """Return how many script calls the server has had."""
+    return redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+
+
+def violate(source, event="Own Handler"):
+    try:
+        track.delay("u", event, BAD, source=source)
+    except ValidationError:
+        assert source == "raise"
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("source", ["allow", "log", "raise", "quarantine"])
+def test_what_violates_a_plan_is_counted_by_event_and_reason(planned, source):
+    track.delay("u", "Own Handler", {"call number": "Folio 3"}, source=source)
+    assert counted(planned, source) == []
+    for _ in range(3):
+        violate(source)
+    violate(source, "Nobody's")
+    expected = [PATTERN._replace(messages=3), UNPLANNED]
+    # What need not be planned violates nothing.
+    assert counted(planned, source) == expected[: 1 if source == "allow" else 2]
+    rules = admin_of(runtime_of(planned), source).snapshot().violations
+    assert rules == {each.rule: each.messages for each in counted(planned, source)}
+
+
+PROGRAM = """
+import sys
+from celery import Celery
+from celery_segment import track
+
+app = Celery(set_as_current=True)
+app.conf.update(segment_redis_url=sys.argv[1], segment_tracking_plan=sys.argv[2])
+for _ in range(9):
+    track.delay("u", "Own Handler", {"call number": "ann@example.com"})
+"""
+
+
+def test_they_are_reported_together_and_at_last_when_the_process_ends(
+    make_app, redis, redis_server
+):
+    app, before = make_app(), _scripts(redis)
+    arguments = [redis_server.url, str(PLAN)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert counted(app) == [PATTERN._replace(messages=9)]
+    assert _scripts(redis) - before < 9 + 9
+
+
+@pytest.mark.usefixtures("at_once")
+def test_on_an_event_loop_they_are_counted_too(planned):
+    asyncio.run(track.adelay("u", "Own Handler", BAD, source="log"))
+    assert counted(planned, "log") == [PATTERN]
+
+
+def test_a_call_that_keeps_to_the_plan_reports_nothing_of_its_own(planned, redis):
+    violate("log")
+    before, calls = _scripts(redis), 20
+    for _ in range(calls):
+        track.delay("u", "Own Handler", {"call number": "Folio 3"}, source="log")
+    assert _scripts(redis) - before == calls
+    assert counted(planned, "log") == [PATTERN]
+
+
+def test_while_redis_is_away_they_wait(make_app):
+    conf = {"segment_tracking_plan": str(PLAN), "segment_on_unavailable": "drop"}
+    app = make_app(segment_redis_url=f"redis://127.0.0.1:{free_port()}/0", **conf)
+    track.delay("u", "Own Handler", BAD)
+    found = runtime_of(app).producer("default").violations
+    assert found
+    heard = []
+    found.report(heard.extend)
+    assert heard == [PATTERN]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_shards_are_counted_together(make_app):
+    app = make_app(segment_tracking_plan=str(PLAN), segment_shards=2)
+    for _ in range(4):
+        track.delay("u", "Own Handler", BAD)
+    assert counted(app) == [PATTERN._replace(messages=4)]
+
+
+def test_events_that_vary_do_not_fill_redis(make_app, redis):
+    buffer = buffer_of(make_app())
+    for part in range(4):
+        buffer.count_violations(
+            [UNPLANNED._replace(event=f"E{part}-{n}") for n in range(100)] + [PATTERN]
+        )
+    assert redis.hlen("{segment:default}:violations") == MOST + 1
+    found = buffer.admin.violations()
+    assert sum(each.messages for each in found) == 404
+    assert found[0] == OTHERS._replace(messages=100 + 1)
+    assert PATTERN._replace(messages=4) in found[:2]
+    assert buffer.admin.snapshot().violations == {"pattern": 4, "unplanned": 400}
+
+
+def test_nor_the_process():
+    waiting = pending.PendingViolations()
+    for n in range(pending.MOST + 5):
+        waiting.add(UNPLANNED._replace(event=f"E{n}"))
+    heard = []
+    waiting.report(heard.extend)
+    assert len(heard) == pending.MOST + 1
+    assert Counter(each.type for each in heard) == {"track": pending.MOST, "": 1}
+    assert heard[-1] == OTHERS._replace(rule="unplanned", messages=5)
