@@ -86,7 +86,8 @@ def status(
     All figures count messages, except "batches", which counts the batches that
     the ready messages fill. p50, p95 and p99 are percentiles of the time from the
     call to the delivery, of what was delivered within the last hour; with --watch,
-    within the last minute. Sources that are stored in Redis and are not configured
+    within the last minute. Messages that violated a tracking plan are counted once
+    there are any. Sources that are stored in Redis and are not configured
     are shown as well, unless sources are named.
     """
     app = app_of(ctx)
@@ -190,7 +191,8 @@ def _workers(found: Present | None) -> Text:
 
 def _table(sources: _Sources, console: Console) -> Table:
     """Return a table with one row per source; if it does not fit, with one column per source."""
-    cells = {one_line(name): _cells(seen) for name, seen in sources.items()}
+    violate = any(seen.figures.violations for seen in sources.values())
+    cells = {one_line(name): _cells(seen, violate=violate) for name, seen in sources.items()}
     labels = list(next(iter(cells.values())))
     wide = table("source", *labels, words={"source", "gate"})
     for name, row in cells.items():
@@ -208,7 +210,8 @@ def _table(sources: _Sources, console: Console) -> Table:
     return narrow
 
 
-def _cells(seen: _Seen) -> dict[str, Text]:
+def _cells(seen: _Seen, *, violate: bool) -> dict[str, Text]:
+    """Return a source's cells; that of violations where any source has them."""
     s = seen.figures
     figures = {
         "accepted": s.accepted,
@@ -223,9 +226,13 @@ def _cells(seen: _Seen) -> dict[str, Text]:
         "dropped": sum(n for reason, n in s.dropped.items() if reason != "unidentified"),
         "retries": s.retries,
     }
+    if violate:
+        figures["violations"] = sum(s.violations.values())
     cells = {label: Text(f"{number:,}") for label, number in figures.items()}
     cells["dead"].stylize("red" if s.dead.messages else "")
     cells["dropped"].stylize("red" if figures["dropped"] else "")
+    if figures.get("violations"):
+        cells["violations"].stylize("red")
     cells |= _recent_cells(seen.recent)
     cells["oldest"] = Text(duration(s.oldest) if s.waiting else "-", no_wrap=True)
     cells["gate"] = _gate(s) if seen.configured else _not_configured(s)

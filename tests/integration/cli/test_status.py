@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from celery_segment import Analytics
-from celery_segment.buffer import Snapshot
+from celery_segment.buffer import Snapshot, Violations
 from celery_segment.cli.status import _workers
 from celery_segment.operations.watching import Present
 from celery_segment.testing import EmbeddedRedis
@@ -49,6 +49,15 @@ def test_status_shows_a_row_for_each_source(app):
     assert marketing["accepted"] == "0"
     assert marketing["oldest"] == "-"
     assert marketing["gate"] == "paused"
+
+
+def test_status_shows_violations_of_a_plan_once_there_are_any(app):
+    found = Violations.of("track", "E", "properties.a", "type")
+    buffer_of(app).count_violations([found, found, found._replace(rule="required")])
+    rows = cells(ok(app, "status"))
+    assert [row["violations"] for row in rows] == ["3", "0"]
+    figures = json.loads(ok(app, "status", "--json"))
+    assert figures["default"]["violations"] == {"required": 1, "type": 2}
 
 
 def test_status_of_named_sources_alone(app):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celery_segment import Analytics
-from celery_segment.buffer import keys
+from celery_segment.buffer import OTHERS, Violations, keys
 from celery_segment.testing import EmbeddedRedis
 from operating import SOURCES, store
 from panels import bury, visitor_of
@@ -66,6 +66,16 @@ def test_a_source_of_a_newer_release_leaves_the_others_shown(make_app, redis):
         assert (answer.status, "format 99" in answer.text) == (503, True)
     for action in ("replay", "purge"):
         assert visitor.post(f"/sources/marketing/{action}", all="1").status_code == 503
+
+
+def test_the_violations_of_a_plan(app, visitor):
+    assert "tracking plan" not in visitor.open("/sources/default").text
+    found = Violations.of("track", "<b>E", "properties.a[1].b", "type")
+    buffer_of(app).count_violations([found, found, OTHERS._replace(rule="type", messages=1)])
+    page = visitor.open("/sources/default")
+    row = page.row("track <b>E")
+    assert [row[name] for name in ("Path", "Rule", "Messages")] == ["properties.a[].b", "type", "2"]
+    assert page.row("others")["Messages"] == "1"
 
 
 def test_a_source(app, visitor):

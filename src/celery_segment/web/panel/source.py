@@ -32,6 +32,7 @@ def show(panel: Panel, visit: Visit, name: str) -> Page:
         "choices": list(_HOURS),
         "statuses": statuses,
         "steps": steps,
+        "violations": admin.violations() if figures.violations else [],
         "shards": _shards(panel, name),
     }
     return Page("panel/source.html", name, values)
