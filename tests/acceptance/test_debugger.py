@@ -14,7 +14,7 @@ import requests
 
 from celery_segment import Analytics, track
 from commands import command, environ
-from support import WRITE_KEY, wait_until
+from support import TESTS, WRITE_KEY, wait_until
 
 #: Runs a module's program as if a package of the extra `web` were absent.
 WITHOUT = (
@@ -100,6 +100,66 @@ def test_a_developer_sees_what_arrives(analytics, ask):
     assert ask("/api/messages?event=Good&accepted=yes")["total"] == 2
     assert ask("/api/messages?event=Bad&accepted=no")["total"] == 1
     assert wait_until(lambda: analytics.stats().dead.messages) == 1
+
+
+#: Of the parts of a plan that the debugger is given, and what it says of what violates it.
+SHAPES = TESTS / "plans" / "shapes.json"
+VIOLATION = {
+    "path": "properties.call number",
+    "text": "must match the pattern Folio|Quarto (tracking plan)",
+}
+
+
+def violations_at(url, key, event):
+    """Deliver an event to the debugger; return what it says of it."""
+    message = {"type": "track", "messageId": f"{key} {event}", "userId": "u", "event": event}
+    message["properties"] = {"call number": "ann@example.com"}
+    with requests.Session() as session:
+        session.trust_env = False
+        body = {"batch": [message], "writeKey": key, "sentAt": "2026-11-23T07:00:09.456Z"}
+        assert session.post(f"{url}/v1/batch", json=body, auth=(key, ""), timeout=60).ok
+        ((found,),) = [session.get(f"{url}/api/messages", timeout=60).json()["messages"][-1:]]
+        assert found["message"]["messageId"] == message["messageId"]
+        return [each for each in found["violations"] if "plan" in each["text"]]
+
+
+def test_messages_are_held_to_the_plan_of_their_source(tmp_path):
+    sources = {
+        "planned": {"write_key": "planned", "tracking_plan": str(SHAPES)},
+        "narrow": {
+            "write_key": "narrow",
+            "tracking_plan": str(SHAPES),
+            "on_unplanned": "allow",
+        },
+    }
+    args = command("-A", "workerapp", "segment", "debugger", "--port", "0")
+    with running(args, environ(segment_sources=sources), tmp_path) as (url, _):
+        unplanned = {
+            "path": "event",
+            "text": "the tracking plan has no such event (tracking plan)",
+        }
+        assert violations_at(url, "planned", "Own Handler") == [VIOLATION]
+        assert violations_at(url, "planned", "Nobody's") == [unplanned]
+        assert violations_at(url, "narrow", "Own Handler") == [VIOLATION]
+        assert violations_at(url, "narrow", "Nobody's") == []
+        assert violations_at(url, WRITE_KEY, "Own Handler") == []
+        assert violations_at(url, "another", "Own Handler") == []
+
+
+def test_the_program_holds_all_messages_to_a_plan(tmp_path):
+    args = [sys.executable, "-m", MODULE, "--port", "0", "--plan", str(SHAPES)]
+    with running(args, environ(), tmp_path) as (url, _):
+        assert violations_at(url, "any", "Own Handler") == [VIOLATION]
+
+
+def test_a_plan_that_is_not_there(tmp_path):
+    args = [sys.executable, "-m", MODULE, "--port", "0", "--plan", "none.json"]
+    ended = subprocess.run(
+        args, env=environ(), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "none.json" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_program_without_an_application_or_pages(tmp_path):

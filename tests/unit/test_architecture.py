@@ -66,7 +66,10 @@ LAYERS = {
         *("config", "errors", "events", "messages", "operations"),
         *("producer", "runtime", "text"),
     },
-    "web": {"buffer", "config", "errors", "messages", "operations", "runtime", "testing", "text"},
+    "web": {
+        *("buffer", "config", "errors", "events", "messages", "operations"),
+        *("runtime", "testing", "text"),
+    },
     "testing.__main__": {"errors", "web"},
     "cli": {
         *("config", "errors", "events", "importing", "messages"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from celery_segment.errors import ValidationError
 from celery_segment.web.debugger.failures import KINDS, MAX_FAILURES, Failures, read_failure
 from celery_segment.web.debugger.keys import KeyNames
+from celery_segment.web.debugger.planned import plan_check
 from celery_segment.web.debugger.records import LONGEST
 from celery_segment.web.debugger.search import Filter, Search, read_filter
 from celery_segment.web.debugger.store import Store
@@ -339,3 +342,36 @@ class TestKeyNames:
 
 def _with_raw(request, raw):
     return replace(request, raw_messages=(raw,))
+
+
+class TestPlans:
+    """What is no message, or none that a plan can judge, is left to Segment's own rules."""
+
+    @pytest.fixture
+    def check(self):
+        return plan_check(str(Path(__file__).parents[1] / "plans" / "shapes.json"))
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            *({}, {"type": 1}, {"type": ["track"]}, {"type": "alias"}, {"type": "none"}),
+            *({"type": "track", "event": 1}, {"type": "track", "event": ["Own Handler"]}),
+            {"type": "track", "event": "Own Handler", "context": "no object"},
+        ],
+    )
+    def test_is_not_judged(self, check, odd):
+        assert list(check(odd, 0)) == []
+
+    def test_what_is_nested_too_deeply(self, check):
+        deep = functools.reduce(lambda inner, _: {"a": inner}, range(900), {})
+        found = check({"type": "track", "event": "Own Handler", "properties": deep}, 0)
+        assert [each.text for each in found] != []
+
+    def test_is_kept_with_what_segment_says(self, check):
+        store = Store(KeyNames({KEY: "default"}), check_of={"default": check}.get)
+        store.add(*exchange(message("a", event="Own Handler", properties={"call number": "x"})))
+        (found,) = store.messages_after(0)
+        assert (
+            "properties.call number",
+            "must match the pattern Folio|Quarto (tracking plan)",
+        ) in [tuple(each) for each in found.violations]

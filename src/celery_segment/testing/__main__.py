@@ -14,6 +14,7 @@ import sys
 from celery_segment.errors import SegmentError
 from celery_segment.web import PASSWORD
 from celery_segment.web.debugger import Debugger
+from celery_segment.web.debugger.planned import plan_check
 from celery_segment.web.debugger.running import describe, run
 
 
@@ -29,11 +30,13 @@ def main() -> int:
 
 
 def _make(arguments: argparse.Namespace) -> Debugger:
+    check = None if arguments.plan is None else plan_check(arguments.plan)
     return Debugger(
         arguments.port,
         arguments.host,
         host_names=arguments.host_name,
         password=os.environ.get(PASSWORD),
+        check_of=lambda _: check,
         on_request=lambda received: _print(describe(received)),
     )
 
@@ -54,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="name by which a browser may ask for the pages, besides localhost; several times",
+    )
+    parser.add_argument(
+        "--plan", metavar="FILE", help="tracking plan that all messages are compared with"
     )
     return parser
 

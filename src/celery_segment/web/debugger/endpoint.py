@@ -10,7 +10,7 @@ from celery_segment.testing.server import Received, SegmentServer
 from celery_segment.web.debugger.failures import Failures
 from celery_segment.web.debugger.keys import KeyNames
 from celery_segment.web.debugger.search import Search
-from celery_segment.web.debugger.store import MAX_BYTES, MAX_MESSAGES, Store
+from celery_segment.web.debugger.store import MAX_BYTES, MAX_MESSAGES, CheckOf, Store, no_check
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -35,6 +35,8 @@ class Debugger:
         on_request: Called with each request.
         max_messages: How many messages are kept.
         max_bytes: How many bytes of memory they may take, about.
+        check_of: Returns what holds a source's messages to its tracking plan, by its name; see
+            ``planned.plan_check``.
 
     Attributes:
         server: The endpoint.
@@ -59,8 +61,10 @@ class Debugger:
         on_request: Callable[[Received], None] | None = None,
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
+        check_of: CheckOf = no_check,
     ) -> None:
-        self.store = Store(KeyNames(sources), max_messages=max_messages, max_bytes=max_bytes)
+        bounds = {"max_messages": max_messages, "max_bytes": max_bytes}
+        self.store = Store(KeyNames(sources), check_of=check_of, **bounds)
         self.search = Search(self.store)
         self.failures = Failures()
         self.missing = ""

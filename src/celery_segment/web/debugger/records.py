@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Any
@@ -14,11 +14,20 @@ from celery_segment.testing.protocol import Request
 from celery_segment.testing.server import Received
 from celery_segment.testing.violations import Violation, violations_of
 
-__all__ = ["CHECKS", "LONGEST", "Message", "RequestRecord", "read_messages", "read_request"]
+__all__ = [
+    "CHECKS",
+    "LONGEST",
+    "Check",
+    "Message",
+    "RequestRecord",
+    "read_messages",
+    "read_request",
+]
 
-#: The rules that a message is compared with, given the message and its size: Segment's own. Those
-#: of a tracking plan come here, too.
-CHECKS: tuple[Callable[[Mapping[str, Any], int], Iterable[Violation]], ...] = (violations_of,)
+#: Finds what is wrong with a message, given the message and its size.
+Check = Callable[[Mapping[str, Any], int], Iterable[Violation]]
+#: Those for all messages: Segment's own rules. That of a tracking plan is its source's.
+CHECKS: tuple[Check, ...] = (violations_of,)
 
 #: The most characters of a name or an id that are kept beside the message itself.
 LONGEST = 200
@@ -159,16 +168,28 @@ def read_request(received: Received, source: str, at: float) -> RequestRecord:
     )
 
 
-def read_messages(request: Request, source: str, at: float) -> list[Message]:
-    """Return what is kept of a request's messages. They have no numbers yet."""
+def read_messages(
+    request: Request, source: str, at: float, check: Check | None = None
+) -> list[Message]:
+    """Return what is kept of a request's messages. They have no numbers yet.
+
+    Args:
+        request: The request.
+        source: The name of its source.
+        at: When it arrived.
+        check: What is compared with the messages besides ``CHECKS``: the source's tracking plan.
+    """
+    checks = CHECKS if check is None else (*CHECKS, check)
     return [
-        _read(content, raw, source, at)
+        _read(content, raw, source, at, checks)
         for content, raw in zip(request.messages, map(bytes, request.raw_messages), strict=True)
     ]
 
 
-def _read(content: dict[str, Any], raw: bytes, source: str, at: float) -> Message:
-    violations = tuple(violation for check in CHECKS for violation in check(content, len(raw)))
+def _read(
+    content: dict[str, Any], raw: bytes, source: str, at: float, checks: Sequence[Check]
+) -> Message:
+    violations = tuple(violation for check in checks for violation in check(content, len(raw)))
     if _KEY in content:
         raw = msgspec.json.encode({n: value for n, value in content.items() if n != _KEY})
     return Message(

@@ -13,13 +13,14 @@ from celery_segment.testing.protocol import Request
 from celery_segment.testing.server import Received
 from celery_segment.testing.violations import Violation
 from celery_segment.web.debugger.records import (
+    Check,
     Message,
     RequestRecord,
     read_messages,
     read_request,
 )
 
-__all__ = ["MAX_BYTES", "MAX_MESSAGES", "Store", "Totals"]
+__all__ = ["MAX_BYTES", "MAX_MESSAGES", "CheckOf", "Store", "Totals", "no_check"]
 
 MAX_MESSAGES = 100_000
 MAX_BYTES = 200_000_000
@@ -27,6 +28,14 @@ MAX_BYTES = 200_000_000
 _MAX_REQUESTS, _REQUESTS_SHARE = 20_000, 10
 #: Removed records are let go once they are this part of those that are kept.
 _SOON = 32
+
+
+#: Returns what a source's messages are compared with besides Segment's own rules, by its name.
+CheckOf = Callable[[str], Check | None]
+
+
+def no_check(_source: str) -> None:
+    """Compare the messages of all sources with Segment's own rules alone."""
 
 
 class _Record(Protocol):
@@ -115,6 +124,7 @@ class Store:
         name_of: Returns the name of a write key's source. No key is kept.
         max_messages: How many messages are kept.
         max_bytes: How many bytes of memory they may take, about.
+        check_of: Returns what holds a source's messages to its tracking plan, by its name.
     """
 
     def __init__(
@@ -123,8 +133,9 @@ class Store:
         *,
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
+        check_of: CheckOf = no_check,
     ) -> None:
-        self._name_of = name_of
+        self._name_of, self._check_of = name_of, check_of
         self._messages: _Latest[Message] = _Latest(max_messages, max_bytes)
         self._requests: _Latest[RequestRecord] = _Latest(
             _MAX_REQUESTS, max_bytes // _REQUESTS_SHARE
@@ -141,7 +152,7 @@ class Store:
         at = time.time() - (time.monotonic() - request.at)
         source = self._name_of(request.write_key)
         record = read_request(received, source, at)
-        messages = read_messages(request, source, at)
+        messages = read_messages(request, source, at, self._check_of(source))
         with self._changed:
             self._requests.append(record)
             for message in messages:
