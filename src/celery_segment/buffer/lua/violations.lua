@@ -3,12 +3,15 @@
 -- KEYS[1] -> {segment:<source>}, the prefix of the source's keys
 -- --
 -- ARGV[1…] -> in turn the rule, the kind ('' for others), and how many messages
-local source = KEYS[1]
+--
+-- Returns nothing
+local source, counts = KEYS[1], ARGV
 
 -- @include _free_first
 -- @include _count_kind
 free_first(source)
-for i = 1, #ARGV, 3 do
-  redis.call('HINCRBY', source .. ':stats', 'violations:' .. ARGV[i], ARGV[i + 2])
-  count_kind(source, ARGV[i + 1], ARGV[i + 2])
+for i = 1, #counts, 3 do
+  local rule, kind, number = counts[i], counts[i + 1], counts[i + 2]
+  redis.call('HINCRBY', source .. ':stats', 'violations:' .. rule, number)
+  count_kind(source, kind, number)
 end
