@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from celery_segment import ValidationError, track
+from celery_segment import BufferFull, ValidationError, track
 from celery_segment.buffer import OTHERS, Violations
 from celery_segment.operations.admin import admin_of
+from celery_segment.producer import violation_events
 from celery_segment.producer import violations as pending
 from celery_segment.runtime import runtime_of
-from support import WRITE_KEY, buffer_of, free_port
+from support import WRITE_KEY, buffer_of, free_port, stored
 
 PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
 BAD = {"call number": "ann@example.com"}
@@ -158,3 +159,63 @@ def test_nor_the_process():
     assert len(heard) == pending.MOST + 1
     assert Counter(each.type for each in heard) == {"track": pending.MOST, "": 1}
     assert heard[-1] == OTHERS._replace(rule="unplanned", messages=5)
+
+
+@pytest.fixture
+def reporting(make_app):
+    def make(action, **conf):
+        plan = {"segment_tracking_plan": str(PLAN), "segment_report_violations": True}
+        return make_app(segment_on_violation=action, segment_on_unplanned=action, **plan, **conf)
+
+    return make
+
+
+@pytest.mark.parametrize("action", ["allow", "log", "raise", "quarantine"])
+def test_segment_is_told_without_the_values(reporting, redis, action):
+    reporting(action, segment_context={"app": {"version": "1.2"}})
+    arguments = {"message_id": "m", "timestamp": "2026-03-01T09:30:00.000Z"}
+    try:
+        track.delay("u", "Own Handler", BAD, **arguments)
+    except ValidationError:
+        assert action == "raise"
+    told = [each for each in stored(redis) if each["event"] == "Violation Generated"]
+    assert [each["userId"] for each in told] == ["schema-violations"]
+    assert told[0]["properties"] == {
+        "appVersion": "1.2",
+        "eventMessageID": "m",
+        "eventName": "Own Handler",
+        "eventTimestamp": "2026-03-01T09:30:00.000Z",
+        "eventType": "track",
+        "sourceName": "default",
+        "violationDescription": "properties.call number must match the pattern Folio|Quarto",
+        "violationField": "properties.call number",
+        "violationType": "Pattern",
+    }
+    assert BAD["call number"] not in str(told)
+
+
+def test_it_is_told_of_some_in_each_second(reporting, redis, monkeypatch):
+    monkeypatch.setattr(violation_events, "PERIOD", 3_600.0)
+    reporting("log")
+    for n in range(violation_events.MOST + 5):
+        track.delay("u", f"Nobody's {n}")
+    told = [each["properties"] for each in stored(redis) if each["userId"] != "u"]
+    assert [each["violationType"] for each in told] == ["Unplanned"] * violation_events.MOST
+
+
+def test_what_tells_of_a_violation_takes_no_calls_error_away(reporting):
+    app = reporting("raise", segment_max_buffer_bytes=600_000)
+    good = {"call number": "Folio 3", "x": "x" * 30_000}
+    with pytest.raises(BufferFull):
+        for _ in range(100):
+            track.delay("u", "Own Handler", good)
+    with pytest.raises(ValidationError):
+        track.delay("u", "Own Handler", BAD)
+    assert counted(app) == [PATTERN]
+
+
+def test_a_test_is_not_told(reporting, segment_outbox):
+    reporting("log")
+    with segment_outbox.expect_violation("Own Handler"):
+        track.delay("u", "Own Handler", BAD)
+    assert [each["event"] for each in segment_outbox] == ["Own Handler"]

@@ -197,6 +197,11 @@ class Source:
         "Leave properties and traits out that the tracking plan does not name, before a message is"
         " held to it. Objects for which it names none may have any.",
     )
+    report_violations: bool = setting(
+        False,
+        parsers.boolean,
+        "Send an event `Violation Generated` for each violation, as Segment's Protocols does.",
+    )
     on_delivered: Any = setting(
         None,
         parsers.task_or_callable,

@@ -14,7 +14,17 @@ from celery_segment.messages import Message
 from celery_segment.producer.places import log_once
 from celery_segment.signals import plan_violated
 
-__all__ = ["PlanDecision", "PlanStep", "Plans", "Quarantine", "hold_to", "reasons_of", "refuse"]
+__all__ = [
+    "PlanDecision",
+    "PlanStep",
+    "PlanViolation",
+    "Plans",
+    "Quarantine",
+    "hold_to",
+    "kind_of",
+    "reasons_of",
+    "refuse",
+]
 
 
 class PlanStep(Protocol):
@@ -58,8 +68,8 @@ class PlanViolation(Protocol):
 
 #: Gets the bytes of a message that is to be quarantined, and why.
 Quarantine = Callable[[bytes, PlanDecision], None]
-#: Gets how a message violates its plan.
-Note = Callable[[Violations], None]
+#: Gets a message that violates its plan, and how.
+Note = Callable[[Message, PlanDecision], None]
 
 
 def hold_to(
@@ -73,7 +83,7 @@ def hold_to(
         message: The message.
         data: Its bytes.
         quarantine: Gets it where it is to be quarantined.
-        note: Gets its violation, unless that is an event that need not be planned.
+        note: Gets it with its violations, unless its event need not be planned.
 
     Returns:
         Its bytes as the plan has them; None where it is quarantined.
@@ -108,11 +118,18 @@ def reasons_of(decision: PlanDecision) -> tuple[str, str]:
     return f"{says}: {decision.reason}", f"{says}: {path}: {first.problem}"
 
 
+def kind_of(message: Message, decision: PlanDecision) -> Violations:
+    """Return as what the violation of a message is counted."""
+    first = decision.violations[0]
+    name = getattr(message, "event", None) or getattr(message, "name", None) or ""
+    return Violations.of(type(message).__name__.lower(), name, first.path, first.rule)
+
+
 def _tell(source: str, kind: str, message: Message, decision: PlanDecision, note: Note) -> None:
     first = decision.violations[0]
     name = getattr(message, "event", None) or getattr(message, "name", None)
     if first.rule != "unplanned" or decision.action != "allow":
-        note(Violations.of(kind, name or "", first.path, first.rule))
+        note(message, decision)
     plan_violated.send(
         sender=source,
         type=kind,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
 
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace, Violations
 from celery_segment.config import Source
+from celery_segment.errors import SegmentBufferError
 from celery_segment.frames import hidden_locals
 from celery_segment.messages import (
     Message,
@@ -21,8 +22,16 @@ from celery_segment.messages import (
 )
 from celery_segment.producer.drops import Drops
 from celery_segment.producer.held import HeldCalls, current_hold, held_by
-from celery_segment.producer.plans import PlanDecision, PlanStep, Quarantine, hold_to, reasons_of
+from celery_segment.producer.plans import (
+    PlanDecision,
+    PlanStep,
+    Quarantine,
+    hold_to,
+    kind_of,
+    reasons_of,
+)
 from celery_segment.producer.store import Store
+from celery_segment.producer.violation_events import ViolationEvents
 from celery_segment.producer.violations import PendingViolations
 from celery_segment.signals import messages_dropped
 
@@ -101,6 +110,8 @@ class Producer:
         self.violations: PendingViolations = (
             self._held_as.violations if held_as else PendingViolations()
         )
+        reports = source.report_violations and delivers and plan is not None
+        self._violation_events = ViolationEvents(source.name) if reports else None
         self._is_plain = not (
             source.context or source.integrations or source.before_send or plan is not None
         )
@@ -141,10 +152,19 @@ class Producer:
             return data
         quarantine = quarantine or self.quarantine
         try:
-            return hold_to(self._plan, s.name, changed, data, quarantine, self.violations.add)
+            return hold_to(self._plan, s.name, changed, data, quarantine, self._note)
         finally:
             if self.violations:
                 self._report_violations()
+
+    def _note(self, message: Message, decision: PlanDecision) -> None:
+        """Count a violation, and tell Segment of it where the source is to."""
+        self.violations.add(kind_of(message, decision))
+        if self._violation_events is not None:
+            for event in self._violation_events.of(message, decision):
+                # A call does not fail for what tells of it.
+                with suppress(SegmentBufferError):
+                    self._store.append(event)
 
     def _report_violations(self) -> None:
         pending = self.violations

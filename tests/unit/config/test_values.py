@@ -81,6 +81,7 @@ BAD = {
     "on_unplanned": [None, "drop", "Raise", True, 1, ["raise"]],
     "on_violation": [None, "drop", "Raise", True, 1, ["raise"]],
     "omit_unplanned_properties": NO_TRUTH,
+    "report_violations": NO_TRUTH,
     "on_delivered": [5, "", " ", ["tell"]],
     "on_failed": [5, "", {}],
     "gzip": NO_TRUTH,
