@@ -27,7 +27,7 @@ from celery_segment.errors import (
     WriteKeyMissing,
 )
 from celery_segment.operations.dead_letters import DeadLetters, Exported
-from celery_segment.operations.dead_pages import Page
+from celery_segment.operations.dead_pages import DeadLetterPage
 from celery_segment.operations.forget import Forgotten
 from celery_segment.operations.source import Analytics
 from celery_segment.version import __version__
@@ -41,6 +41,7 @@ __all__ = [
     "ConfigurationError",
     "DeadGroup",
     "DeadLetter",
+    "DeadLetterPage",
     "DeadLetters",
     "DeliveryFailed",
     "Exported",
@@ -51,7 +52,6 @@ __all__ = [
     "Latency",
     "MessageTooLarge",
     "NoIdentity",
-    "Page",
     "SegmentBufferError",
     "SegmentError",
     "SettledBatch",

@@ -25,11 +25,11 @@ from celery_segment import (
     ConfigurationError,
     DeadGroup,
     DeadLetter,
+    DeadLetterPage,
     Forgotten,
     Gate,
     Latency,
     MessageTooLarge,
-    Page,
     SegmentBufferError,
     SegmentError,
     Snapshot,
@@ -183,7 +183,7 @@ def dead_letters() -> None:
     most: DeadGroup = letters.groups()[0]
     about: tuple[str, int, float] = (most.reason, most.messages, most.oldest)
     letters.purge(group=most.id, since=since)
-    newest: Page = letters.page(limit=10, group=most.id)
+    newest: DeadLetterPage = letters.page(limit=10, group=most.id)
     shown: list[str] = [each.kinds for each in letters.page(newest.next).letters]
     use(about, shown)
     letters.select("400")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]

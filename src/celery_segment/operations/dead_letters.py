@@ -14,7 +14,7 @@ from celery_segment import messages
 from celery_segment.buffer import DeadGroup, DeadLetter
 from celery_segment.files import written_atomically
 from celery_segment.operations.admin import admin_of
-from celery_segment.operations.dead_pages import Chosen, Page, When, page_of
+from celery_segment.operations.dead_pages import Chosen, DeadLetterPage, When, page_of
 from celery_segment.runtime import Runtime
 
 __all__ = ["DeadLetters", "Exported"]
@@ -71,7 +71,7 @@ class DeadLetters:
         until: When | None = None,
         group: str | None = None,
         newest_first: bool = True,
-    ) -> Page:
+    ) -> DeadLetterPage:
         """Return some of the selected dead letters, by default the newest.
 
         The work for a page is bounded. So a page may have fewer letters than ``limit``, or

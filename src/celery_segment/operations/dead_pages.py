@@ -9,7 +9,7 @@ from typing import NamedTuple
 from celery_segment.buffer import UNGROUPED, DeadLetter
 from celery_segment.operations.admin import SourceAdmin
 
-__all__ = ["Chosen", "Page", "When", "page_of"]
+__all__ = ["Chosen", "DeadLetterPage", "When", "page_of"]
 
 #: Number of dead letters that are listed in one round trip, and looked at for one page.
 PAGE, LOOKED_AT = 100, 1_000
@@ -17,7 +17,7 @@ PAGE, LOOKED_AT = 100, 1_000
 When = datetime | float
 
 
-class Page(NamedTuple):
+class DeadLetterPage(NamedTuple):
     """Some of the dead letters.
 
     Attributes:
@@ -90,7 +90,7 @@ class Chosen(NamedTuple):
 
 def page_of(
     admin: SourceAdmin, chosen: Chosen, after: str | None, limit: int, *, newest_first: bool
-) -> Page:
+) -> DeadLetterPage:
     """Return a page of the chosen letters.
 
     Raises:
@@ -104,13 +104,13 @@ def page_of(
         page = chosen.read(admin, last, limit=PAGE, newest_first=newest_first)
         for letter in page:
             if len(letters) == limit:
-                return Page(letters, _cursor(last))
+                return DeadLetterPage(letters, _cursor(last))
             last = letter
             letters += [letter] if chosen.wants(letter) else []
         looked_at += len(page)
         if len(page) < PAGE:
-            return Page(letters, None)
-    return Page(letters, _cursor(last))
+            return DeadLetterPage(letters, None)
+    return DeadLetterPage(letters, _cursor(last))
 
 
 def _cursor(last: DeadLetter | None) -> str | None:
