@@ -16,7 +16,7 @@ from celery_segment.operations.admin import admin_of
 from celery_segment.producer import violation_events
 from celery_segment.producer import violations as pending
 from celery_segment.runtime import runtime_of
-from support import WRITE_KEY, buffer_of, free_port, stored
+from support import WRITE_KEY, buffer_of, free_port, stored, wait_until
 
 PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
 BAD = {"call number": "ann@example.com"}
@@ -100,6 +100,17 @@ def test_they_are_reported_together_and_at_last_when_the_process_ends(
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert counted(app) == [PATTERN._replace(messages=9)]
     assert _scripts(redis) - before < 9 + 9
+
+
+def test_a_process_of_a_workers_pool_reports_at_its_end_too(make_app, workers):
+    app = make_app(segment_tracking_plan=str(PLAN))
+    worker = workers.start(app, processes=1)
+    for _ in range(9):
+        app.send_task("segment.track", ("u", "Own Handler", BAD))
+    figures = admin_of(runtime_of(app), "default").snapshot
+    wait_until(lambda: figures().accepted == 9)
+    assert worker.stop() == 0
+    assert counted(app) == [PATTERN._replace(messages=9)]
 
 
 @pytest.mark.usefixtures("at_once")

@@ -6,7 +6,9 @@ import atexit
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol
+from typing import Any, Protocol
+
+from celery.signals import worker_process_shutdown
 
 from celery_segment.buffer import NO_ATTACHMENTS, Attachments, AttachmentsByPlace, Violations
 from celery_segment.config import Source
@@ -173,7 +175,7 @@ class Producer:
         elif not pending.is_reported_at_exit:
             pending.is_reported_at_exit = True
             # Not on an event loop, which has ended by then.
-            atexit.register(_report_last, weakref.ref(self._held_as))
+            _report_at_end(weakref.ref(self._held_as))
 
     def report_violations(self) -> None:
         """Count in Redis what violated the tracking plan and is not counted yet."""
@@ -255,8 +257,14 @@ class Producer:
             self.wake()
 
 
-def _report_last(producer: weakref.ref[Producer]) -> None:
-    """Report what a process has not reported yet when it ends."""
-    found = producer()
-    if found is not None:
-        found.report_violations()
+def _report_at_end(producer: weakref.ref[Producer]) -> None:
+    """Have a process report what it has not reported yet when it ends."""
+
+    def report(**_: Any) -> None:
+        found = producer()
+        if found is not None:
+            found.report_violations()
+
+    atexit.register(report)
+    # A process of a worker's pool runs nothing of ``atexit``.
+    worker_process_shutdown.connect(report, weak=False)
