@@ -52,15 +52,10 @@ clock.
     :meta:<id>   hash    count, bytes, since (time of its first message), sealed (time); token of
                          the holder; attempts (counted), requests (all), began (first request);
                          failed (first failure), refusals; cause of the last failure; buried;
-                         saved (by compression). Where it was lost: lost (the place in which the
-                         figures still count it)
-    :meta:<id>   hash    count, bytes, since; token of the holder; attempts (counted), requests
-                         (all), began (first request); failed (first failure), refusals; cause
-                         of the last failure; buried; saved (by compression). Of a dead letter:
-                         kinds, which has for each kind of its messages the kind's digest, how many
-                         messages, and the group's id; while it is moved to another source, also
-                         title:<group>. Where it was lost: lost (the place in which the figures
-                         still count it)
+                         saved (by compression). Of a dead letter: kinds, which has for each kind
+                         of its messages the kind's digest, how many messages, and the group's id;
+                         while it is moved to another source, also title:<group>. Where it was
+                         lost: lost (the place in which the figures still count it)
     :gate        string  why the source is closed; expires when it opens
     :paused      string  exists while an operator has closed the source
     :probe       string  the batch that asks whether a failing endpoint is back
