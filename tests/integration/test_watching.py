@@ -69,8 +69,9 @@ def test_workers_that_cannot_be_asked_are_no_wait(make_app, redis_server):
     app = make_app(broker_url=away, segment_redis_url=redis_server.url)
     began = time.monotonic()
     with Workers(app) as workers:
-        assert workers.found is None
+        seen = workers.found  # the thread may have been as quick
         assert time.monotonic() - began < 0.2
+        assert seen is None or seen.problem
         found = wait_until(lambda: workers.found)
     assert found.problem.startswith("the broker is unreachable (")
     assert found.names == ()
