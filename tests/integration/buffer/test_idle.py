@@ -128,7 +128,8 @@ class TestFrozen:
         slow, until = 0, time.monotonic() + 3.2
         while time.monotonic() < until:
             took = at_once(4, lambda: seconds(lambda: _fails(app)))
-            slow += sum(each > 0.1 for each in took)
+            # Who tries waits for as long as segment_redis_timeout says.
+            slow += sum(each > 0.4 for each in took)
         assert 1 <= slow <= 3
 
     def test_the_first_call_after_it_went_on_succeeds(self, frozen):

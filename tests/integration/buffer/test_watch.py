@@ -47,7 +47,7 @@ def test_one_asks_while_calls_fail_at_once(silent):
     while time.monotonic() < began + 0.9:
         called = time.monotonic()
         assert not any(at_once(4, succeeds))
-        slow += time.monotonic() - called > 0.1
+        slow += time.monotonic() - called > 0.4
         assert len(watchers()) == 1
     assert slow <= 1, "one caller a second tries as well"
     assert 2 <= front.accepted - accepted <= 5
@@ -77,7 +77,7 @@ def test_redis_whose_writes_are_paused_is_not_heard(make_app):
         while time.monotonic() < began + 0.9:
             called = time.monotonic()
             assert not any(at_once(4, succeeds))
-            slow += time.monotonic() - called > 0.1
+            slow += time.monotonic() - called > 0.4
         assert slow <= 1, "one caller a second tries as well"
         client.execute_command("CLIENT", "UNPAUSE")
         wait_until(lambda: not watchers())
