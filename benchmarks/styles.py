@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import Celery
 
 from benchmarks import stub
-from benchmarks.events import EVENT, PROPERTIES, USER, percentiles
+from benchmarks.events import EVENT, PROPERTIES, USER
 
 
 def setup(style: str) -> Callable[[int], dict[str, float]]:
@@ -25,17 +26,7 @@ def setup(style: str) -> Callable[[int], dict[str, float]]:
 
     one()
 
-    def run(number: int) -> dict[str, float]:
-        for _ in range(5):  # the first connects again where the others took more than a second
-            one()
-        sockets().answer_at_once()
-        before = sockets().sent
-        taken = percentiles(one, number)
-        if sockets().sent - before != number:
-            raise RuntimeError("a call is not one exchange any more: see benchmarks/stub.py")
-        return taken
-
-    return run
+    return partial(stub.percentiles_without_exchange, one, sockets)
 
 
 def update() -> Any:

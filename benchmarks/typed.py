@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import pydantic
 from celery import Celery
 
 from benchmarks import stub
-from benchmarks.events import EVENT, USER, percentiles
+from benchmarks.events import EVENT, USER
 from celery_segment.events import Event, Meta, Properties, field
 
 SCHEMA = {
@@ -144,14 +145,4 @@ def setup(kind: str, redis_url: str) -> Callable[[int], dict[str, float]]:
     one = ways[kind]
     one()
 
-    def run(number: int) -> dict[str, float]:
-        for _ in range(5):  # the first connects again where the others took more than a second
-            one()
-        sockets().answer_at_once()
-        before = sockets().sent
-        taken = percentiles(one, number)
-        if sockets().sent - before != number:
-            raise RuntimeError("a call is not one exchange any more: see benchmarks/stub.py")
-        return taken
-
-    return run
+    return partial(stub.percentiles_without_exchange, one, sockets)
