@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery_segment.errors import ValidationError
-from celery_segment.messages import with_version
+from celery_segment.messages import opened, with_version
 
 __all__ = ["plain_arguments"]
 
@@ -42,13 +42,14 @@ def _plain(args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         value = holder[place]  # type: ignore[index]
         event, traits, properties = (getattr(type(value), name, None) for name in _METHODS)
         if read := traits or properties:
-            holder[place] = read(value)  # type: ignore[index]
+            holder[place] = opened(read(value))  # type: ignore[index]
         if event is None:
             continue
         # What follows it by place may be its properties: the call says so.
         if "properties" in kwargs or (holder is args and place != len(args) - 1):
             raise ValidationError("properties", "are those of the typed event")
-        holder[place], version, named["properties"] = event(value)  # type: ignore[index]
+        holder[place], version, properties = event(value)  # type: ignore[index]
+        named["properties"] = opened(properties)
         if version is not None:
             named["context"] = with_version(named.get("context"), version)
     return tuple(args), named

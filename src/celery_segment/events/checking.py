@@ -1,4 +1,4 @@
-"""Check the values of a typed event, and return them as the dict that is sent.
+"""Check the values of a typed event, and return them as they are sent.
 
 The types are those of the JSON that Segment gets: a UUID is a text, and a Decimal a number.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from celery_segment.errors import ValidationError
+from celery_segment.messages import Object, is_shallow
 from celery_segment.messages.standing import class_name
 from celery_segment.messages.values import encoder, plain_field
 
@@ -20,9 +21,14 @@ __all__ = ["checked"]
 
 #: Values that stay as they are: as a float, a Decimal could lose digits.
 _KEPT = (Decimal,)
+_decode = msgspec.json.decode
+#: Sets are sorted, so that a task that is run again makes the same message.
+_encode = msgspec.json.Encoder(
+    enc_hook=encoder.enc_hook, decimal_format="number", order="deterministic"
+).encode
 
 
-def checked(value: msgspec.Struct, field: str) -> dict[str, Any]:
+def checked(value: msgspec.Struct, field: str) -> Object:
     """Return a struct's values by the names that are sent.
 
     Args:
@@ -33,13 +39,12 @@ def checked(value: msgspec.Struct, field: str) -> dict[str, Any]:
         ValidationError: A value is not of its type, or has no JSON form. The error has its path.
     """
     try:
-        # Each further argument of the two takes as long as the rest of them.
-        content: dict[str, Any] = msgspec.to_builtins(value, builtin_types=_KEPT)
-        msgspec.convert(content, type(value))
+        data = _encode(value)
+        _decode(data, type=type(value))
+        if is_shallow(data):
+            return msgspec.Raw(data)
     except Exception:  # noqa: BLE001, S110 - whatever it is, it is told by a closer look
         pass
-    else:
-        return content
     return _checked_closely(value, field)
 
 
@@ -48,7 +53,11 @@ def _checked_closely(value: msgspec.Struct, field: str) -> dict[str, Any]:
     content: Any = None
     with suppress(Exception):  # plain_field raises it with its path
         content = msgspec.to_builtins(
-            value, builtin_types=_KEPT, str_keys=True, enc_hook=encoder.enc_hook
+            value,
+            builtin_types=_KEPT,
+            str_keys=True,
+            enc_hook=encoder.enc_hook,
+            order="deterministic",
         )
     content = plain_field(field, value) if content is None else content
     try:

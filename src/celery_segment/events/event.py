@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from celery_segment.errors import ValidationError
 from celery_segment.events.checking import checked
 from celery_segment.events.typed import Rename, Typed, TypedMeta
+from celery_segment.messages import Object
 
 __all__ = ["Event"]
 
@@ -104,7 +105,7 @@ class Event(Typed, metaclass=EventMeta):
             forbid_unknown_fields: bool = False,
         ) -> None: ...
 
-    def __segment_event__(self) -> tuple[str, int | None, dict[str, Any]]:
+    def __segment_event__(self) -> tuple[str, int | None, Object]:
         name = self.__segment_name__
         if name is None:
             kind = type(self).__name__

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery_segment.events.checking import checked
 from celery_segment.events.typed import Typed, TypedMeta
+from celery_segment.messages import Object
 
 __all__ = ["Properties"]
 
@@ -26,5 +25,5 @@ class Properties(Typed, metaclass=TypedMeta):
     Apart from the name and version, all that ``Event`` says applies.
     """
 
-    def __segment_properties__(self) -> dict[str, Any]:
+    def __segment_properties__(self) -> Object:
         return checked(self, "properties")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery_segment.events.checking import checked
 from celery_segment.events.typed import Typed, TypedMeta
+from celery_segment.messages import Object
 
 __all__ = ["Traits"]
 
@@ -25,5 +24,5 @@ class Traits(Typed, metaclass=TypedMeta):
     Apart from the name and version, all that ``Event`` says applies.
     """
 
-    def __segment_traits__(self) -> dict[str, Any]:
+    def __segment_traits__(self) -> Object:
         return checked(self, "traits")

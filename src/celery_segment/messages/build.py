@@ -14,11 +14,12 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from celery_segment.errors import NoIdentity, ValidationError
+from celery_segment.messages.encoding import opened
 from celery_segment.messages.fields import PLAIN, parse
 from celery_segment.messages.paths import shown_key
 from celery_segment.messages.standing import class_name
 from celery_segment.messages.typed import given_twice, with_version
-from celery_segment.messages.types import TYPES, Message, Page
+from celery_segment.messages.types import TYPES, Message, Object, Page
 from celery_segment.version import __version__
 from celery_segment.visitor import Block, Known, Visitor, is_request, outer_of
 
@@ -79,30 +80,30 @@ def build_message(  # noqa: C901 - a branch for each argument
         ValidationError: A value is invalid or missing. The error has the field, the
             value's type and how to fix it.
     """
+    typed = None
     for field, value in own.items():
-        # Most values have the right type already and need no parser.
         if value is None or (type(value) is PLAIN[field] and value):
             continue
         if field == "event" and (read := getattr(type(value), "__segment_event__", None)):
-            context = _add_event(own, context, *read(value))
-            continue
-        own[field] = parse(field, value)
+            typed = read(value)
+        else:
+            own[field] = parse(field, value)
+    if typed is not None:
+        context = _add_event(own, context, *typed)
     for field in kind.required:
         if own[field] is None:
             raise ValidationError(field, f"is required by {kind.__name__.lower()}")
     if attempt is not None and visitor is None:
         visitor = attempt.visitor
-    around = visitor
-    while around is not None:  # the innermost first
-        context = _add_visitor(kind, own, context, around)
-        around = outer_of(around)
+    if visitor is not None:
+        context = _add_visitors(kind, own, context, visitor)
     if kind.identity and own["user_id"] is None and own["anonymous_id"] is None:
         raise _no_identity(visitor)
     if message_id is not None:
         message_id = parse("message_id", message_id)
-    if message_id is None and attempt is not None and attempt.identify is not None:
-        bare = None if context is None else parse("context", context)
-        message_id = attempt.identify(kind(message_id="", timestamp="", context=bare, **own))
+    elif attempt is not None and attempt.identify is not None:
+        given = None if context is None else parse("context", context)
+        message_id = attempt.identify(kind(message_id="", timestamp="", context=given, **own))
     return kind(
         message_id=new_message_id() if message_id is None else message_id,
         timestamp=now() if timestamp is None else _timestamp(timestamp),
@@ -122,13 +123,22 @@ def _no_identity(visitor: Visitor | None) -> NoIdentity:
 
 
 def _add_event(
-    own: dict[str, Any], context: Any, name: str, version: int | None, properties: dict[str, Any]
+    own: dict[str, Any], context: Any, name: str, version: int | None, properties: Object
 ) -> Any:
     """Fill in what a typed event says, and return the call's context with its version."""
     if own["properties"] is not None:
         raise given_twice("properties")
     own["event"], own["properties"] = name, properties
     return context if version is None else with_version(parse("context", context), version)
+
+
+def _add_visitors(kind: type[Message], own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
+    """Do what ``_add_visitor`` does for a visitor and those around it, the innermost first."""
+    around: Visitor | None = visitor
+    while around is not None:
+        context = _add_visitor(kind, own, context, around)
+        around = outer_of(around)
+    return context
 
 
 def _add_visitor(kind: type[Message], own: dict[str, Any], context: Any, visitor: Visitor) -> Any:
@@ -159,7 +169,7 @@ def _add_visitor(kind: type[Message], own: dict[str, Any], context: Any, visitor
     page = given.get("page")
     if kind is Page and isinstance(page, Mapping):
         shown = {name: page[name] for name in _PAGE if name in page}
-        own["properties"] = {**shown, **(own.get("properties") or {})} or None
+        own["properties"] = {**shown, **opened(own.get("properties") or {})} or None
     return given
 
 

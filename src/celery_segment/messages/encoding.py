@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from celery_segment.errors import MessageTooLarge
-from celery_segment.messages.types import ARGUMENTS, Message
+from celery_segment.messages.types import ARGUMENTS, Message, Object
 from celery_segment.messages.values import MAX_DEPTH, checker, encoder, plain, plain_message
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "decode",
     "encode",
     "encode_value",
+    "is_shallow",
+    "opened",
     "parse_number",
 ]
 
@@ -56,6 +58,11 @@ def decode(data: bytes) -> dict[str, Any]:
     """Return a message in its wire form, with Decimals where a float would lose digits."""
     content: dict[str, Any] = _decoder.decode(data)
     return content
+
+
+def opened(content: Object) -> dict[str, Any]:
+    """Return the value of a field that is an object as a dict."""
+    return decode(bytes(content)) if isinstance(content, msgspec.Raw) else content
 
 
 def call_arguments(data: bytes) -> dict[str, Any]:
@@ -95,15 +102,20 @@ def _to_json(message: msgspec.Struct) -> bytes:
         # a Decimal key). Scanning the bytes once more takes a third of a microsecond.
         checker.decode(data)
         # A deeper message may be too deep for a worker, whose stack may be smaller.
-        if (
-            len(data) <= _SHALLOW
-            or data.count(b"[") + data.count(b"{") <= MAX_DEPTH
-            or _depth(data) <= MAX_DEPTH // 2  # an object of the caller's may count as two levels
-        ):
+        if is_shallow(data):
             return data
     except Exception:  # noqa: BLE001, S110 - plain_message raises it with its path
         pass
     return encoder.encode(plain_message(message))
+
+
+def is_shallow(data: bytes) -> bool:
+    """Return whether a JSON text is known to have no more levels than a message may have."""
+    return (
+        len(data) <= _SHALLOW
+        or data.count(b"[") + data.count(b"{") <= MAX_DEPTH
+        or _depth(data) <= MAX_DEPTH // 2  # an object of the caller's may count as two levels
+    )
 
 
 def _depth(data: bytes) -> int:
@@ -114,12 +126,19 @@ def _depth(data: bytes) -> int:
     return max(accumulate(map(_STEPS.__getitem__, brackets)))
 
 
+#: The fields that typed events and traits fill.
+_TYPED = ("properties", "traits")
+
+
 def content_of(message: Message) -> bytes:
     """Return a message as JSON that is the same in each process: dicts and sets are sorted.
 
     Raises:
         ValidationError: A value has no JSON form; the error has its path.
     """
+    for field in _TYPED:  # encoded in the order of a class, and not in that of a dict
+        if isinstance(value := getattr(message, field, None), msgspec.Raw):
+            message = msgspec.structs.replace(message, **{field: opened(value)})
     try:
         return _sorting.encode(message)
     except Exception:  # noqa: BLE001 - plain_message raises it with its path

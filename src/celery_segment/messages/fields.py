@@ -19,6 +19,7 @@ import msgspec
 
 from celery_segment.errors import ValidationError
 from celery_segment.messages.standing import class_name, comes_from, has_index, real_class, resolved
+from celery_segment.messages.types import Object
 
 __all__ = [
     "IDS",
@@ -126,7 +127,7 @@ def _mapping(field: str, value: Any) -> dict[str, Any]:
     raise ValidationError(field, f"must be a dict, {type_name(value)}")
 
 
-def _properties(field: str, value: Any) -> dict[str, Any]:
+def _properties(field: str, value: Any) -> Object:
     if read := getattr(type(value), "__segment_properties__", None):
         return read(value)  # type: ignore[no-any-return]
     if hasattr(type(value), "__segment_event__"):
@@ -134,7 +135,7 @@ def _properties(field: str, value: Any) -> dict[str, Any]:
     return _mapping(field, value)
 
 
-def _traits(field: str, value: Any) -> dict[str, Any]:
+def _traits(field: str, value: Any) -> Object:
     if read := getattr(type(value), "__segment_traits__", None):
         return read(value)  # type: ignore[no-any-return]
     return _mapping(field, value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from celery_segment.errors import ValidationError
+from celery_segment.messages.types import Object
 
 __all__ = [
     "TypedEvent",
@@ -27,7 +28,7 @@ class TypedEvent(Protocol):
     #: The event's name; None where its class is a base of others.
     __segment_name__: ClassVar[str | None]
 
-    def __segment_event__(self) -> tuple[str, int | None, dict[str, Any]]:
+    def __segment_event__(self) -> tuple[str, int | None, Object]:
         """Return the event's name, its version in the plan, and its properties.
 
         Raises:
@@ -39,7 +40,7 @@ class TypedEvent(Protocol):
 class TypedProperties(Protocol):
     """The properties of a page or a screen, or an object within others."""
 
-    def __segment_properties__(self) -> dict[str, Any]:
+    def __segment_properties__(self) -> Object:
         """Return the properties.
 
         Raises:
@@ -51,7 +52,7 @@ class TypedProperties(Protocol):
 class TypedTraits(Protocol):
     """The traits of a user or a group."""
 
-    def __segment_traits__(self) -> dict[str, Any]:
+    def __segment_traits__(self) -> Object:
         """Return the traits.
 
         Raises:

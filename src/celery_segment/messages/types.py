@@ -16,10 +16,15 @@ __all__ = [
     "Group",
     "Identify",
     "Message",
+    "Object",
     "Page",
     "Screen",
     "Track",
 ]
+
+
+#: The value of a field that is an object: a dict, or its encoded JSON.
+Object = dict[str, Any] | msgspec.Raw
 
 
 class Message(
@@ -28,7 +33,7 @@ class Message(
     """The fields that all messages have.
 
     ``timestamp`` is in UTC, ISO 8601 with milliseconds. ``context`` is encoded JSON if the
-    call gave none.
+    call gave none, and what a typed event says is where it is checked as such.
     """
 
     #: The fields that identify the user, of which at least one must be given.
@@ -40,7 +45,7 @@ class Message(
     timestamp: str
     user_id: str | None = None
     anonymous_id: str | None = None
-    context: dict[str, Any] | msgspec.Raw | None = None
+    context: Object | None = None
     integrations: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -51,7 +56,7 @@ class Message(
 class Identify(Message, tag="identify"):
     """A user's ``traits``, such as their name and email."""
 
-    traits: dict[str, Any] | None = None
+    traits: Object | None = None
 
 
 class Track(Message, tag="track"):
@@ -60,7 +65,7 @@ class Track(Message, tag="track"):
     required = ("event",)
 
     event: str
-    properties: dict[str, Any] | None = None
+    properties: Object | None = None
 
 
 class Page(Message, tag="page"):
@@ -68,7 +73,7 @@ class Page(Message, tag="page"):
 
     category: str | None = None
     name: str | None = None
-    properties: dict[str, Any] | None = None
+    properties: Object | None = None
 
 
 class Screen(Message, tag="screen"):
@@ -76,7 +81,7 @@ class Screen(Message, tag="screen"):
 
     category: str | None = None
     name: str | None = None
-    properties: dict[str, Any] | None = None
+    properties: Object | None = None
 
 
 class Group(Message, tag="group"):
@@ -85,7 +90,7 @@ class Group(Message, tag="group"):
     required = ("group_id",)
 
     group_id: str
-    traits: dict[str, Any] | None = None
+    traits: Object | None = None
 
 
 class Alias(Message, tag="alias"):

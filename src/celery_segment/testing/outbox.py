@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
-from celery_segment.messages import TypedEvent, decode
+from celery_segment.messages import TypedEvent, decode, opened
 from celery_segment.messages.fields import parse
 from celery_segment.producer import recorded
 from celery_segment.producer.watched_plans import Violated
@@ -137,7 +137,8 @@ class Outbox(Sequence[Tracked]):
         if not isinstance(event, str | type):
             if "properties" in expected:
                 raise TypeError("the properties are those of the typed event: give one of the two")
-            _, _, expected["properties"] = event.__segment_event__()
+            _, _, properties = event.__segment_event__()
+            expected["properties"] = opened(properties)
         return self.assert_sent("track", event=named(event), **expected)
 
     def assert_identified(self, user_id: Any, **expected: Any) -> Tracked:

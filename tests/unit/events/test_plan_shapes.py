@@ -15,7 +15,7 @@ from celery_segment.events.plan.judging import Judge
 from celery_segment.events.plan.policy import Policy
 from celery_segment.events.plan.reading import read_plan
 from celery_segment.events.plan.step import Step
-from celery_segment.messages import Track, encode
+from celery_segment.messages import Track, encode, opened
 from plansamples import invalid, valid
 
 TESTS = Path(__file__).parents[2]
@@ -91,7 +91,8 @@ def test_what_is_valid_is_so_for_all(classes):
         assert is_convertible(classes[name], properties), name
         assert is_accepted(name, properties), name
         sent = msgspec.convert(properties, classes[name])
-        assert sent.__segment_event__() == (name, None, properties)
+        event, version, content = sent.__segment_event__()
+        assert (event, version, opened(content)) == (name, None, properties)
 
 
 def test_what_is_not_valid_is_so_for_all(classes):

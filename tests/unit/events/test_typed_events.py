@@ -21,6 +21,8 @@ from celery_segment import ValidationError
 from celery_segment.calls.api import CALLS
 from celery_segment.events import UNSET, Event, Meta, Properties, Traits, UnsetType, field
 from celery_segment.messages import encode
+from celery_segment.messages.values import MAX_DEPTH
+from celery_segment.visitor import Known, acting
 
 SECRET = "ann@example.com"
 
@@ -70,6 +72,11 @@ class Cash(Properties, tag="cash"):
 class Paid(Event, name="Paid"):
     by: Card | Cash | UnsetType = UNSET
     card: Card | UnsetType = UNSET
+
+
+class OrderPage(Properties):
+    title: str
+    total: Decimal
 
 
 class Nothing(Event, name="Nothing"):
@@ -171,6 +178,21 @@ class TestWhatIsSent:
         _, message = CALLS["track"].build("u", OrderCompleted(order_id="a", revenue=exact))
         assert b'"revenue":0.1234567890123456789,' in encode(message)
 
+    def test_a_set_is_sorted(self):
+        texts = [f"{number}" for number in range(20)]
+        assert properties(extra=set(texts))["extra"] == sorted(texts)
+        # 1 as a key is seen by the closer look only, which does the same.
+        assert properties(extra=set(texts), sizes={1: 2})["extra"] == sorted(texts)
+
+    def test_a_page_has_what_is_known_of_the_visitors(self):
+        visitor = Known(user_id="u", context={"page": {"path": "/a", "title": "A"}})
+        given = OrderPage(title="B", total=Decimal("0.1234567890123456789"))
+        with acting(visitor):
+            _, message = CALLS["page"].build(properties=given)
+        assert b'"properties":{"path":"/a","title":"B","total":0.1234567890123456789}' in encode(
+            message
+        )
+
     def test_a_version_is_sent_in_the_context(self):
         class Second(OrderCompleted, version=2):
             pass
@@ -231,6 +253,17 @@ class TestWhatIsRefused:
         with pytest.raises(ValidationError) as caught:
             properties(**values)
         assert caught.value.field == path
+
+    @pytest.mark.parametrize("levels", [MAX_DEPTH // 2 + 10, 5 * MAX_DEPTH])
+    def test_one_that_is_nested_deeper_than_others_may_be(self, levels):
+        value: Any = []
+        for _ in range(levels):
+            value = [value]
+        if levels > MAX_DEPTH:
+            with pytest.raises(ValidationError, match=r"properties.*is nested deeper than"):
+                properties(extra=value)
+        else:
+            assert properties(extra=value)["extra"] == value
 
     def test_traits(self):
         with pytest.raises(ValidationError, match=r"^traits\.firstName: UserTraits expects `str`"):

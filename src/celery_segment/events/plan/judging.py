@@ -11,7 +11,7 @@ from celery_segment.errors import ConfigurationError
 from celery_segment.events.plan.model import COMMON, TYPES, Plan, Rule, Violation
 from celery_segment.events.plan.problems import violation_of
 from celery_segment.messages import TYPES as MESSAGES
-from celery_segment.messages import Message
+from celery_segment.messages import Message, opened
 
 __all__ = ["Judge"]
 
@@ -70,7 +70,7 @@ class Judge:
         if type(context) is dict and "protocols" in context:
             return False
         part, are_valid = found
-        content = {part: getattr(message, part) or {}}
+        content = {part: opened(getattr(message, part) or {})}
         try:
             for is_valid in are_valid:
                 if not is_valid(content):
