@@ -302,7 +302,7 @@ class TestAttempts:
         assert len(auth.used) == len(auth.granted) == 2
         assert Analytics().stats().retries == 0
 
-    @pytest.mark.parametrize(("rate", "counted"), [(2.5, 2), (0.1, 1)])
+    @pytest.mark.parametrize(("rate", "counted"), [(1.25, 2), (0.1, 1)])
     def test_what_is_posted_again_keeps_to_the_rate_unless_that_takes_too_long(
         self, app, redis, server, rate, counted
     ):
