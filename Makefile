@@ -41,10 +41,13 @@ $(1)/bin/mypy
 $(1)/bin/ty check --python $(1)
 $(1)/bin/pyright --pythonpath $(1)/bin/python
 endef
+# Python code that pytest has prepared is kept, for each of its processes. To list the tests prepares
+# all of it once.
+PYTEST = PYTHONDONTWRITEBYTECODE= build/test/bin/python -m pytest
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL = help
-.PHONY: help dev lint unit test pythons browser applications topologies demo chaos mutate bench scale docs links wheel lock clean $(PYTHONS)
+.PHONY: help dev lint unit test checked listed pythons browser applications topologies demo chaos mutate bench scale docs links wheel lock clean $(PYTHONS)
 
 ## Print this list.
 help:
@@ -66,8 +69,14 @@ unit: .venv/.installed
 test:
 	rm -f build/test/.installed
 	$(MAKE) build/test/.installed
+	$(MAKE) -j2 --output-sync checked listed
+	$(PYTEST) -n 4 --dist worksteal
+
+checked:
 	$(call LINT,build/test)
-	build/test/bin/python -m pytest -n 4 --dist worksteal
+
+listed:
+	@$(PYTEST) -qq --collect-only > build/listed.txt || { cat build/listed.txt; exit 1; }
 
 ## Run the unit tests with each Python, 3.10 to 3.14t, that the PATH has.
 pythons: $(PYTHONS)

@@ -8,7 +8,7 @@ from benchmarks.simulation.appends import append_rate
 from benchmarks.simulation.delivery import Delivery, Load
 from benchmarks.simulation.parameters import Appending, Costs, Deliveries, Measured, Point
 
-__all__ = ["EXCEPTED", "WITHIN", "Compared", "compare", "delivered"]
+__all__ = ["EXCEPTED", "WITHIN", "Compared", "compare", "delivered", "simulated_rate"]
 
 #: How far a simulated rate may be from the measured one.
 WITHIN = 0.2
@@ -39,10 +39,11 @@ class Compared:
 
 def compare(measured: Measured) -> list[Compared]:
     """Simulate each point."""
-    return [Compared(each, _rate(each, measured)) for each in measured.points]
+    return [Compared(each, simulated_rate(each, measured)) for each in measured.points]
 
 
-def _rate(point: Point, measured: Measured) -> float:
+def simulated_rate(point: Point, measured: Measured) -> float:
+    """Simulate a point."""
     if isinstance(point.what, Appending):
         return append_rate(point.what, measured.costs, measured.cores, point.others)
     return delivered(point.what, measured.costs, measured.cores, point.others).rate
