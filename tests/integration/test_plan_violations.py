@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from celery_segment.operations.admin import admin_of
 from celery_segment.producer import violation_events
 from celery_segment.producer import violations as pending
 from celery_segment.runtime import runtime_of
+from commands import failed, ok
 from support import WRITE_KEY, buffer_of, free_port, stored, wait_until
 
 PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
@@ -145,6 +147,23 @@ def test_shards_are_counted_together(make_app):
     for _ in range(4):
         track.delay("u", "Own Handler", BAD)
     assert counted(app) == [PATTERN._replace(messages=4)]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_they_are_listed_by_a_command(planned):
+    assert ok(planned, "plan", "violations", "--source", "log") == "log: no violations\n"
+    violate("log")
+    violate("log")
+    violate("log", "Nobody's")
+    shown = ok(planned, "plan", "violations", "--source", "log").splitlines()
+    assert [line.split() for line in shown if "─" not in line] == [
+        ["messages", "event", "path", "rule"],
+        ["2", "track", "Own", "Handler", "properties.call", "number", "pattern"],
+        ["1", "track", "Nobody's", "event", "unplanned"],
+    ]
+    told = json.loads(ok(planned, "plan", "violations", "--source", "log", "--json"))
+    assert [Violations(**each) for each in told] == counted(planned, "log")
+    assert "'none'" in failed(planned, "plan", "violations", "--source", "none")
 
 
 def test_events_that_vary_do_not_fill_redis(make_app, redis):

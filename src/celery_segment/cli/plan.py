@@ -1,4 +1,4 @@
-"""``plan``: get a tracking plan, generate the classes of its events, and compare."""
+"""``plan``: get a tracking plan, generate its events' classes, compare, and see violations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
+from rich.text import Text
 
-from celery_segment.cli.common import app_of
+from celery_segment.cli.common import app_of, console_of, json_option, table
 from celery_segment.cli.selecting import source_option
 from celery_segment.errors import ConfigurationError
 from celery_segment.events.plan.model import Plan
@@ -35,9 +36,9 @@ _plan_option = click.option(
 
 @click.group()
 def plan() -> None:
-    """Get a tracking plan, generate its events' classes, and compare both.
+    """Get a tracking plan, generate its events' classes, and see how calls keep to it.
 
-    None of these commands needs Redis or a worker.
+    None of these commands but violations needs Redis.
     """
 
 
@@ -137,6 +138,34 @@ def diff(ctx: click.Context, old: str, new: str) -> None:
     from celery_segment.events.plan.diff import diff as lines_of
 
     _finish(ctx, lines_of(read_plan(old), read_plan(new)), "no difference")
+
+
+@plan.command(cls=CeleryCommand)
+@source_option
+@json_option
+@click.pass_context
+@handle_preload_options
+def violations(ctx: click.Context, source: str, as_json: bool) -> None:
+    """Show how messages have violated the plan of a source, by event, path and rule.
+
+    They are counted since the beginning, without their values. Of a message that
+    violates the plan in several ways, the first one counts.
+    """
+    from celery_segment.operations.admin import admin_of
+
+    runtime = runtime_of(app_of(ctx))
+    found = admin_of(runtime, runtime.settings.source(source).name).violations()
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in found]))
+    elif not found:
+        click.echo(f"{source}: no violations")
+    else:
+        made = table("messages", "event", "path", "rule", words={"event", "path", "rule"})
+        for each in found:
+            event = f"{each.type} {each.event}".strip() or "others"
+            cells = (Text(one_line(cell) or "-") for cell in (event, each.path, each.rule))
+            made.add_row(f"{each.messages:,}", *cells)
+        console_of(ctx).print(made)
 
 
 def _plan(ctx: click.Context, path: str | None, source: str) -> Plan:

@@ -93,7 +93,7 @@ def containers(inner):
 anything = st.dictionaries(keys, st.recursive(leaves, containers, max_leaves=12), max_size=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(anything)
 def test_any_value_is_encoded_or_refused(properties):
     before = repr(properties)
