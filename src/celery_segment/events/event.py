@@ -36,8 +36,8 @@ class EventMeta(TypedMeta):
         """Make a class."""
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"{class_name}: name must be a text that is not empty")
-        if version is not None and (type(version) is not int or version < 1):
-            raise TypeError(f"{class_name}: version must be a whole number from 1 on")
+        if version is not None and (type(version) is not int or version < 0):
+            raise TypeError(f"{class_name}: version must be a whole number from 0 on")
         own: dict[str, Any] = {}
         if name is not None:
             own |= {"__segment_name__": name, "__segment_version__": version}

@@ -106,7 +106,7 @@ def _said(difference: Difference) -> str:  # noqa: PLR0911 - one for each kind
             return f"is one of {allowed} in the plan: use Literal, or an enum"
         case "types" | "choices" | "required" | "closed" | "open":
             return ""
-        case _ if planned is None:
+        case keyword if planned is None or _is_narrower(keyword, own, planned):
             return ""
         case keyword:
             has = "nothing" if own is None else own
@@ -119,6 +119,15 @@ def _is_within(own: frozenset[str], planned: frozenset[str]) -> bool:
         return True
     allowed = planned | {"integer"} if "number" in planned else planned
     return bool(own) and own <= allowed
+
+
+def _is_narrower(keyword: str, own: Any, planned: Any) -> bool:
+    """Return whether a bound of a class allows only what that of the plan does."""
+    if own is None or not isinstance(planned, int | float):
+        return False
+    if keyword == "multipleOf":
+        return bool(own % planned == 0)
+    return bool(own >= planned if "min" in keyword.lower() else own <= planned)
 
 
 def _name(cls: type) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from celery_segment.errors import ConfigurationError
+from celery_segment.events.plan.kinds import kinds_of
 from celery_segment.events.plan.model import Plan, Rule
 from celery_segment.events.plan.naming import class_name, field_names, unique
-from celery_segment.events.plan.shape import json_type
+from celery_segment.events.plan.references import at
 
 __all__ = ["Class", "content_of", "outline"]
 
@@ -22,18 +23,12 @@ _TAKEN = frozenset(
 )
 _BASES = {"track": "Event", "identify": "Traits", "group": "Traits"}
 _TITLES = {"identify": "User Traits", "group": "Group Traits"}
-#: What a schema says of the values, and a class can.
-_KEYWORDS = frozenset(
-    {"type", "enum", "const", "format", "pattern", "minLength", "maxLength", "minimum", "maximum"}
-    | {"exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "required"}
-    | {"minProperties", "maxProperties", "description"}
-)
-#: What can be said of a text, and not of a time.
-_LENGTHS = frozenset({"pattern", "minLength", "maxLength"})
 #: What the name of no field can have: a property whose name has it is left to the plan.
-_NO_FIELD = re.compile(r'[\\"\x00-\x1f]')
+_NO_FIELD = re.compile(r'[\\"\x00-\x1f\ud800-\udfff]')
 #: Levels of objects within objects.
 _DEEPEST = 50
+#: Keywords whose values are no schemas.
+_VALUES = frozenset({"const", "enum"})
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def outline(plan: Plan) -> list[Class]:
     """Return the classes for the rules of a plan, those of objects before those that have them.
 
     Raises:
-        ConfigurationError: A schema refers to something that is not there, or to itself.
+        ConfigurationError: A schema refers to something that is not there.
     """
     versions = Counter((rule.type, rule.name) for rule in plan.events)
     made = _Outline(plan)
@@ -74,7 +69,7 @@ def content_of(plan: Plan, rule: Rule) -> dict[str, Any]:
     """Return the schema of a rule's properties or traits, with what applies to all messages.
 
     Raises:
-        ConfigurationError: It refers to something that is not there, or to itself.
+        ConfigurationError: It refers to something that is not there.
     """
     content = dict(_resolved(rule, rule.content, 0))
     for common in plan.common:
@@ -118,75 +113,58 @@ class _Outline:
         options: dict[str, Any],
         rule: Rule | None = None,
     ) -> None:
-        properties = {
-            each: inner
-            for each, inner in schema.get("properties", {}).items()
-            if not _NO_FIELD.search(each)
-        }
+        named = schema.get("properties", {})
+        properties = {each: named[each] for each in named if not _NO_FIELD.search(each)}
         flat: dict[str, Any] = {"description": schema.get("description") or ""}
         flat["required"] = [each for each in schema.get("required", ()) if each in properties]
         flat |= {
             "type": "object",
             "properties": {each: self._flat(name, each, properties[each]) for each in properties},
         }
-        if schema.get("additionalProperties") is False and not schema.get("patternProperties"):
+        is_closed = schema.get("additionalProperties") is False
+        if is_closed and not schema.get("patternProperties") and len(properties) == len(named):
             options["forbid_unknown_fields"] = True
         self.classes.append(Class(name, base, flat, field_names(properties), options, rule))
 
     def _flat(self, parent: str, title: str, schema: Any) -> dict[str, Any]:
-        """Return a schema whose objects are references to classes of their own."""
-        if not isinstance(schema, Mapping):  # true, or false
-            return {}
-        flat = _representable(schema)
-        alternatives = schema.get("anyOf") or schema.get("oneOf") or []
-        if alternatives and _can_be_told_apart(alternatives):
-            flat["anyOf"] = [self._flat(parent, title, each) for each in alternatives]
-        if isinstance(schema.get("items"), Mapping):
-            flat["items"] = self._flat(parent, f"{title} item", schema["items"])
-        inner = schema.get("additionalProperties")
-        if isinstance(inner, Mapping) and _types(schema) == ["object"]:
-            flat["additionalProperties"] = self._flat(parent, f"{title} value", inner)
-        if not schema.get("properties"):
-            return flat
-        name = self._name(parent, title)
-        self._add(name, "Properties", schema, {})
-        reference = {"$ref": f"#/definitions/{name}"}
-        others = [each for each in _types(schema) if each != "object"]
-        about = {"description": flat["description"]} if "description" in flat else {}
-        if not others:
-            return {**reference, **about}
-        rest = {key: value for key, value in flat.items() if key not in ("required", "description")}
-        return {"anyOf": [reference, {**rest, "type": others}], **about}
+        """Return what a type says of a schema, with references to classes for objects."""
+        kinds = kinds_of(schema)
+        is_nullable = kinds.pop("null", None) is not None
+        choices = {kind: kinds.pop(kind) for kind in [*kinds] if "enum" in kinds[kind]}
+        parts: list[dict[str, Any]] = []
+        if choices:
+            values = [value for said in choices.values() for value in said["enum"]]
+            parts.append({"type": [*choices], "enum": values})
+        parts += [self._one(parent, title, kind, said) for kind, said in kinds.items()]
+        if is_nullable:
+            _add_null(parts)
+        about = schema.get("description") if isinstance(schema, Mapping) else None
+        flat = parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else {}
+        return {**flat, "description": about} if about and isinstance(about, str) else flat
+
+    def _one(self, parent: str, title: str, kind: str, said: dict[str, Any]) -> dict[str, Any]:
+        """Return what a type says of values of one kind."""
+        if said.get("properties"):
+            name = self._name(parent, title)
+            self._add(name, "Properties", said, {})
+            return {"$ref": f"#/definitions/{name}"}
+        flat = {"type": kind, **said}
+        for key, what in (("items", "item"), ("additionalProperties", "value")):
+            if key in said:
+                flat[key] = self._flat(parent, f"{title} {what}", said[key])
+        return flat
 
 
-def _representable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a schema says of a value itself, as far as a type of Python can."""
-    flat = {key: value for key, value in schema.items() if key in _KEYWORDS and value != ""}
-    if "const" in flat:
-        flat["enum"] = [flat.pop("const")]
-    if "enum" in flat:
-        flat["type"] = sorted({json_type(each) for each in flat["enum"]})
-        if flat["type"] == ["null"] or not {*flat["type"]} <= {"string", "integer", "null"}:
-            del flat["enum"]
-    is_text = {*_types(flat, "any")} <= {"string", "null"}
-    if flat.get("format") != "date-time" or not is_text or _LENGTHS & {*flat}:
-        flat.pop("format", None)
-    return flat
-
-
-def _can_be_told_apart(alternatives: Sequence[Any]) -> bool:
-    """Return whether a type of Python can be one of several: no two of them are of one kind."""
-    kinds = [
-        kind
-        for each in alternatives
-        for kind in (_types(_representable(each), "any") if isinstance(each, Mapping) else ["any"])
-    ]
-    return len({"number" if kind == "integer" else kind for kind in kinds}) == len(kinds)
-
-
-def _types(schema: Mapping[str, Any], otherwise: str = "object") -> list[str]:
-    given = schema.get("type", otherwise)
-    return [given] if isinstance(given, str) else list(given)
+def _add_null(parts: list[dict[str, Any]]) -> None:
+    """Add null to alternatives: to the only one, where it can say it itself."""
+    if len(parts) != 1 or parts[0].get("type", "object") == "object":
+        parts.append({"type": "null"})
+        return
+    part = parts[0]
+    types = part["type"]
+    part["type"] = [*([types] if isinstance(types, str) else types), "null"]
+    if "enum" in part:
+        part["enum"] = [*part["enum"], None]
 
 
 def _add_common(content: dict[str, Any], common: Mapping[str, Any]) -> None:
@@ -198,29 +176,29 @@ def _add_common(content: dict[str, Any], common: Mapping[str, Any]) -> None:
         content["required"] = [*dict.fromkeys([*content.get("required", ()), *common["required"]])]
 
 
-def _resolved(rule: Rule, schema: Any, depth: int) -> Any:
-    """Return a schema in which what it refers to stands in place of the reference."""
-    if depth > _DEEPEST:
-        raise ConfigurationError(f"the schema of {rule} refers to itself, which no class can have")
+def _resolved(rule: Rule, schema: Any, depth: int, within: tuple[str, ...] = ()) -> Any:
+    """Return a schema in which what it refers to stands in place of the reference.
+
+    Where it refers to what it is within, or is very deep, no class can have it: it may be anything.
+    """
     if isinstance(schema, list):
-        return [_resolved(rule, each, depth + 1) for each in schema]
+        return [_resolved(rule, each, depth + 1, within) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
     reference = schema.get("$ref")
+    if depth > _DEEPEST or reference in within:
+        return {}
     if isinstance(reference, str):
-        return _resolved(rule, _at(rule, reference), depth + 1)
-    return {key: _resolved(rule, value, depth + 1) for key, value in schema.items()}
-
-
-def _at(rule: Rule, reference: str) -> Any:
-    found: Any = rule.schema
-    for step in _steps(reference):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    if found is None or not reference.startswith("#/"):
-        raise ConfigurationError(f"the schema of {rule} refers to {reference}, which is not in it")
-    return found
-
-
-def _steps(reference: str) -> Iterator[str]:
-    for step in reference.removeprefix("#/").split("/"):
-        yield step.replace("~1", "/").replace("~0", "~")
+        found = at(rule.schema, reference)
+        if found is None:
+            problem = f"the schema of {rule} refers to {reference}, which is not in it"
+            raise ConfigurationError(problem)
+        return _resolved(rule, found, depth + 1, (*within, reference))
+    resolved = {
+        key: value if key in _VALUES else _resolved(rule, value, depth + 1, within)
+        for key, value in schema.items()
+        if key != "properties"  # which has names, and no keywords
+    }
+    named = schema.get("properties", {})
+    properties = {name: _resolved(rule, named[name], depth + 1, within) for name in named}
+    return {**resolved, "properties": properties}

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery_segment.events.plan.references import at
+
 __all__ = ["Difference", "Shape", "differences", "json_type", "shape_of"]
 
 #: Keywords about values that are compared as they are.
 _KEYWORDS = (
     *("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum"),
-    *("exclusiveMaximum", "multipleOf", "minItems", "maxItems"),
+    *("exclusiveMaximum", "multipleOf", "minItems", "maxItems", "minProperties", "maxProperties"),
 )
 _TYPES = {
     str: "string",
@@ -21,8 +23,6 @@ _TYPES = {
     type(None): "null",
     list: "array",
 }
-#: Levels of objects within objects that are compared.
-_DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Shape:
         items: The shape of a list's items.
         values: The shape of properties that have no name.
         is_closed: Whether an object may have no others.
+        repeats: Whether it is one that it is within, so that nothing of it is compared here.
     """
 
     types: frozenset[str] = field(default=frozenset(), repr=False)
@@ -48,6 +49,7 @@ class Shape:
     items: Shape | None = field(default=None, repr=False)
     values: Shape | None = field(default=None, repr=False)
     is_closed: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,27 @@ class Difference:
     new: Any = field(default=None, repr=False)
 
 
-def shape_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0) -> Shape:
+def shape_of(
+    schema: Any, root: Mapping[str, Any] | None = None, within: tuple[str, ...] = ()
+) -> Shape:
     """Return what a schema allows.
 
     Args:
         schema: The schema.
         root: What its references start at.
-        depth: How deep it is within others.
+        within: The references that it is within.
     """
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+    if not isinstance(schema, Mapping):
         return Shape()
     root = schema if root is None else root
-    if isinstance(schema.get("$ref"), str):
-        return shape_of(_at(root, schema["$ref"]), root, depth + 1)
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        if reference in within:
+            return Shape(repeats=True)
+        return shape_of(at(root, reference), root, (*within, reference))
     alternatives = schema.get("anyOf") or schema.get("oneOf")
     if alternatives:
-        return _either([shape_of(each, root, depth + 1) for each in alternatives])
+        return _either([shape_of(each, root, within) for each in alternatives])
     options = [schema["const"]] if "const" in schema else schema.get("enum")
     if options == [None]:
         schema, options = {"type": "null"}, None
@@ -97,18 +104,20 @@ def shape_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0)
         keywords=keywords,
         choices=None if options is None else frozenset(map(repr, options)),
         properties={
-            name: shape_of(each, root, depth + 1)
+            name: shape_of(each, root, within)
             for name, each in schema.get("properties", {}).items()
         },
         required=frozenset(schema.get("required", ())),
-        items=shape_of(schema["items"], root, depth + 1) if schema.get("items") else None,
-        values=shape_of(inner, root, depth + 1) if isinstance(inner, Mapping) and inner else None,
+        items=shape_of(schema["items"], root, within) if schema.get("items") else None,
+        values=shape_of(inner, root, within) if isinstance(inner, Mapping) and inner else None,
         is_closed=inner is False,
     )
 
 
 def _either(shapes: list[Shape]) -> Shape:
     """Return the shape of what has one of several."""
+    if any(shape.repeats for shape in shapes):
+        return Shape(repeats=True)
     if not all(shape.types for shape in shapes):
         return Shape()
     choices: frozenset[Any] | None = frozenset()
@@ -128,13 +137,6 @@ def _either(shapes: list[Shape]) -> Shape:
     )
 
 
-def _at(root: Mapping[str, Any], reference: str) -> Any:
-    found: Any = root
-    for step in reference.removeprefix("#/").split("/"):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return found
-
-
 def json_type(value: Any) -> str:
     """Return the type of JSON of a value."""
     return _TYPES.get(type(value), "object")
@@ -147,6 +149,8 @@ def _number(value: Any) -> Any:
 
 def differences(old: Shape, new: Shape, path: str) -> Iterator[Difference]:
     """Return what the second of two shapes has otherwise, in the order of the paths."""
+    if old.repeats or new.repeats:
+        return
     if old.types != new.types:
         yield Difference(path, "types", old.types, new.types)
     if old.choices != new.choices:
