@@ -66,6 +66,12 @@ def _in_group(event):
     celery.group([track.s("u", event)]).delay()
 
 
+def _carried(*signatures):
+    """Run signatures as a worker does that got them as JSON."""
+    for each in signatures:
+        celery.signature(json.loads(json.dumps(each))).apply(throw=True)
+
+
 async def _awaited(event):
     await track.adelay("u", event)
 
@@ -86,6 +92,8 @@ WAYS = {
     "filled in": lambda event: track.s("u").clone(kwargs={"event": event}).delay(),
     "group": _in_group,
     "bound": lambda event: Analytics().track.delay("u", event),
+    "starmap": lambda event: _carried(track.starmap([("u", event)])),
+    "chunks": lambda event: _carried(*track.chunks([("u", event)], 5).group().tasks),
     "mapped": lambda event: Analytics().track.starmap([("u", event)]).delay(),
     "batch": _in_batch,
     "awaited": lambda event: asyncio.run(_awaited(event)),

@@ -6,12 +6,14 @@ typed event says is therefore put into it as a name and a dict.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery_segment.errors import ValidationError
 from celery_segment.messages import opened, with_version
 
-__all__ = ["plain_arguments"]
+__all__ = ["plain_arguments", "plain_positional"]
 
 _METHODS = ("__segment_event__", "__segment_traits__", "__segment_properties__")
 
@@ -26,13 +28,38 @@ def plain_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
         args: The positional arguments, or None.
         kwargs: The keyword arguments, or None.
     """
-    given = [*(args or ()), *(kwargs or {}).values()]
-    if not any(hasattr(type(value), name) for value in given for name in _METHODS):
+    if not _any_typed([*(args or ()), *(kwargs or {}).values()]):
         return args, kwargs
     try:
         return _plain(list(args or ()), dict(kwargs or {}))
     except ValidationError:
         return args, kwargs
+
+
+def plain_positional(build: Callable[..., Any], args: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the positional arguments of a call, with typed events as plain ones.
+
+    What a typed event says of other arguments gets their places, and those between are None.
+
+    Args:
+        build: What has the arguments of the call.
+        args: The positional arguments.
+
+    Raises:
+        ValidationError: A typed event is not valid.
+    """
+    given = tuple(args)
+    if not _any_typed(given):
+        return given
+    args, kwargs = _plain(list(given), {})
+    named = inspect.signature(build).bind_partial(*args, **kwargs).arguments
+    names = [*inspect.signature(build).parameters]
+    last = max(map(names.index, named))
+    return tuple(map(named.get, names[: last + 1]))
+
+
+def _any_typed(values: Iterable[Any]) -> bool:
+    return any(hasattr(type(value), name) for value in values for name in _METHODS)
 
 
 def _plain(args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:

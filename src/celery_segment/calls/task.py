@@ -22,7 +22,7 @@ from celery_segment.calls.arguments import check_arguments, hide
 from celery_segment.calls.attachments import attachments_of, check_receipts
 from celery_segment.calls.delayed import holdable, origin_queue
 from celery_segment.calls.identity import given_id, take_back
-from celery_segment.calls.on_loop import CallOnLoop
+from celery_segment.calls.on_items import CallOnItems
 from celery_segment.calls.plain import plain_arguments
 from celery_segment.calls.prepared import HEADER, Prepared, encoded_before, header_of, sent_header
 from celery_segment.calls.refusal import is_refused
@@ -61,7 +61,7 @@ _LONGEST_RETRY = 60.0
 _PAUSE = 2.0
 
 
-class Call(CallOnLoop[P], Generic[P]):
+class Call(CallOnItems[P], Generic[P]):
     """A call of Segment's API as a Celery task.
 
     ``track(...)``, ``track.delay(...)``, ``track.apply_async(...)``, signatures,
