@@ -57,7 +57,8 @@ refused in its middle, after some of its changes, and the figures would be wrong
 first change each process asks, in one round trip, whether the user may run every command of its
 role:
 
-- A call is refused as a whole, as when Redis is unavailable (`segment_on_unavailable`).
+- A call is refused as a whole, as when Redis is unavailable (`segment_on_unavailable`). One that
+  raises, as it violates the tracking plan, is not counted; the log says so once in each process.
 - A worker does not start, and `segment deliver` claims nothing.
 - The error, and the line `rights` of `segment check`, name the commands that are missing. The
   check looks for an operator's rights, and `manage.py check --deploy` for those of a web process.

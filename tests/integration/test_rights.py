@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,8 @@ from celery_segment.buffer import STORES, Lease, RightsMissing, connect, registe
 from celery_segment.buffer.pace import Pace
 from celery_segment.buffer.rights import OPERATOR, PRODUCER, WORKER, refused
 from celery_segment.buffer.scripts import script
-from celery_segment.errors import BufferFull, BufferUnavailable
+from celery_segment.errors import BufferFull, BufferUnavailable, ValidationError
+from celery_segment.producer import violations
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import EmbeddedRedis, Reply
 from checks import findings
@@ -21,6 +23,7 @@ from commands import ok
 from operating import bury, store
 from support import Worker, buffer_of, wait_until
 
+PLAN = Path(__file__).parents[1] / "plans" / "shapes.json"
 ROLES = {"web": PRODUCER, "worker": WORKER, "operator": OPERATOR}
 #: What is given by its own name, and not tried by a script.
 RUNNING = ("EVALSHA", "SCRIPT")
@@ -222,6 +225,26 @@ def test_a_call_without_a_right_is_refused_as_a_whole(app_as, redis, taken, comm
         track(user_id="u", event="E")
     assert buffer.admin.snapshot().accepted == 5
     assert_conserved(redis, buffer)
+
+
+@pytest.mark.parametrize("command", ["HEXISTS", "HLEN"])
+def test_where_all_calls_violate_the_plan_it_is_logged_that_none_is_counted(
+    app_as, taken, caplog, monkeypatch, command
+):
+    monkeypatch.setattr(violations, "PERIOD", 0.0)
+    give_back = taken("web", command)
+    app_as("web", segment_tracking_plan=str(PLAN), segment_on_violation="raise")
+    violation = {"call number": "ann@example.com"}
+    for _ in range(2):
+        with pytest.raises(ValidationError):
+            track.delay("u", "Own Handler", violation)
+    (line,) = (r.getMessage() for r in caplog.records if r.name == "celery_segment")
+    assert line.startswith("violations of the tracking plan are not counted: Redis at ")
+    assert f"may not run {command}: allow what the docs list" in line
+    give_back()
+    with pytest.raises(ValidationError):
+        track.delay("u", "Own Handler", violation)
+    assert buffer_of(app_as("operator")).admin.snapshot().violations == {"pattern": 3}
 
 
 @pytest.mark.parametrize("command", [*RUNNING, *WORKER.commands])

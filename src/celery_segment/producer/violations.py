@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
 
-from celery_segment.buffer import OTHERS, Violations
+from celery_segment.buffer import OTHERS, RightsMissing, Violations
 from celery_segment.errors import SegmentBufferError
 
 __all__ = ["CountViolations", "PendingViolations"]
+
+logger = logging.getLogger("celery_segment")
 
 CountViolations = Callable[[list[Violations]], None]
 
@@ -33,6 +36,7 @@ class PendingViolations:
         self._pid = os.getpid()
         self._counts: Counter[Violations] = Counter()
         self._next = 0.0
+        self._is_refusal_logged = False
         self.is_reported_at_exit = False
 
     def __bool__(self) -> bool:
@@ -63,6 +67,10 @@ class PendingViolations:
         try:
             count([kind._replace(messages=number) for kind, number in counts.items()])
         except SegmentBufferError as error:
+            if isinstance(error, RightsMissing) and not self._is_refusal_logged:
+                # Of a process whose calls all violate the plan, and raise, nothing else says so.
+                self._is_refusal_logged = True
+                logger.warning("violations of the tracking plan are not counted: %s", error)
             if not error.unknown:
                 with self._lock:
                     self._counts.update(counts)
