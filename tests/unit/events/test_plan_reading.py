@@ -97,6 +97,14 @@ def rule(**changed):
     return {"rules": [{key: value for key, value in {**entry, **changed}.items() if value != ...}]}
 
 
+WITHIN = "rules[0].jsonSchema.properties.a"
+
+
+def within(**keywords):
+    """A plan with a property that has these keywords."""
+    return rule(jsonSchema={"properties": {"a": keywords}})
+
+
 BAD = [
     (5, "not a tracking plan"),
     ({}, "not a tracking plan: it must have rules: a list"),
@@ -112,6 +120,14 @@ BAD = [
     (rule(jsonSchema=...), "rules[0].jsonSchema is missing"),
     (rule(jsonSchema="{}"), "rules[0].jsonSchema must be an object"),
     (rule(jsonSchema={"properties": 5}), "rules[0].jsonSchema.properties must be an object"),
+    (within(properties=[]), f"{WITHIN}.properties must be an object"),
+    (within(type=5), f"{WITHIN}.type must be a list"),
+    (within(type=["string", []]), f"{WITHIN}.type must have texts alone"),
+    (within(required=True), f"{WITHIN}.required must be a list"),
+    (within(enum="a"), f"{WITHIN}.enum must be a list"),
+    (within(anyOf={}), f"{WITHIN}.anyOf must be a list"),
+    (within(oneOf=[{"description": 5}]), f"{WITHIN}.oneOf[0].description must be a text"),
+    (within(items={"enum": 5}), f"{WITHIN}.items.enum must be a list"),
     (
         {"rules": [*rule()["rules"], *rule()["rules"]]},
         'rules[1]: there is another rule for track "E"',

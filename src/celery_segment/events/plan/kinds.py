@@ -185,7 +185,7 @@ def _factor(schema: Mapping[str, Any]) -> int:
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _sizes(schema: Mapping[str, Any], least: str, most: str) -> dict[str, Any]:

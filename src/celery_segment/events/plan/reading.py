@@ -142,9 +142,45 @@ def _version(place: str, value: Any) -> int:
 
 def _schema(place: str, value: Any) -> dict[str, Any]:
     schema = dict(_object(place, value))
-    if not isinstance(schema.get("properties", {}), Mapping):
-        raise ConfigurationError(f"{place}.properties must be an object")
+    _check_form(place, schema)
     return {"$schema": _DRAFT, **schema}
+
+
+#: What the values of keywords are, of which something else would have no meaning to go on with.
+_NAMES = ("properties", "definitions", "$defs")
+_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
+_TEXTS = ("type", "required")
+
+
+def _check_form(place: str, schema: Any) -> None:
+    """Raise ``ConfigurationError`` where a schema, or one within it, cannot be walked through.
+
+    Whether it is valid in all else is seen where it is compiled to judge messages.
+    """
+    if not isinstance(schema, Mapping):
+        return
+    for key in (*_ALTERNATIVES, *_TEXTS, "enum"):
+        given = schema.get(key, [])
+        if not isinstance(given, list) and not (key == "type" and isinstance(given, str)):
+            raise ConfigurationError(f"{place}.{key} must be a list")
+        if key in _TEXTS and not all(isinstance(each, str) for each in given):
+            raise ConfigurationError(f"{place}.{key} must have texts alone")
+    if not isinstance(schema.get("description", ""), str):
+        raise ConfigurationError(f"{place}.description must be a text")
+    for inner_place, inner in _schemas_in(place, schema):
+        _check_form(inner_place, inner)
+
+
+def _schemas_in(place: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Return the schemas within one, each with its place."""
+    for key in _NAMES:
+        for name, inner in _object(f"{place}.{key}", schema.get(key, {})).items():
+            yield f"{place}.{key}.{name}", inner
+    for key in _ALTERNATIVES:
+        for index, inner in enumerate(schema.get(key, ())):
+            yield f"{place}.{key}[{index}]", inner
+    for key in ("items", "additionalProperties"):
+        yield f"{place}.{key}", schema.get(key)
 
 
 def _described(schema: dict[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
