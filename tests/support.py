@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -35,6 +36,14 @@ DEFAULTS = {
     "broker_connection_retry_on_startup": True,
     "worker_hijack_root_logger": False,
 }
+
+
+#: A pytest of its own, without the plugins that are installed for other tests: to load them takes
+#: it four times as long as all else that it does.
+PYTEST = [
+    *(sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pno:hypothesispytest"),
+    *("-pno:typeguard", "-pno:anyio", "-pno:django", "-pno:time_machine"),
+]
 
 
 class Absent(Exception):  # noqa: N818 - what is wrong with the machine, not with a test
@@ -172,13 +181,26 @@ def at_once(count, function):
 
 def in_child(call):
     """Return the truth of a call's result in a forked child; fail where it raises."""
+    code = _code_in_child(lambda: int(not call()))
+    assert code in (0, 1), f"the child ended with {code}"
+    return code == 0
+
+
+def killed_in_child(call):
+    """Have a forked child make a call in which it kills itself; fail where it does not."""
+    code = _code_in_child(lambda: call() and 0)
+    assert code == -signal.SIGKILL, f"the child ended with {code}"
+
+
+def _code_in_child(call):
+    """Return how a forked child ended that a call gives its status."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # xdist's threads do not matter
         child = os.fork()
     if child == 0:
         status = 2
         try:
-            status = int(not call())
+            status = call()
         finally:
             os._exit(status)
     try:
@@ -187,9 +209,7 @@ def in_child(call):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, 1), f"the child ended with {code}"
-    return code == 0
+    return os.waitstatus_to_exitcode(status)
 
 
 class Worker:
@@ -372,22 +392,31 @@ class TLSFront:
             return
         upstream = socket.create_connection(("127.0.0.1", self._target))
         with client, upstream:
-            client.settimeout(0.02)
-            upstream.settimeout(0.02)
+            client.settimeout(0.02)  # what came may be a part of what is encrypted as one
             while self._listener.fileno() >= 0:
-                if not (_pass_on(client, upstream) and _pass_on(upstream, client)):
+                readable = [client] if client.pending() else _readable(client, upstream)
+                if client in readable and not _pass_on(client, upstream):
                     return
+                if upstream in readable and not _pass_on(upstream, client):
+                    return
+
+
+def _readable(*sockets):
+    return select.select(sockets, (), (), 0.1)[0]
 
 
 def _pass_on(source, target) -> bool:
     """Pass on what waits to be read; return whether the connection stands."""
     try:
         data = source.recv(65_536)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    try:
         target.settimeout(5)
         target.sendall(data)
         target.settimeout(0.02)
-    except TimeoutError:
-        return True
     except OSError:
         return False
     return bool(data)

@@ -16,57 +16,57 @@ import libfaketime
 import pytest
 
 from celery_segment import Analytics, BufferFull, BufferUnavailable, track
+from celery_segment.buffer import Buffer
+from celery_segment.delivery import transport
 from celery_segment.delivery.attempt import attempt_delivery
 from celery_segment.testing import EmbeddedRedis, Reply, SegmentServer
-from support import DEFAULTS, TESTS, allow, buffer_of, let_pass, wait_until
+from support import (
+    DEFAULTS,
+    TESTS,
+    allow,
+    buffer_of,
+    killed_in_child,
+    let_pass,
+    new_app,
+    wait_until,
+)
 
 FAST = {"segment_flush_interval": 0.5, "segment_lease": 2.0, "segment_timeout": 1.5}
 
-#: A worker's attempt at a batch that ends by SIGKILL where the test says.
-DOOMED = """
-import json, os, sys
-from support import new_app
-from celery_segment.buffer import Buffer
-from support import buffer_of
-from celery_segment.delivery import transport
-from celery_segment.delivery.attempt import attempt_delivery
-app = new_app(json.loads(os.environ["TESTS_CONF"]))
-buffer = buffer_of(app)
-die = lambda *_, **__: os.kill(os.getpid(), 9)
-def die_within(operation, *args, **kwargs):
-    # The command is sent and carried out, and nobody hears of it.
-    def exchange(command, **_):
-        buffer._server._connect().exchange(command)
-        die()
-    buffer._server._exchange = exchange
-    operation(*args, **kwargs)
-where = sys.argv[1]
-if where == "claim":
-    die_within(buffer.claim, 1)
-(batch,) = buffer.claim(1)
-if where == "reap":
-    buffer._server.execute("ZADD", "{segment:default}:inflight", 0, batch.id)  # its lease is over
-    die_within(buffer.reap)
-elif where == "post":
-    transport.post = die
-elif where == "ack":
-    Buffer.ack = die
-elif where == "within ack":
-    original = Buffer.ack
-    def ack(self, *args):
-        original(self, *args)
-        die()
-    Buffer.ack = ack
-attempt_delivery(buffer, batch.id)
-"""
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_doomed(app, where):
-    conf = {k: v for k, v in app.conf.changes.items() if k.startswith(("segment_", "broker_"))}
-    environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
-    environ["PYTHONPATH"] = str(TESTS)
-    done = subprocess.run([sys.executable, "-c", DOOMED, where], env=environ, check=False)
-    assert done.returncode == -signal.SIGKILL
+def attempt_doomed(conf, where):
+    """Attempt to deliver a batch, as a worker's process that is killed at some point."""
+    buffer = buffer_of(new_app(conf))
+
+    def die_within(operation, *args):
+        # The command is sent and carried out, and nobody hears of it.
+        def exchange(command, **_):
+            buffer._server._connect().exchange(command)
+            die()
+
+        buffer._server._exchange = exchange
+        operation(*args)
+
+    if where == "claim":
+        die_within(buffer.claim, 1)
+    (batch,) = buffer.claim(1)
+    match where:
+        case "reap":
+            # Its lease is over.
+            buffer._server.execute("ZADD", "{segment:default}:inflight", 0, batch.id)
+            die_within(buffer.reap)
+        case "post":
+            transport.post = die
+        case "ack":
+            Buffer.ack = die
+        case "within ack":
+            original = Buffer.ack
+            Buffer.ack = lambda *args: (original(*args), die())
+    attempt_delivery(buffer, batch.id)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_worker_killed_at(make_app, server, workers, where, requests, duplicat
     app = make_app(**FAST)
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(20)}
-    run_doomed(app, where)
+    killed_in_child(lambda: attempt_doomed(app.conf.changes, where))
     workers.start(app)
     assert Analytics().flush(15) == 0
     assert set(server.received) == ids

@@ -34,7 +34,7 @@ from celery_segment.operations.admin import admin_of
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import Outbox
 from celery_segment.visitor import acting
-from support import drops, free_port, new_app, stored
+from support import PYTEST, drops, free_port, new_app, stored
 
 
 @pytest.fixture
@@ -402,7 +402,7 @@ def test_light():
 
 def run_pytest(folder, text):
     (folder / "test_it.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    command = [*PYTEST, "-q", str(folder)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
 
 

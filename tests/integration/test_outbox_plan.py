@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from celery_segment import ValidationError, track
 from celery_segment.events import Event
 from celery_segment.testing import Outbox
-from support import free_port, new_app
+from support import PYTEST, free_port, new_app
 
 PLAN = Path(__file__).parents[1] / "plans" / "library.json"
 SECRET = "ann@example.com"
@@ -157,7 +156,7 @@ def test_unplanned(segment_outbox):
 def run_pytest(folder, *options):
     (folder / "conftest.py").write_text(CONFTEST.format(plan=str(PLAN)), "utf-8")
     (folder / "test_it.py").write_text(TESTS, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *options]
+    command = [*PYTEST, "-W", "error", *options]
     env = {name: value for name, value in os.environ.items() if name != "SEGMENT_CAPTURE"}
     env.pop("PYTEST_XDIST_WORKER", None)
     run = subprocess.run(

@@ -8,46 +8,40 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from celery_segment.errors import ImportRefused
-from celery_segment.importing import Import, reading
-from commands import command, environ, run
-from imports import GOOD, line, numbers, rejects_of, stored
-from support import buffer_of, wait_until
-
-DOOMED = """
-import os, signal, sys
-from pathlib import Path
 from celery_segment.buffer.appends import Appends
+from celery_segment.errors import ImportRefused
 from celery_segment.importing import File, Import, reading
 from celery_segment.importing.checkpoint import Checkpoint
 from celery_segment.importing.rejects import Rejects
-from workerapp import app
-from support import new_app
+from commands import command, environ, run
+from imports import GOOD, line, numbers, rejects_of, stored
+from support import buffer_of, killed_in_child, new_app, wait_until
 
-where, number, path = sys.argv[1:]
-name, when = where.split()
-owner, method = name.split(".")
-owner, number = globals()[owner], int(number)
-original, calls = getattr(owner, method), []
 
-def doomed(*args, **kwargs):
-    calls.append(None)
-    if len(calls) == number and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*args, **kwargs)
-    if len(calls) == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
+def run_doomed(app, path, where, number):
+    """Import in small chunks; be killed before or after the call of that number of a method."""
+    name, when = where.split()
+    owner, method = name.split(".")
+    owners = {each.__name__: each for each in (Appends, Checkpoint, File, Path, Rejects)}
+    original, calls = getattr(owners[owner], method), []
 
-setattr(owner, method, doomed)
-reading.CHUNK_RECORDS = 10
-Import(new_app(app.conf.changes), [path], resume=True).run()
-"""
+    def doomed(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owners[owner], method, doomed)
+    reading.CHUNK_RECORDS = 10
+    Import(new_app(app.conf.changes), [str(path)], resume=True).run()
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -63,10 +57,8 @@ Import(new_app(app.conf.changes), [path], resume=True).run()
         ("File.settle after", False),
     ],
 )
-def test_killed_at_any_instruction_and_resumed(app, redis_server, file, where, again, number):
-    env = environ(broker_url=redis_server.url)
-    args = [sys.executable, "-c", DOOMED, where, str(number), str(file)]
-    assert subprocess.run(args, env=env, check=False).returncode == -signal.SIGKILL
+def test_killed_at_any_instruction_and_resumed(app, file, where, again, number):
+    killed_in_child(lambda: run_doomed(app, file, where, number))
     said = run(app, "import", str(file), "--resume")
     assert said.stdout.endswith(f"imported 35 messages, rejected 5: see {file}.rejects\n")
     assert sorted(set(numbers(app))) == GOOD

@@ -34,7 +34,7 @@ class TestServers:
 
     @pytest.fixture
     def served(self, tmp_path, project, redis, redis_server, server):  # noqa: ARG002 - an empty Redis
-        """The address of four processes of gunicorn, with a worker behind."""
+        """The address of two processes of gunicorn, with a worker behind."""
         settings = {
             "CELERY_BROKER_URL": redis_server.url,
             "CELERY_SEGMENT_HOST": server.url,
@@ -49,7 +49,7 @@ class TestServers:
         }
         worker = Worker(tmp_path, {}, "shop", ("--concurrency=2",), environ, "djangoproject")
         try:
-            with Gunicorn(tmp_path, "djangoproject.wsgi", environ, processes=4) as web:
+            with Gunicorn(tmp_path, "djangoproject.wsgi", environ, processes=2) as web:
                 worker.wait_ready()
                 yield web.url
         finally:
