@@ -349,15 +349,12 @@ class TestAttempts:
         assert server.requests == []
         assert Analytics().stats().attempts == {}
 
-    @pytest.mark.parametrize("status", [400, 401, 415])
-    def test_refused_credentials_close_the_gate_and_bury_nothing(
-        self, app, auth, server, redis, status
-    ):
+    def test_refused_credentials_close_the_gate_and_bury_nothing(self, app, auth, server, redis):
         for _ in range(3):
             track.delay("u", "E")
-        auth.always(refusal(status, "invalid_client", "unknown key"))
         batch = claimed(app)
-        for _ in range(20):
+        for status in (400, 401, 415) * 7:
+            auth.always(refusal(status, "invalid_client", "unknown key"))
             report = attempt_delivery(*batch)
             assert "check segment_oauth" in report.text
             assert report.rests_for
