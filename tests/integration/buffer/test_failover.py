@@ -191,7 +191,7 @@ def test_an_answer_in_a_scripts_middle_is_repeated_only_without_effect(pair, how
 class TestRefused:
     def test_a_rotated_password(self, make_app, pair):
         one, _, front = pair
-        make_app(segment_redis_url=front.url)
+        make_app(segment_redis_url=front.url, segment_redis_timeout=10)
         track.delay("u", "before")
         client = one.client()
         client.config_set("requirepass", "new")
@@ -236,7 +236,7 @@ class TestRefused:
 
     def test_a_permission_that_was_taken_away_and_given_back(self, make_app, pair):
         one, _, front = pair
-        make_app(segment_redis_url=front.url)
+        make_app(segment_redis_url=front.url, segment_redis_timeout=10)  # a machine may be busy
         track.delay("u", "before")
         config(one, "ACL", "SETUSER", "default", "-evalsha")
         with pytest.raises(BufferUnavailable, match="refused the user"):
