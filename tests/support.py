@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import select
@@ -177,6 +178,15 @@ def at_once(count, function):
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
+
+
+def forked(call):
+    """Start a forked process that makes a call, and return it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # xdist's threads do not matter
+        process = multiprocessing.get_context("fork").Process(target=call)
+        process.start()
+    return process
 
 
 def in_child(call):

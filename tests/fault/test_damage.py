@@ -48,7 +48,7 @@ def stored(make_app):
 def test_it_is_counted_and_holds_up_no_other(stored, server, redis, workers, harm):
     app, ids = stored
     harm(redis)
-    worker = workers.start(app)
+    worker = workers.start(app, processes=1)
     assert server.wait_for_messages(5, timeout=20)
     wait_until(lambda: "damaged: its content in Redis is lost or cut off" in worker.output)
     wait_until(lambda: Analytics().stats().inflight.batches == 0)
@@ -68,7 +68,7 @@ def test_a_record_that_is_lost_is_written_anew(stored, server, redis, workers):
     app, ids = stored
     redis.delete(f"{KEY}:meta:1")
     Analytics().stats()
-    workers.start(app)
+    workers.start(app, processes=1)
     assert server.wait_for_messages(10, timeout=20)
     wait_until(lambda: Analytics().stats().waiting == 0)
     assert set(server.received) == set(ids)
@@ -81,7 +81,7 @@ def test_one_that_is_garbled_is_not_split_for_ever(stored, server, redis, worker
     content = bytearray(redis.get(f"{KEY}:batch:1"))
     content[5:15] = b"?" * 10
     redis.set(f"{KEY}:batch:1", bytes(content))
-    workers.start(app)
+    workers.start(app, processes=1)
     wait_until(lambda: Analytics().stats().damaged == 5)
     assert server.wait_for_messages(5, timeout=20)
     assert set(server.received) == set(ids[5:])

@@ -114,7 +114,7 @@ def own():
 def test_full_redis_leaves_the_application_its_room(make_app, server, own, workers, tmp_path):
     conf = {"segment_flush_interval": 0.5, "segment_lease": 4.0, "segment_timeout": 3.0}
     app = make_app(**HOST, **conf, broker_url=own.url)
-    worker = workers.start(app)
+    worker = workers.start(app, processes=1)
     with closing(own.client()) as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + ROOM)
     server.always(Reply.status(503))
@@ -125,7 +125,7 @@ def test_full_redis_leaves_the_application_its_room(make_app, server, own, worke
     assert worker.process.poll() is None, "it ended by itself"
     worker.kill()
     ids |= call_until_refused()  # where packing has made room
-    workers.start(app)
+    workers.start(app, processes=1)
     waits(publish(100), tmp_path)
 
     server.restore()
@@ -152,7 +152,7 @@ def test_calls_send_nothing_to_the_broker(make_app, own, redis_server, server, w
     app = make_app(
         broker_url=own.url, segment_redis_url=redis_server.url, segment_flush_interval=0.5
     )
-    workers.start(app)
+    workers.start(app, processes=1)
     with Proxy(own.port) as broker, Caller(app, broker) as caller:
         caller.call(200, every=0.02)
         assert server.wait_for_messages(200, timeout=10)

@@ -78,7 +78,7 @@ def test_a_worker_killed_at(make_app, server, workers, where, requests, duplicat
     with Analytics().batch():
         ids = {track.delay("u", f"E{n}").id for n in range(20)}
     killed_in_child(lambda: attempt_doomed(app.conf.changes, where))
-    workers.start(app)
+    workers.start(app, processes=1)
     assert Analytics().flush(15) == 0
     assert set(server.received) == ids
     assert (len(server.requests), server.duplicates) == (requests, duplicates)
@@ -304,7 +304,7 @@ def test_a_worker_whose_clock_is_an_hour_off_delivers_all_the_same(
     app = make_app(**FAST)
     server.reply(Reply.status(500), times=3)
     ids = {track.delay("u", f"E{n}").id for n in range(30)}
-    worker = workers.start(app, environ=clock)
+    worker = workers.start(app, environ=clock, processes=1)
     assert Analytics().flush(20) == 0
     assert set(server.received) == ids
     (sent_at, *_) = (request.sent_at for request in server.requests)

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -17,8 +15,8 @@ import pytest
 
 from celery_segment import Analytics, track
 from celery_segment.errors import BufferUnavailable
-from celery_segment.operations import dead_pages
-from support import DEFAULTS, TESTS, allow, buffer_of, wait_until
+from celery_segment.operations import dead_letters, dead_pages
+from support import allow, buffer_of, forked, new_app, wait_until
 
 REASONS = ("400 Bad Request: event", "422 Unprocessable", "503 Service Unavailable; given up")
 
@@ -149,22 +147,20 @@ def test_the_chosen_are_settled_and_no_other(letters, buffer, redis, what):
     assert (stats.ready.messages, stats.purged)[what == "purge"] == 450
 
 
-CHILD = """
-import json, os, sys
-from celery_segment import Analytics
-from celery_segment.operations import dead_letters
-from support import new_app
-dead_letters.SETTLED = 1
-letters = Analytics(app=new_app(json.loads(os.environ["TESTS_CONF"]))).dead_letters
-exec(sys.argv[1])
-"""
+def child(app, settle):
+    """Start a process that settles dead letters one by one, as told."""
+
+    def run():
+        dead_letters.SETTLED = 1
+        settle(Analytics(app=new_app(app.conf.changes)).dead_letters)
+
+    return forked(run)
 
 
-def child(app, statement):
-    """Start a process that settles dead letters one by one."""
-    ours = {k: v for k, v in app.conf.changes.items() if k.startswith(("segment_", "broker_url"))}
-    env = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **ours}), "PYTHONPATH": str(TESTS)}
-    return subprocess.Popen([sys.executable, "-c", CHILD, statement], env=env)
+def kill(process):
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it was done before it was killed"
 
 
 def test_a_replay_that_is_cut_off_and_repeated_loses_and_doubles_nothing(
@@ -175,10 +171,9 @@ def test_a_replay_that_is_cut_off_and_repeated_loses_and_doubles_nothing(
     assert len(events) == 4_000
     left = 4_000
     for _ in range(3):
-        process = child(app, "letters.replay()")
+        process = child(app, lambda letters: letters.replay())
         wait_until(lambda before=left: redis.zcard("{segment:default}:dead") < before - 100)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
+        kill(process)
         stats = buffer.admin.snapshot()
         assert 0 < stats.dead.messages < left
         assert stats.dead.messages + stats.ready.messages == stats.accepted == 4_000
@@ -354,18 +349,19 @@ def test_what_goes_to_a_stream_is_not_purged(letters, buffer):
 def test_an_export_that_is_killed_and_repeated_loses_nothing(app, letters, buffer, redis, tmp_path):
     batches = bury(buffer, 3_000)
     target = tmp_path / "dead.ndjson"
-    statement = f"letters.export({str(target)!r}, purge=True)"
-    killed = child(app, statement)
+
+    def export(letters):
+        letters.export(target, purge=True)
+
+    killed = child(app, export)
     wait_until(lambda: any(part.stat().st_size > 4_096 for part in tmp_path.iterdir()))
-    killed.kill()
-    assert killed.wait() == -signal.SIGKILL
+    kill(killed)
     assert not target.exists(), "half a file"
     assert ids(letters) == batches
     # And while it purges: the file is complete then.
-    killed = child(app, statement)
+    killed = child(app, export)
     wait_until(lambda: redis.zcard("{segment:default}:dead") < 3_000)
-    killed.kill()
-    assert killed.wait() == -signal.SIGKILL
+    kill(killed)
     left = ids(letters)
     assert 0 < len(left) < 3_000
     assert [line["batch"] for line in lines(target.read_bytes())] == batches

@@ -399,12 +399,12 @@ class TestOrdered:
     def test_workers_keep_the_order_though_the_endpoint_fails(self, app, server, workers):
         server.reply(Reply.status(503), times=6)
         for _ in range(2):
-            workers.start(app, processes=3)
+            workers.start(app, processes=2)
         done = threading.Event()
         counts = Counter()
 
         def call(own):
-            while not done.is_set():
+            while not done.wait(0.002):
                 counts[own] += 1
                 track.delay(own, "E", {"n": counts[own]})
 

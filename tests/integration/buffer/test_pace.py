@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from celery import current_app
@@ -17,7 +16,7 @@ from celery_segment.delivery.attempt import attempt_at_pace
 from celery_segment.errors import BufferUnavailable
 from celery_segment.runtime import runtime_of
 from celery_segment.testing import Reply
-from support import TESTS, buffer_of, free_port
+from support import buffer_of, forked, free_port
 
 KEY = "{segment:}:pace"
 
@@ -78,23 +77,23 @@ class TestRate:
         assert len(times) == instances * threads * each
         assert_kept(times, rate, instances * threads + 1)
 
-    def test_of_several_processes(self, redis, redis_server):
+    def test_of_several_processes(self, redis, redis_server, tmp_path):
         redis.delete(KEY)
-        script = (
-            "import json, sys, time\n"
-            "from celery_segment.buffer import Pace, connect\n"
-            "pace, times = Pace(connect(sys.argv[1], 5.0), 150.0), []\n"
-            "for _ in range(40):\n"
-            "    assert pace.wait(30.0)\n"
-            "    times.append(time.monotonic())\n"  # one clock for all processes
-            "print(json.dumps(times))\n"
-        )
-        command = [sys.executable, "-c", script, redis_server.url]
-        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TESTS) for _ in range(3)]
+
+        def make_requests(path):
+            pace, times = Pace(connect(redis_server.url, 5.0), 150.0), []
+            for _ in range(40):
+                assert pace.wait(30.0)
+                times.append(time.monotonic())  # one clock for all processes
+            path.write_text(json.dumps(times))
+
+        paths = [tmp_path / str(number) for number in range(3)]
+        processes = [forked(partial(make_requests, path)) for path in paths]
         times = []
-        for process in processes:
-            output, _ = process.communicate()
-            times += json.loads(output)
+        for process, path in zip(processes, paths, strict=True):
+            process.join()
+            assert process.exitcode == 0
+            times += json.loads(path.read_text())
         assert len(times) == 120
         assert_kept(times, 150, 3 + 1)
 

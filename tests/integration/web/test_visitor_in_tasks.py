@@ -59,7 +59,7 @@ def test_a_request_and_its_tasks_have_one_visitor(make_app, site, server, worker
 
     with listening(app) as events:
         plain = {"DJANGO_SETTINGS_MODULE": ""}  # the site's, of this process
-        worker = workers.start(app, "-E", module="visitedtasks", environ=plain)
+        worker = workers.start(app, "-E", module="visitedtasks", processes=1, environ=plain)
         site.ask(view, "/buy?q=1", x_forwarded_for=ADDRESS)
         assert server.wait_for_messages(4, timeout=20)
         wait_until(lambda: len(events("succeeded")) >= 3)
@@ -93,7 +93,7 @@ def test_a_worker_takes_a_visitor_where_the_setting_says_so(make_app, server, wo
     with acting(Visitor()):
         app.send_task("segment.track", kwargs={"event": "E"})
         app.send_task("segment.track", kwargs={"event": "F", "user_id": "v"})
-    worker = workers.start(app, segment_propagate_visitor=False)
+    worker = workers.start(app, processes=1, segment_propagate_visitor=False)
     assert server.wait_for_messages(1, timeout=20)
     wait_until(lambda: "NoIdentity" in worker.output)
     assert [message["event"] for message in server.messages] == ["F"]
@@ -105,7 +105,7 @@ def test_tasks_sent_by_name_and_in_a_canvas_have_it(make_app, server, workers):
         app.send_task("segment.track", kwargs={"event": "By Name"})
         names = ("tests.chained", "tests.chained")
         chain(*(signature(name, immutable=True, app=app) for name in names)).apply_async()
-    workers.start(app, module="visitedtasks")
+    workers.start(app, module="visitedtasks", processes=1)
     assert server.wait_for_messages(3, timeout=20)
     assert {message["userId"] for message in server.messages} == {"u1"}
 
@@ -116,7 +116,7 @@ def test_a_retry_and_a_replacement_have_it(make_app, server, workers, key):
     with acting(Visitor()):
         start(app, retries=1)
         start(app, "tests.replaced")
-    workers.start(app, module="visitedtasks")
+    workers.start(app, module="visitedtasks", processes=1)
     assert server.wait_for_messages(4, timeout=20)
     about_them = [message for message in server.messages if message["event"] != "Banned"]
     assert {message["userId"] for message in about_them} == {"u1"}
@@ -265,7 +265,7 @@ def test_a_strangers_visitor_counts_for_nothing(make_app, redis, server, workers
     forged = ":" + signed.partition(":")[2]
     for header in (signed, forged, "nonsense", 5, {"a": 1}, "x" * 5_000):
         app.send_task("tests.chained", headers={VISITOR: header})
-    worker = workers.start(app, module="visitedtasks")
+    worker = workers.start(app, module="visitedtasks", processes=1)
     wait_until(lambda: worker.output.count("raised unexpected: NoIdentity") == 6)
     assert server.wait_for_messages(1, timeout=20)
     assert [message["userId"] for message in server.messages] == ["u1"]
