@@ -86,13 +86,13 @@ class TestReplies:
         server.reply(Reply.drip(0.001))
         with connect(server) as connection:
             connection.sendall(raw_batch(1))
-            assert connection.recv(65536) == b"H"
-            answer = b"H"
-            while b'{"success":true}' not in answer:
-                answer += connection.recv(65536)
+            parts = []
+            while b'{"success":true}' not in b"".join(parts):
+                parts.append(connection.recv(65536))
             connection.sendall(raw_batch(2))  # and the connection lives on
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"".join(parts).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(parts) > 20  # one for each byte, unless the machine is busy
         assert server.received == {"1": 1, "2": 1}
 
     def test_redirect(self, server, post):
