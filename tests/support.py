@@ -24,6 +24,7 @@ import trustme
 from celery import Celery
 from celery.app.trace import build_tracer
 
+import forking
 from celery_segment.buffer import keys, messages_of
 from celery_segment.runtime import runtime_of
 
@@ -232,16 +233,9 @@ class Worker:
         self.log = folder / f"{name}.log"
         environ = {**os.environ, "TESTS_CONF": json.dumps({**DEFAULTS, **conf})}
         environ = {**environ, "PYTHONPATH": str(TESTS), **dict(more)}
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", self.name]
+        arguments = ["-A", app, "worker", "-n", self.name, "--loglevel", "DEBUG", *options]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--loglevel", "DEBUG", *options],
-                env=environ,
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.process = forking.start(arguments, environ, folder, log)
 
     @property
     def output(self) -> str:
