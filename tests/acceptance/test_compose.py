@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import requests
@@ -24,16 +23,23 @@ SECRETS = {
 SERVICES = ["redis", "segment", "worker", "flower", "web", "metrics"]
 
 
-@pytest.fixture(scope="module")
-def composed(tmp_path_factory):
-    with Composed(tmp_path_factory.mktemp("composed"), SECRETS) as composed:
+@pytest.fixture
+def composed(tmp_path):
+    with Composed(tmp_path, SECRETS) as composed:
         yield composed
 
 
-@pytest.fixture
-def up(composed):
+def test_every_service_at_work(composed):
+    """One test: each start of them all takes as long as everything that is asked of them."""
     composed.up(*SERVICES)
-    return composed
+    no_secret_is_in_the_list_of_processes(composed)
+    redis_is_fit_for_a_buffer(composed)
+    flower_asks_for_its_password_and_knows_the_worker(composed)
+    the_metrics_are_the_endpoints_ledger(composed)
+    a_wrong_password_is_unhealthy(composed)
+    an_endpoint_that_is_away_is_not_the_workers_fault(composed)
+    composed.up("segment")
+    a_service_stops_when_asked_and_is_unhealthy_then(composed)
 
 
 # ---------------------------------------------------------------- while they run
@@ -48,7 +54,7 @@ def arguments_of(folder, groups):
         return None
 
 
-def test_no_secret_is_in_the_list_of_processes(up):
+def no_secret_is_in_the_list_of_processes(up):
     groups = {process.pid for process in up.processes.values()}
     all_of_them = [arguments_of(folder, groups) for folder in Path("/proc").glob("[0-9]*")]
     found = [arguments for arguments in all_of_them if arguments]
@@ -57,14 +63,14 @@ def test_no_secret_is_in_the_list_of_processes(up):
         assert not any(secret.encode() in arguments for secret in SECRETS.values())
 
 
-def test_redis_is_fit_for_a_buffer(up):
+def redis_is_fit_for_a_buffer(up):
     shown = up.execute("worker", "celery", "segment", "check", "--no-endpoint")
     states = {line.split()[2]: line.split()[0] for line in shown.splitlines()}
     for name in ("redis", "eviction", "aof", "fsync", "workers"):
         assert states[name] == "ok", shown
 
 
-def test_a_wrong_password_is_unhealthy(up):
+def a_wrong_password_is_unhealthy(up):
     assert not up.health("redis", REDISCLI_AUTH="another")
     url = up.services["worker"]["environment"]["REDIS_URL"]
     assert SECRETS["REDIS_PASSWORD"] in url
@@ -74,7 +80,7 @@ def test_a_wrong_password_is_unhealthy(up):
     assert up.health("worker")
 
 
-def test_flower_asks_for_its_password_and_knows_the_worker(up):
+def flower_asks_for_its_password_and_knows_the_worker(up):
     assert requests.get(up.url("flower"), timeout=5).status_code == 401
     login = ("admin", SECRETS["FLOWER_PASSWORD"])
 
@@ -109,32 +115,22 @@ def go_shopping(url):
         post("/items/teapot/buy/", get("/items/teapot/"))
 
 
-@pytest.fixture(scope="module")
-def ledgers(composed):
-    """What the metrics and Prometheus count at the end of a visit, and the endpoint's ledger."""
-    composed.up(*SERVICES)
-    has_prometheus = bool(shutil.which("prometheus"))
-    if has_prometheus:
-        composed.up("prometheus")
+def visited(composed):
+    """Return what the metrics count at the end of a visit."""
     go_shopping(composed.url("web"))
     composed.execute("worker", "celery", "segment", "flush", "--timeout", "30")
-    text = requests.get(composed.url("metrics") + "/metrics", timeout=5).text
-    metrics = figures(text)
-    queried = None
-    if has_prometheus:
-        wait_until(
-            lambda: queries(composed)["delivered"] == metrics["delivered"],
-            40,  # it scrapes every 15 seconds
-            "Prometheus does not come to count what is delivered",
-        )
-        queried = queries(composed)
+    return figures(requests.get(composed.url("metrics") + "/metrics", timeout=5).text)
+
+
+def ledger_of(composed):
+    """Return the figures of the endpoint's ledger, which it logs as it stops."""
     assert composed.stop("segment") == 0
     *_, ledger = composed.log("segment").splitlines()
     counted = r"(\d+) requests?, (\d+) messages? accepted, (\d+) duplicates?, (\d+) violations?"
     requested, accepted, duplicates, violations = map(int, re.fullmatch(counted, ledger).groups())
     assert (duplicates, violations) == (0, 0)
-    ledger = {"accepted": accepted, "delivered": accepted, "attempts": requested}
-    return SimpleNamespace(ledger=ledger, metrics=metrics, queried=queried)
+    assert accepted > 0
+    return {"accepted": accepted, "delivered": accepted, "attempts": requested}
 
 
 #: The figures that the endpoint's ledger has as well.
@@ -162,28 +158,37 @@ def queries(composed):
     return found
 
 
-def test_the_metrics_are_the_endpoints_ledger(ledgers):
-    assert ledgers.ledger["accepted"] > 0
-    assert ledgers.metrics == ledgers.ledger
+def the_metrics_are_the_endpoints_ledger(up):
+    metrics = visited(up)
+    assert metrics == ledger_of(up)
 
 
-def test_prometheus_has_the_endpoints_ledger(ledgers):
-    if ledgers.queried is None:
-        pytest.skip("there is no prometheus on the PATH to scrape the metrics")
-    assert ledgers.queried == ledgers.ledger
+@pytest.mark.skipif(
+    not shutil.which("prometheus"),
+    reason="there is no prometheus on the PATH to scrape the metrics",
+)
+def test_prometheus_has_the_endpoints_ledger(composed):
+    composed.up(*SERVICES, "prometheus")
+    delivered = visited(composed)["delivered"]
+    wait_until(
+        lambda: queries(composed)["delivered"] == delivered,
+        40,  # it scrapes every 15 seconds
+        "Prometheus does not come to count what is delivered",
+    )
+    queried = queries(composed)
+    assert queried == ledger_of(composed)
 
 
 # ---------------------------------------------------------------- at the end
 
 
-def test_an_endpoint_that_is_away_is_not_the_workers_fault(up):
-    assert up.stop("segment") == 0
+def an_endpoint_that_is_away_is_not_the_workers_fault(up):
+    assert up.processes["segment"].poll() == 0
     assert not up.health("segment")
     assert up.health("worker")
 
 
-def test_a_service_stops_when_asked_and_is_unhealthy_then(up):
+def a_service_stops_when_asked_and_is_unhealthy_then(up):
     for name in ("web", "metrics", "flower", "worker", "segment", "redis"):
-        assert up.health(name)
         assert up.stop(name) == 0, up.log(name)[-2000:]
         assert not up.health(name), name
