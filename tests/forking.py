@@ -35,19 +35,20 @@ IMPORTED = (
 _PATCHED = {"eventlet", "gevent"}
 
 
-def start(arguments, environ, folder, output):
+def start(arguments, environ, folder, output, errors=None):
     """Start `celery` with arguments; return what is as `subprocess.Popen`."""
+    errors = errors or output
     if _PATCHED & set(arguments) or _read_at_a_start(environ) != _read_at_a_start(os.environ):
         return subprocess.Popen(
             [sys.executable, "-m", "celery", *arguments],
             env=environ,
             cwd=folder,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=errors,
             start_new_session=True,
         )
     asked = {"arguments": arguments, "environ": environ, "folder": str(folder)}
-    return Forked(asked, output)
+    return Forked(asked, output, errors)
 
 
 def _read_at_a_start(environ):
@@ -59,11 +60,12 @@ def _read_at_a_start(environ):
 class Forked:
     """A forked process, to be asked as one of `subprocess.Popen`."""
 
-    def __init__(self, asked: dict, output) -> None:
+    def __init__(self, asked: dict, output, errors) -> None:
         self.returncode: int | None = None
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(_origin(), [b"."], [theirs.fileno(), output.fileno()])
+            fds = [theirs.fileno(), output.fileno(), errors.fileno()]
+            socket.send_fds(_origin(), [b"."], fds)
         self._line = ours.makefile("rwb", buffering=0)
         ours.close()
         self._line.write(json.dumps(asked).encode() + b"\n")
@@ -117,7 +119,7 @@ def _serve(line: socket.socket) -> None:
     """Fork for each that is asked for; return where one begins."""
     signal.signal(signal.SIGCHLD, _reap)
     while True:
-        _, fds, _, _ = socket.recv_fds(line, 1, 2)
+        _, fds, _, _ = socket.recv_fds(line, 1, 3)
         if not fds:
             os._exit(0)
         if os.fork() == 0:
@@ -136,17 +138,18 @@ def _reap(*_) -> None:
             pass
 
 
-def _become(fd: int, output: int) -> None:
+def _become(fd: int, *streams: int) -> None:
     """Return in a process of its own, while this one waits to tell how that ends."""
     with open(fd, "r+b", buffering=0) as line:
         asked = json.loads(line.readline())
         child = os.fork()
         if child:
             _watch(child, line)
-    os.setsid()
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+        os.setsid()
+        line.write(b"%d\n" % os.getpid())
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environ"])
@@ -157,9 +160,8 @@ def _become(fd: int, output: int) -> None:
 
 
 def _watch(child: int, line) -> None:
-    """Tell a child's id, and how it ended; its id is free once that was read, as with Popen."""
+    """Tell how a child ended; its id is free once that was read, as with Popen."""
     with suppress(OSError):  # nobody is there any more
-        line.write(b"%d\n" % child)
         ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         has_exited = ended.si_code == os.CLD_EXITED
         line.write(b"%d\n" % (ended.si_status if has_exited else -ended.si_status))

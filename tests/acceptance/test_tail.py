@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import forking
 from celery_segment import Analytics, identify, page, track
 from commands import Terminal, command, environ
 from support import WRITE_KEY, wait_until
@@ -34,13 +35,8 @@ def following(app, redis, tmp_path, *args):
     """Run the command; yield what ends it, and returns what it printed and said."""
     out, said = tmp_path / "out", tmp_path / "said"
     with out.open("w") as stdout, said.open("w") as stderr:
-        process = subprocess.Popen(
-            command(*arguments(*args)),
-            env=environ(**settings(app)),
-            cwd=tmp_path,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        environment = environ(**settings(app))
+        process = forking.start(arguments(*args), environment, tmp_path, stdout, stderr)
 
     def end(until):
         wait_until(lambda: until in out.read_text(), message=said.read_text())
