@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from celery_segment.testing import Reply
+from celery_segment.testing import Reply, e2e
 from support import content_of
 
 WRITE_KEY = "e2ewr1tek3y"
@@ -155,10 +155,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("given", BAD)
-def test_a_bad_input_is_told(given, redis_server):
-    printed = outcome(given, SEGMENT_REDIS_URL=redis_server.url)
-    assert not printed["success"]
+def test_a_bad_input_is_told(given, redis_server, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [e2e.__name__, "--input", given])
+    monkeypatch.setenv("SEGMENT_REDIS_URL", redis_server.url)
+    assert e2e.main() == 1
+    shown = capsys.readouterr()
+    assert WRITE_KEY not in shown.out + shown.err
+    printed = json.loads(shown.out)
+    assert (printed["success"], printed["sentBatches"]) == (False, 0)
     assert BAD[given] in printed["error"]
+
+
+def test_a_bad_input_ends_the_command_with_1():
+    assert not outcome("not json")["success"]
 
 
 @pytest.mark.parametrize(
