@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from functools import cache
 
 import redis
 from celery import current_app, shared_task
 
 
+@cache
+def client_of(url, process):  # noqa: ARG001 - a connection is of one process
+    """Return a client for all that a process notes."""
+    return redis.Redis.from_url(url)
+
+
 def note(name, what):
     names = ("notes_url", "segment_redis_url", "broker_url")
     url = next(filter(None, map(current_app.conf.get, names)))
-    with closing(redis.Redis.from_url(url)) as client:
-        client.rpush(name, what)
+    client_of(url, os.getpid()).rpush(name, what)
 
 
 @shared_task(name="tests.delivered")

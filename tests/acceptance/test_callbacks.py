@@ -394,7 +394,7 @@ def run_until_called(app):
 
 def test_callbacks_through_failures_and_kills(make_app, workers, noted, redis):
     """10,000 with SEGMENT_TEST_CALLBACKS."""
-    number = int(os.environ.get("SEGMENT_TEST_CALLBACKS", "2000"))
+    number = int(os.environ.get("SEGMENT_TEST_CALLBACKS", "1000"))
     with SegmentServer() as server:
         app = make_app(**SHORT, segment_host=server.url, segment_max_batch_messages=100)
         server.fail_messages(bad)
@@ -406,9 +406,9 @@ def test_callbacks_through_failures_and_kills(make_app, workers, noted, redis):
         for at in range(0, number, 100):
             with Analytics().batch():
                 for n in range(at, at + 100):
-                    event = "bad" if n % 500 == 7 else "good"
+                    event = "bad" if n % 250 == 7 else "good"
                     events[track.apply_async(("u", event), **link).id] = event
-            if at % 1000 == 500:
+            if at % 500 == 200:
                 server.reply(Reply.status(503), times=3)
                 server.reply(Reply.accept_then_close())
                 running.pop(0).kill()
