@@ -20,7 +20,7 @@ from celery_segment.tracing import trace_context
 from support import buffer_of, let_pass, wait_until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exporter():
     """The spans of this process: OpenTelemetry takes a provider once."""
     exporter = InMemorySpanExporter()
