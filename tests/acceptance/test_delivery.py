@@ -305,8 +305,10 @@ def test_workers_make_as_many_requests_as_the_rate_allows(make_app, server, work
         workers.start(app, processes=3)
     assert server.wait_for(lambda: len(server.requests) >= batches, timeout=30)
     times = [request.at for request in server.requests][:batches]
-    # The first find out how many may be under way at the same time.
-    assert 0.8 * rate <= (batches - 31) / (times[-1] - times[30]) <= 1.02 * rate
+    # The first find out how many may be under way at the same time; and a machine may stand still.
+    spans = [times[n + 30] - times[n] for n in range(30, batches - 30)]
+    assert 30 / min(spans) >= 0.9 * rate
+    assert (batches - 31) / (times[-1] - times[30]) <= 1.02 * rate
     assert server.duplicates == 0
 
 
