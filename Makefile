@@ -41,8 +41,7 @@ $(1)/bin/mypy
 $(1)/bin/ty check --python $(1)
 $(1)/bin/pyright --pythonpath $(1)/bin/python
 endef
-# Python code that pytest has prepared is kept, for each of its processes. To list the tests prepares
-# all of it once.
+# Each process of pytest compiles what the others have not: listing the tests compiles all of it once.
 PYTEST = PYTHONDONTWRITEBYTECODE= build/test/bin/python -m pytest
 SOURCES = $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
@@ -100,7 +99,7 @@ applications: build/applications/.installed
 ## Run tests, and chaos, with Redis 6 and 7, Sentinels, a cluster, RabbitMQ, and each of Celery's pools: nine minutes.
 ## What is not installed is skipped.
 topologies: build/test/.installed
-	build/test/bin/python -m pytest -n 2 --dist worksteal tests/topologies
+	$(PYTEST) -n 2 --dist worksteal tests/topologies
 
 ## Run the main job on an embedded Redis; SECONDS=20 ends it by itself.
 demo: build/demo/.installed

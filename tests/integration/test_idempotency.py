@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from celery import chain, chord, group
+from django.utils.functional import SimpleLazyObject
 
 from celery_segment import Analytics, BufferFull, identify, track
 from celery_segment.analytics import Client
@@ -76,7 +77,12 @@ def awaited_in_a_block(_):
     asyncio.run(block())
 
 
+def with_an_id_that_is_none(_):
+    track.delay("u", "E", {"a": 1}, message_id=SimpleLazyObject(lambda: None))
+
+
 WAYS = [
+    with_an_id_that_is_none,
     awaited,
     awaited_in_a_block,
     delay,

@@ -19,7 +19,7 @@ class CallOnItems(CallOnLoop[P], Generic[P]):
     """The part of a call's task that returns signatures of many calls.
 
     What is sent to a worker has the names and properties of typed events, which are checked here.
-    ``map`` needs no part: the only argument that it gives is none that can be a typed event.
+    ``map`` gives each call its first argument alone, which is never a typed event.
     """
 
     abstract = True

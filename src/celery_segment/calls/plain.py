@@ -52,8 +52,9 @@ def plain_positional(build: Callable[..., Any], args: Iterable[Any]) -> tuple[An
     if not _any_typed(given):
         return given
     args, kwargs = _plain(list(given), {})
-    named = inspect.signature(build).bind_partial(*args, **kwargs).arguments
-    names = [*inspect.signature(build).parameters]
+    signature = inspect.signature(build)
+    named = signature.bind_partial(*args, **kwargs).arguments
+    names = [*signature.parameters]
     last = max(map(names.index, named))
     return tuple(map(named.get, names[: last + 1]))
 

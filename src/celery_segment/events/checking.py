@@ -22,7 +22,7 @@ __all__ = ["checked"]
 #: Values that stay as they are: as a float, a Decimal could lose digits.
 _KEPT = (Decimal,)
 _decode = msgspec.json.decode
-#: Sets are sorted, so that a task that is run again makes the same message.
+#: Sets and mappings are sorted, so that a task that is run again makes the same message.
 _encode = msgspec.json.Encoder(
     enc_hook=encoder.enc_hook, decimal_format="number", order="deterministic"
 ).encode

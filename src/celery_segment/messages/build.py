@@ -101,7 +101,7 @@ def build_message(  # noqa: C901 - a branch for each argument
         raise _no_identity(visitor)
     if message_id is not None:
         message_id = parse("message_id", message_id)
-    elif attempt is not None and attempt.identify is not None:
+    if message_id is None and attempt is not None and attempt.identify is not None:
         given = None if context is None else parse("context", context)
         message_id = attempt.identify(kind(message_id="", timestamp="", context=given, **own))
     return kind(

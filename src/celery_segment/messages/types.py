@@ -33,7 +33,7 @@ class Message(
     """The fields that all messages have.
 
     ``timestamp`` is in UTC, ISO 8601 with milliseconds. ``context`` is encoded JSON if the
-    call gave none, and what a typed event says is where it is checked as such.
+    call gave none, as are the properties and traits of most typed events.
     """
 
     #: The fields that identify the user, of which at least one must be given.

@@ -162,7 +162,8 @@ def _check_form(place: str, schema: Any) -> None:
     for key in (*_ALTERNATIVES, *_TEXTS, "enum"):
         given = schema.get(key, [])
         if not isinstance(given, list) and not (key == "type" and isinstance(given, str)):
-            raise ConfigurationError(f"{place}.{key} must be a list")
+            form = "a text or a list" if key == "type" else "a list"
+            raise ConfigurationError(f"{place}.{key} must be {form}")
         if key in _TEXTS and not all(isinstance(each, str) for each in given):
             raise ConfigurationError(f"{place}.{key} must have texts alone")
     if not isinstance(schema.get("description", ""), str):
